@@ -1,0 +1,145 @@
+"""Names -> models: the short names of the command line, the embedded `tiny`, any hub id, any local folder.
+
+Weights come from safetensors files only and no code from a model's repository is ever run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig
+    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
+
+TINY_FOLDER = Path(__file__).parent / "tiny"
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """A model by its name on the command line. `learning_rate` None means the project's default."""
+
+    name: str
+    source: str  # hub id or folder
+    learning_rate: float | None = None
+
+
+MODELS = {
+    entry.name: entry
+    for entry in (
+        ModelEntry("tiny", str(TINY_FOLDER), learning_rate=1e-3),
+        ModelEntry("qwen2-5-3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
+        ModelEntry("qwen2-5-7b", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ModelEntry("qwen2-2b", "Qwen/Qwen2-VL-2B-Instruct"),
+        ModelEntry("qwen2-7b", "Qwen/Qwen2-VL-7B-Instruct"),
+        ModelEntry("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
+        ModelEntry("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
+        ModelEntry("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct"),
+    )
+}
+
+LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# Named by suffix alone, gate_proj, up_proj and down_proj also hit the 32 vision blocks of Qwen2.5-VL, whose tower is
+# called `visual` in every Qwen family; other families say vision_tower, vision_model or connector.
+VISION_MODULES = r"(.*\.)?(visual|vision\w*|image\w*|multi_modal_projector|connector)(\..*)?"
+
+
+def resolve_model(name: str) -> ModelEntry:
+    """The entry for a short name, a local folder or a hub id ("organisation/name")."""
+    if name in MODELS:
+        return MODELS[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            hint = " (it holds a LoRA adapter)" if (folder / "adapter_config.json").is_file() else ""
+            raise ValueError(f"model folder {name!r} holds no config.json{hint}: name a folder with a full model")
+        return ModelEntry(folder.resolve().name, str(folder.resolve()))
+    parts = name.split("/")
+    if len(parts) == 2 and all(parts) and not name.startswith((".", "~", "/")):
+        return ModelEntry(name, name)
+    close = get_close_matches(name, MODELS, n=2, cutoff=0.5)
+    guess = f" (did you mean {' or '.join(close)}?)" if close else ""
+    raise ValueError(
+        f"unknown model {name!r}{guess}: choose {', '.join(MODELS)}, a hub id such as Qwen/Qwen2.5-VL-3B-Instruct, "
+        "or a folder that holds a model"
+    )
+
+
+def load_model(name: str, *, dtype: torch.dtype | str | None = None, **from_pretrained: Any) -> PreTrainedModel:
+    """The model with its language head. Without a dtype: float32 where no GPU is visible, else the stored one."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    if dtype is None:
+        dtype = "auto" if torch.cuda.is_available() else torch.float32
+    source = resolve_model(name).source
+    return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, use_safetensors=True, **from_pretrained)
+
+
+def load_processor(name: str, *, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
+    """The processor, padding on the left: generation continues a prompt at its right end."""
+    from transformers import AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(resolve_model(name).source, padding_side="left")
+    set_pixel_limits(processor, min_pixels, max_pixels)
+    processor.tokenizer.padding_side = "left"
+    if processor.tokenizer.pad_token is None:
+        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    return processor
+
+
+def set_pixel_limits(processor: ProcessorMixin, min_pixels: int | None, max_pixels: int | None) -> None:
+    """Put the limits on the image processor alone: as an argument of from_pretrained they reach calls, which warn."""
+    size = dict(processor.image_processor.size)
+    lowest = size["shortest_edge"] if min_pixels is None else min_pixels
+    highest = size["longest_edge"] if max_pixels is None else max_pixels
+    if not 0 < lowest <= highest:
+        raise ValueError(f"the pixel limits of an image must satisfy 0 < min ({lowest}) <= max ({highest})")
+    processor.image_processor.size = {"shortest_edge": lowest, "longest_edge": highest}
+
+
+def lora_config(
+    config: PreTrainedConfig,
+    *,
+    r: int = 8,
+    alpha: int = 16,
+    targets: list[str] | tuple[str, ...] | None = None,
+    dropout: float = 0.0,
+) -> LoraConfig:
+    """LoRA on the language model only: by default on all seven projections of every layer, never on vision."""
+    from peft import LoraConfig, TaskType
+
+    if r < 1:
+        raise ValueError(f"the LoRA rank must be at least 1, not {r}")
+    if alpha <= 0:
+        raise ValueError(f"LoRA alpha must be above 0, not {alpha}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"LoRA dropout must lie in [0, 1), not {dropout}")
+    targets = LORA_TARGETS if targets is None else tuple(targets)
+    unknown = [target for target in targets if target not in LORA_TARGETS]
+    if not targets or (unknown and config.model_type in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")):
+        raise ValueError(f"unknown LoRA targets {unknown}: choose from {', '.join(LORA_TARGETS)}")
+    return LoraConfig(
+        task_type=TaskType.CAUSAL_LM,
+        r=r,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(targets),
+        exclude_modules=VISION_MODULES,
+        bias="none",
+    )
+
+
+def unsampleable_token_ids(config_or_processor: PreTrainedConfig | ProcessorMixin) -> list[int]:
+    """Ids of the image, video and vision markers: sampled, they would promise image features that do not exist."""
+    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
+    found = {getattr(config_or_processor, f"{name}_id", None) for name in names}
+    tokenizer = getattr(config_or_processor, "tokenizer", None)
+    if tokenizer is not None:
+        markers = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
+        vocabulary = tokenizer.get_vocab()
+        found |= {vocabulary[marker] for marker in markers if marker in vocabulary}
+    return sorted(int(token) for token in found if token is not None)
