@@ -1,0 +1,107 @@
+"""Two methods on the same problems: the paired difference of Pass@k, and the problems that only one of them solves.
+
+Pairing takes out what makes a problem hard for both, so the interval is far narrower than two separate ones suggest.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+from evaluation.cli import check_output, name_some, write_whole
+from evaluation.json_stream import json_values
+from evaluation.pass_at_k import default_method, fit_ks, load, parse_ks
+from evaluation.results import (
+    Results,
+    as_results,
+    common_rows,
+    differences,
+    find_file,
+    paired_difference,
+    read_results,
+    to_text,
+)
+
+
+def load_either(path: str, args: Namespace) -> Results:
+    """A results file, or a samples file scored on the way."""
+    found = find_file(path)
+    first = next(json_values(found), None)
+    if isinstance(first, dict) and "pass_at_k" in first and "eval" not in first:
+        return read_results(found)
+    samples, notes = load(path, args)
+    for note in notes:
+        print(f"note: {found}: {note}", file=sys.stderr)
+    return as_results(samples, [1], default_method(found, samples.settings))
+
+
+def labels_of(a: Results, b: Results) -> tuple[str, str]:
+    """The methods' names, or the files' when both have one name."""
+    return (a.method, b.method) if a.method != b.method else (a.path.stem, b.path.stem)
+
+
+def compare(args: Namespace) -> int:
+    ks = parse_ks(args.k_values)
+    output = check_output(args.output_path, [Path(path) for path in args.compare]) if args.output_path else None
+    a, b = (load_either(path, args) for path in args.compare)
+    for results in (a, b):
+        if not results.ids:
+            raise ValueError(f"{results.path} holds no per-problem counts: compute it again with pass_at_k.py")
+    apart = differences(a, b)
+    if apart and not args.force:
+        raise ValueError(
+            f"{a.path} and {b.path} differ in {'; '.join(apart)}: a paired difference needs one experiment "
+            "(--force compares their common problems all the same)"
+        )
+    ks = fit_ks(ks, int(min(a.n.min(), b.n.min())), args.drop_large_k)
+    content = compared(a, b, ks)
+    print("\n".join(lines(content)))
+    for reason in apart:
+        print(f"note: the runs differ in {reason}", file=sys.stderr)
+    if output:
+        write_whole(output, to_text(content | {"runs_differ_in": apart}))
+        print(f"✓ Comparison saved to {output}")
+    return 0
+
+
+def compared(a: Results, b: Results, ks: list[int]) -> dict:
+    """The comparison as one JSON object."""
+    from evaluation.estimators import pass_at_k
+
+    rows_a, rows_b = common_rows(a, b)
+    mean, bounds = paired_difference(a, b, ks)
+    label_a, label_b = labels_of(a, b)
+    solved_a, solved_b = a.c[rows_a] > 0, b.c[rows_b] > 0
+    names = [a.ids[i] for i in rows_a]
+    curve_a = pass_at_k(a.n[rows_a], a.c[rows_a], ks).mean(axis=0)
+    curve_b = pass_at_k(b.n[rows_b], b.c[rows_b], ks).mean(axis=0)
+    return {
+        "a": label_a,
+        "b": label_b,
+        "num_problems": len(names),
+        "k_values": ks,
+        "pass_at_k": {
+            "a": dict(zip(map(str, ks), curve_a.tolist(), strict=True)),
+            "b": dict(zip(map(str, ks), curve_b.tolist(), strict=True)),
+        },
+        "difference": dict(zip(map(str, ks), mean.tolist(), strict=True)),
+        "intervals": dict(zip(map(str, ks), bounds.tolist(), strict=True)),
+        "only_a_solves": [name for name, x, y in zip(names, solved_a, solved_b, strict=True) if x and not y],
+        "only_b_solves": [name for name, x, y in zip(names, solved_a, solved_b, strict=True) if y and not x],
+    }
+
+
+def lines(content: dict) -> list[str]:
+    a, b = content["a"], content["b"]
+    text = [f"{a} minus {b}, {content['num_problems']} problems, paired 95 % intervals in percentage points:"]
+    for k in map(str, content["k_values"]):
+        x, y = (100 * content["pass_at_k"][side][k] for side in "ab")
+        low, high = (100 * bound for bound in content["intervals"][k])
+        text.append(
+            f"  Pass@{k}: {x:.2f}% - {y:.2f}% = {100 * content['difference'][k]:+.2f}   [{low:+.2f}, {high:+.2f}]"
+        )
+    for side, label in (("a", a), ("b", b)):
+        names = content[f"only_{side}_solves"]
+        text.append(f"  only {label} solves {len(names)}" + (f": {name_some(names, 10)}" if names else ""))
+    return text

@@ -1,0 +1,34 @@
+"""Marks computed again from the stored answers, with a rule of charts.answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+
+def marker(rule: str) -> Callable[[dict], list[bool]]:
+    """A function from a problem of a samples file to its marks under `rule`; [] for one without a gold answer."""
+    from charts.answers import RULES, grade
+    from charts.record import ChartQuestion
+
+    if rule.partition(":")[0] not in RULES:
+        raise ValueError(f"--rescore: {rule!r} is no rule; known are {', '.join(RULES)}")
+
+    def mark(problem: dict) -> list[bool]:
+        extracted, answers = problem.get("extracted"), problem.get("answers")
+        if not isinstance(extracted, list) or not isinstance(answers, list):
+            raise ValueError(f"--rescore needs 'extracted' and 'answers', problem {problem['problem_id']} lacks them")
+        question = ChartQuestion(
+            id=str(problem["problem_id"]),
+            question=str(problem.get("question") or ""),
+            answers=tuple(answers),
+            kind=str(problem.get("kind") or ""),
+            answer_kind=str(problem.get("answer_kind") or ""),
+            tolerance=problem.get("tolerance"),
+        )
+        verdicts = {answer: grade(answer, question, rule) for answer in set(extracted)} if answers else {}
+        unmarked = [verdict.reason for verdict in verdicts.values() if verdict.correct is None]
+        if unmarked:
+            raise ValueError(f"--rescore {rule}: problem {question.id} cannot be marked: {unmarked[0]}")
+        return [verdicts[answer].correct for answer in extracted] if answers else []
+
+    return mark

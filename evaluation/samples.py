@@ -1,0 +1,236 @@
+"""Samples file -> what scoring needs of it, in one pass that keeps a few numbers a problem.
+
+A problem is a dict with `problem_id` and, per sample, `correct` (and, in our own files, `extracted`, `well_formed`,
+`tokens`, `truncated`, ...). Other projects' files are brought to that form by `foreign`. Anything that would make a
+score mean something else is refused by name: marks that are not booleans, a problem that occurs twice, counts that
+contradict the marks, lines of two runs in one file, a file that ends too early.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.cli import name_some
+from evaluation.foreign import problems_of
+from evaluation.json_stream import json_values
+
+PER_SAMPLE = ("samples", "extracted", "correct", "correct_strict", "well_formed", "tokens", "truncated")
+
+
+@dataclass
+class SampleSet:
+    """The problems of one samples file, in its order: ids, samples and right samples of each, and where they are from.
+
+    `unsampled` are (problem, reason) of problems without samples; `clusters` are chart ids (a problem without an image
+    is its own cluster); `settings` is what the sampler wrote about the run, or {}.
+    """
+
+    path: Path
+    marks: str
+    settings: dict = field(default_factory=dict)
+    run: str | None = None
+    ids: list[str] = field(default_factory=list)
+    n: list[int] | np.ndarray = field(default_factory=list)
+    c: list[int] | np.ndarray = field(default_factory=list)
+    clusters: list[str] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    unsampled: list[tuple[str, str]] = field(default_factory=list)
+    repeated: int = 0  # rows left out because their problem had occurred before
+    identical: int = 0  # problems of several samples whose texts are all the same
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def fingerprint(self) -> str:
+        """16 hex digits over every problem's id, question, gold answer and chart; the order does not count."""
+        return hashlib.sha256(b"".join(sorted(self.digests))).hexdigest()[:16]
+
+    def keep(self, chosen: list[int]) -> None:
+        """Leave only the problems at these places."""
+        for name in ("ids", "clusters", "kinds", "digests"):
+            setattr(self, name, [getattr(self, name)[i] for i in chosen])
+        self.n, self.c = np.asarray(self.n)[chosen], np.asarray(self.c)[chosen]
+
+
+def read_samples(
+    path: str | Path,
+    *,
+    marks: str = "correct",
+    duplicates: str = "refuse",
+    mark: Callable[[dict], list[bool]] | None = None,
+    visit: Callable[[dict, list[bool]], None] | None = None,
+) -> SampleSet:
+    """Read one samples file.
+
+    `mark(problem)` replaces the marks stored in the file; `visit(problem, marks)` sees every problem that is kept,
+    in order, before it is forgotten.
+    """
+    path = Path(path)
+    result = SampleSet(path=path, marks=marks, settings=_settings_beside(path))
+    seen: set[str] = set()
+    runs: Counter[str | None] = Counter()
+    for number, problem in enumerate(problems_of(json_values(path), path, result.settings, marks), start=1):
+        name = _problem_id(problem, number, path)
+        runs[problem.get("run")] += 1
+        if name in seen:
+            if duplicates == "refuse":
+                raise ValueError(
+                    f"{path}: problem {name} occurs more than once (again as number {number}); keep the first of each "
+                    "with --duplicates first"
+                )
+            result.repeated += 1
+            continue
+        seen.add(name)
+        if "error" in problem and not problem.get("samples"):
+            result.unsampled.append((name, str(problem["error"])))
+            continue
+        right = mark(problem) if mark else _checked_marks(problem, marks, name, path)
+        if not right:
+            result.unsampled.append((name, "no samples"))
+            continue
+        _keep_counts(result, problem, name, right)
+        if visit:
+            visit(problem, right)
+    _check_run(result, runs)
+    if not seen:
+        raise ValueError(f"{path} holds no problems: was the sampler stopped before its first one?")
+    result.n, result.c = np.array(result.n), np.array(result.c)
+    return result
+
+
+def _keep_counts(result: SampleSet, problem: dict, name: str, right: list[bool]) -> None:
+    result.ids.append(name)
+    result.n.append(len(right))
+    result.c.append(sum(right))
+    chart = problem.get("image_id")
+    result.clusters.append(f"chart {chart}" if chart else f"problem {name}")
+    result.kinds.append(str(problem.get("kind") or ""))
+    what = "\0".join(str(problem.get(key) or "") for key in ("question", "answer", "image_id"))
+    result.digests.append(hashlib.sha256(f"{name}\0{what}".encode()).digest())
+    texts = problem.get("samples")
+    if isinstance(texts, list) and len(texts) > 1 and all(text == texts[0] for text in texts):
+        result.identical += 1
+
+
+def _settings_beside(path: Path) -> dict:
+    sidecar = path.with_name(path.stem + ".settings.json")
+    if not sidecar.is_file():
+        return {}
+    try:
+        settings = json.loads(sidecar.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{sidecar} is not readable JSON ({error}): remove it or write it again") from None
+    if not isinstance(settings, dict):
+        raise ValueError(f"{sidecar} must hold one JSON object of settings, found {type(settings).__name__}")
+    return settings
+
+
+def _problem_id(problem: dict, number: int, path: Path) -> str:
+    name = problem.get("problem_id")
+    if isinstance(name, bool) or not isinstance(name, (str, int)) or name == "":
+        raise ValueError(f"{path}: problem number {number} has no problem_id")
+    return str(name)
+
+
+def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[bool]:
+    right = problem.get(marks)
+    if not isinstance(right, list):
+        others = [key for key in ("correct", "correct_strict") if isinstance(problem.get(key), list)]
+        hint = f"; it has {others[0]}, choose it with --marks" if others else "; mark the answers with --rescore"
+        raise ValueError(f"{path}: problem {name} has no list '{marks}' of marks" + hint)
+    strange = [mark for mark in right if mark is not True and mark is not False]
+    if strange:
+        raise ValueError(
+            f"{path}: problem {name} has {len(strange)} marks in '{marks}' that are not true or false, the first is "
+            f"{strange[0]!r}"
+        )
+    for key in PER_SAMPLE:
+        values = problem.get(key)
+        if isinstance(values, list) and len(values) != len(right):
+            raise ValueError(f"{path}: problem {name} has {len(right)} marks in '{marks}' but {len(values)} '{key}'")
+    stored = {"num_total": len(right)} | ({"num_correct": sum(right)} if marks == "correct" else {})
+    for key, counted in stored.items():
+        if problem.get(key, counted) != counted:
+            raise ValueError(f"{path}: problem {name} says {key} = {problem[key]!r}, but its marks give {counted}")
+    return right
+
+
+def _check_run(result: SampleSet, runs: Counter) -> None:
+    if len(runs) > 1:
+        parts = ", ".join(f"{run or 'no run'} in {count} problems" for run, count in runs.most_common(3))
+        raise ValueError(f"{result.path} is mixed from {len(runs)} runs ({parts}): score each run's own file")
+    result.run = next(iter(runs), None)
+    stated = result.settings.get("run")
+    if result.run and stated and stated != result.run:
+        raise ValueError(
+            f"{result.path} is of run {result.run}, but the settings beside it are of run {stated}: put the two files "
+            "of one run together"
+        )
+
+
+def settle(result: SampleSet, *, missing: str = "refuse", ragged: str = "refuse") -> list[str]:
+    """Treat problems without samples and unequal numbers of samples as the two flags say; returns what to tell.
+
+    missing: "refuse", "skip" (leave such problems out of every k) or "wrong" (count them as never right).
+    ragged: "refuse", "min" (k up to the smallest number of samples; every problem keeps all of its samples) or "drop"
+    (leave out the problems that have fewer samples than the largest).
+    """
+    notes = _settle_missing(result, missing)
+    if not len(result):
+        raise ValueError(f"{result.path}: none of its {len(result.unsampled)} problems has samples")
+    wanted = max(int(result.n.max()), int(result.settings.get("sampling", {}).get("num_samples") or 0))
+    short = [i for i, count in enumerate(result.n) if count < wanted]
+    if not short:
+        return notes
+    what = f"{len(short)} of {len(result)} problems have fewer than {wanted} samples"
+    if ragged == "refuse":
+        names = name_some([f"{result.ids[i]} ({result.n[i]})" for i in short])
+        raise ValueError(
+            f"{result.path}: {what}: {names}; finish the sampling, or choose --ragged min (k up to the smallest) or "
+            "--ragged drop (leave them out)"
+        )
+    if ragged == "min":
+        return [*notes, f"{what}: k goes up to {result.n.min()}, with the same problems for every k"]
+    result.keep([i for i in range(len(result)) if result.n[i] >= wanted])
+    if not len(result):
+        raise ValueError(f"{result.path}: no problem has {wanted} samples; choose --ragged min")
+    return [*notes, f"{what}: they are left out of every k"]
+
+
+def _settle_missing(result: SampleSet, missing: str) -> list[str]:
+    announced = result.settings.get("data", {}).get("num_questions")
+    absent = max(0, int(announced) - len(result) - len(result.unsampled)) if announced else 0
+    if not result.unsampled and not absent:
+        return []
+    parts = []
+    if result.unsampled:
+        named = name_some([f"{name} ({reason})" for name, reason in result.unsampled])
+        parts.append(f"{len(result.unsampled)} problems have no samples: {named}")
+    if absent:
+        parts.append(f"{absent} of the run's {announced} problems are not in the file")
+    what = "; ".join(parts)
+    if missing == "refuse":
+        raise ValueError(
+            f"{result.path}: {what}; finish the sampling, or choose --missing skip (leave them out of every k)"
+            + ("" if absent else " or --missing wrong (count them as never right)")
+        )
+    if missing == "skip":
+        return [f"{what}: left out of every k"]
+    if absent:
+        raise ValueError(f"{result.path}: {what}: --missing wrong needs them named in the file; choose --missing skip")
+    size = int(result.n.max()) if len(result) else 0
+    for name, _ in result.unsampled if size else []:
+        result.ids.append(name)
+        result.clusters.append(f"problem {name}")
+        result.kinds.append("")
+        result.digests.append(hashlib.sha256(name.encode()).digest())
+        result.n, result.c = np.append(result.n, size), np.append(result.c, 0)
+    return [f"{what}: counted as never right"]
