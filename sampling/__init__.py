@@ -1,0 +1,1 @@
+"""Prompt -> many completions, fast; and the journal that survives a crash."""

@@ -1,0 +1,80 @@
+"""Logits and one uniform number per row -> one token per row.
+
+The order is transformers' own: temperature, top-k, top-p. Two things differ, without changing the distribution:
+the nucleus is found in the 64 (then 1,024) largest probabilities wherever their mass reaches top_p, so the vocabulary
+is sorted only for the rows where it does not; and the token is read off the inverse cumulative distribution in
+vocabulary order, so that one uniform number decides and near ties between candidates cannot swap places.
+Tokens that tie exactly with the last kept one are kept too (transformers cuts between them arbitrarily).
+"""
+
+from __future__ import annotations
+
+import torch
+
+from sampling.settings import SamplingSettings
+
+_TRIES = (64, 1024)
+_WIDTH = 128  # the cumulative distribution is searched in two levels: blocks of this many tokens, then one block
+
+
+def weights(logits: torch.Tensor, settings: SamplingSettings, suppress: torch.Tensor | None = None) -> torch.Tensor:
+    """Unnormalised float32 probabilities of the sampling distribution; the largest is 1, excluded tokens are 0."""
+    scores = logits.float()  # (N, V)
+    if settings.temperature != 1.0:
+        scores = scores / settings.temperature
+    if suppress is not None and len(suppress):
+        scores = scores.index_fill(-1, suppress, -torch.inf)
+    out = (scores - scores.amax(-1, keepdim=True)).exp_()
+    if settings.top_k:
+        floor = out.topk(min(settings.top_k, out.shape[-1]), dim=-1).values[:, -1:]
+        out = out.masked_fill_(out < floor, 0.0)
+    if settings.top_p < 1:
+        floor = _nucleus_floor(out, settings.top_p)
+        out = out.masked_fill_(out < floor, 0.0)
+    return out
+
+
+def _nucleus_floor(weight: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The smallest weight inside each row's nucleus: the shortest run of largest weights whose mass reaches top_p."""
+    needed = top_p * weight.sum(-1, dtype=torch.float64)  # (N,)
+    floor = weight.new_empty(len(weight), 1)
+    rows = torch.arange(len(weight), device=weight.device)
+    for tried in (*_TRIES, weight.shape[-1]):
+        count = min(tried, weight.shape[-1])
+        part = weight if len(rows) == len(weight) else weight[rows]
+        top = part.topk(count, dim=-1).values if count < weight.shape[-1] else part.sort(-1, descending=True).values
+        mass = top.cumsum(-1, dtype=torch.float64)
+        enough = mass[:, -1] >= needed[rows] if count < weight.shape[-1] else torch.ones_like(rows, dtype=torch.bool)
+        before = mass - top  # a token stays while the mass in front of it is short of top_p
+        kept = (before < needed[rows, None]).sum(-1).clamp_(min=1)
+        found = top.gather(-1, (kept - 1)[:, None])
+        if enough.all():
+            floor[rows] = found
+            return floor
+        floor[rows[enough]] = found[enough]
+        rows = rows[~enough]
+    return floor
+
+
+def choose(weight: torch.Tensor, uniform: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverse CDF: (N, V) weights and (N,) uniforms -> token ids (N,) and their log-probabilities (N,)."""
+    rows, size = weight.shape
+    if size % _WIDTH:
+        weight = torch.nn.functional.pad(weight, (0, _WIDTH - size % _WIDTH))
+    blocks = weight.view(rows, -1, _WIDTH)
+    ends = blocks.sum(-1).cumsum(-1, dtype=torch.float64)  # (N, V / 128)
+    total = ends[:, -1:]
+    target = uniform[:, None].to(torch.float64) * total
+    block = _first_above(ends, target)
+    target = target - torch.where(block > 0, ends.gather(-1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, _WIDTH)).squeeze(1)  # (N, 128)
+    offset = _first_above(inside.cumsum(-1, dtype=torch.float64), target)
+    tokens = block * _WIDTH + offset
+    chance = inside.gather(-1, offset).double() / total
+    return tokens[:, 0], chance.log()[:, 0].float()
+
+
+def _first_above(ends: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """First index whose cumulative sum exceeds the target; never one of zero weight, whatever the rounding."""
+    last = (ends < ends[:, -1:]).sum(-1, keepdim=True)
+    return torch.minimum((ends <= target).sum(-1, keepdim=True), last)  # (N, 1)

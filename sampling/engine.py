@@ -1,0 +1,282 @@
+"""Many completions of one prompt, or of several, in one decode loop.
+
+Each prompt, with its image, is computed once; its keys and values are kept once (`shared_prefix`); rows that have ended
+leave the batch; every row's random stream depends only on (seed, problem, sample) (`streams`). A model whose attention
+cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory.
+
+Which rows share a batch changes the last bits of a matrix product, and so could change a token only where a uniform
+number falls within those last bits of a boundary between two tokens. In float32 on the CPU even the bits agree: the
+matrix products of a row do not depend on the number of rows once there are `MIN_ROWS` of them, so smaller batches are
+filled up. In bfloat16 on an accelerator near ties may still flip between different chunk sizes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from sampling.choice import choose, weights
+from sampling.copied_prefix import CopiedPrefixCache
+from sampling.prefill import Prompt, prefill
+from sampling.settings import SamplingSettings
+from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
+from sampling.streams import BLOCK_STEPS, stream_key, uniforms
+
+logger = logging.getLogger(__name__)
+MIN_ROWS = 8
+_DROP_SHARE = 8  # ended rows leave once they are an eighth of the batch
+
+
+@dataclass
+class Samples:
+    """Completions of one prompt, in sample order. Token ids include the end token; log-probabilities are those of the
+    sampling distribution (after temperature, top-k, top-p); truncated means no end token came in time."""
+
+    token_ids: list[list[int]]
+    logprobs: list[list[float]]
+    truncated: list[bool]
+
+    @property
+    def logprob_sums(self) -> list[float]:
+        return [float(np.sum(row, dtype=np.float64)) for row in self.logprobs]
+
+
+@torch.inference_mode()
+def sample(
+    model: torch.nn.Module,
+    prompt_inputs: Mapping[str, torch.Tensor],
+    *,
+    n: int,
+    settings: SamplingSettings,
+    problem_id: str,
+    eos_ids: Sequence[int],
+    suppress: Sequence[int] = (),
+    first_sample: int = 0,
+    chunk: int | None = None,
+    on_chunk: Callable[[int], None] | None = None,
+) -> Samples:
+    """`n` completions of one prompt (batch of one, no padding), at most `chunk` rows at a time.
+
+    Samples are numbered from `first_sample`; the same numbers give the same samples however they are grouped. Out of
+    memory halves the chunk and tries it again; `on_chunk` is told the chunk size that worked.
+    """
+    with _evaluating(model):
+        prompt = prefill(model, prompt_inputs)
+        chunk, done, parts = min(chunk or n, n), 0, []
+        while done < n:
+            rows = min(chunk, n - done)
+            work = [Request(prompt, problem_id, range(first_sample + done, first_sample + done + rows))]
+            try:
+                parts += decode(model, work, settings=settings, eos_ids=eos_ids, suppress=suppress)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if chunk == 1 or not is_out_of_memory(error):
+                    raise
+                chunk = -(-chunk // 2)
+                logger.warning("out of memory with %d completions at once; going on with %d", rows, chunk)
+            else:
+                done += rows
+                continue
+            free_memory()
+        if on_chunk is not None:
+            on_chunk(chunk)
+    return Samples(
+        [row for part in parts for row in part.token_ids],
+        [row for part in parts for row in part.logprobs],
+        [row for part in parts for row in part.truncated],
+    )
+
+
+@dataclass(frozen=True)
+class Request:
+    """A computed prompt and the numbers of the completions wanted of it."""
+
+    prompt: Prompt
+    problem_id: str
+    samples: range
+
+
+class _Streams:
+    """The next uniform number of every row, drawn 64 steps ahead."""
+
+    def __init__(self, requests: Sequence[Request], fill: int, seed: int):
+        self._parts = [(stream_key(seed, r.problem_id), r.samples.start, len(r.samples)) for r in requests]
+        key, start, count = self._parts[-1]
+        self._parts[-1] = (key, start, count + fill)
+
+    def block(self, number: int) -> np.ndarray:
+        return np.concatenate([uniforms(key, number, start, count) for key, start, count in self._parts])
+
+
+@torch.inference_mode()
+def decode(
+    model: torch.nn.Module,
+    requests: Sequence[Request],
+    *,
+    settings: SamplingSettings,
+    eos_ids: Sequence[int],
+    suppress: Sequence[int] = (),
+    copied: bool | None = None,
+) -> list[Samples]:
+    """The completions of all requests, decoded together; one `Samples` a request."""
+    model = base_model(model)
+    device = requests[0].prompt.logits.device
+    wanted = sum(len(r.samples) for r in requests)
+    fill = max(0, MIN_ROWS - wanted)  # rows that only keep the batch at MIN_ROWS; nobody reads them
+    group = [g for g, r in enumerate(requests) for _ in r.samples]
+    group = torch.tensor(group + group[-1:] * fill, device=device)
+    copied = not can_share(model) if copied is None else copied
+    prompts = [r.prompt for r in requests]
+    cache = (CopiedPrefixCache if copied else SharedPrefixCache)([p.layers for p in prompts], group)
+    batch = _Batch(group, wanted, _Streams(requests, fill, settings.seed), settings, eos_ids, device)
+    suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
+
+    logits = torch.cat([p.logits for p in prompts])  # (B, V)
+    chances = weights(logits, settings, suppress)[group]
+    positions = torch.tensor([p.next_position for p in prompts], device=device)[group]
+    with nullcontext() if copied else shared_prefix_attention(model):
+        while True:
+            tokens = batch.take(*choose(chances, batch.uniforms()))
+            if batch.finished:
+                return batch.samples(requests)
+            move = batch.drop()
+            if move is not None:
+                gaps, tail, rows = move
+                cache.move(gaps, tail, rows)
+                for tensor in (tokens, positions):
+                    tensor[gaps] = tensor[tail]
+                tokens, positions = tokens[:rows], positions[:rows]
+            cache.begin_step()
+            logits = _forward(model, tokens, positions, cache, prompts[0].axes)
+            positions = positions + 1
+            chances = weights(logits, settings, suppress)
+
+
+def _forward(
+    model: torch.nn.Module, tokens: torch.Tensor, positions: torch.Tensor, cache: object, axes: int
+) -> torch.Tensor:
+    position_ids = positions[:, None] if axes == 1 else positions[None, :, None].expand(axes, -1, -1)
+    past = getattr(cache, "for_model", cache)
+    out = model(input_ids=tokens[:, None], position_ids=position_ids, past_key_values=past, use_cache=True)
+    return out.logits[:, -1]
+
+
+class _Batch:
+    """What every row has produced so far, and which rows are still going."""
+
+    def __init__(
+        self,
+        group: torch.Tensor,
+        wanted: int,
+        streams: _Streams,
+        settings: SamplingSettings,
+        eos_ids: Sequence[int],
+        device: torch.device,
+    ):
+        total = len(group)
+        self.limit, self.device, self.step = settings.max_new_tokens, device, 0
+        self.streams, self.eos = streams, torch.tensor(sorted(eos_ids), device=device)
+        self.row = np.arange(total)  # row of the batch -> row of the result
+        self.alive = np.arange(total) < wanted
+        self.tokens = np.zeros((total, min(64, self.limit)), dtype=np.int64)
+        self.logprobs = np.zeros((total, min(64, self.limit)), dtype=np.float32)
+        self.length = np.zeros(total, dtype=np.int64)
+        self.truncated = np.zeros(total, dtype=bool)
+
+    @property
+    def finished(self) -> bool:
+        return not self.alive.any()
+
+    def uniforms(self) -> torch.Tensor:
+        at = self.step % BLOCK_STEPS
+        if at == 0:
+            self._block = self.streams.block(self.step // BLOCK_STEPS)
+        return torch.from_numpy(self._block[self.row, at]).to(self.device)
+
+    def take(self, tokens: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+        """Record one step's tokens; returns them."""
+        if self.step == self.tokens.shape[1]:
+            grow = ((0, 0), (0, min(self.step, self.limit - self.step)))
+            self.tokens, self.logprobs = np.pad(self.tokens, grow), np.pad(self.logprobs, grow)
+        ended = torch.isin(tokens, self.eos).cpu().numpy()
+        rows = self.row[self.alive]
+        self.tokens[rows, self.step] = tokens.cpu().numpy()[self.alive]
+        self.logprobs[rows, self.step] = logprobs.cpu().numpy()[self.alive]
+        self.step += 1
+        self.length[rows] = self.step
+        if self.step == self.limit:
+            self.truncated[rows] = ~ended[self.alive]
+            self.alive[:] = False
+        self.alive &= ~ended
+        return tokens
+
+    def drop(self) -> tuple[torch.Tensor, torch.Tensor, int] | None:
+        """Which rows of the tail move into which gaps so that ended rows leave; None while too few have ended."""
+        keep = max(int(self.alive.sum()), MIN_ROWS)
+        if len(self.row) - keep < max(1, len(self.row) // _DROP_SHARE):
+            return None
+        tail = keep + np.flatnonzero(self.alive[keep:])
+        gaps = np.flatnonzero(~self.alive[:keep])[: len(tail)]
+        for values in (self.row, self.alive):
+            values[gaps] = values[tail]
+        self.row, self.alive = self.row[:keep], self.alive[:keep]
+        return *(torch.from_numpy(part).to(self.device) for part in (gaps, tail)), keep
+
+    def samples(self, requests: Sequence[Request]) -> list[Samples]:
+        out, start = [], 0
+        for request in requests:
+            rows = range(start, start + len(request.samples))
+            start = rows.stop
+            out.append(
+                Samples(
+                    [self.tokens[r, : self.length[r]].tolist() for r in rows],
+                    [self.logprobs[r, : self.length[r]].tolist() for r in rows],
+                    self.truncated[rows.start : rows.stop].tolist(),
+                )
+            )
+        return out
+
+
+def base_model(model: torch.nn.Module) -> torch.nn.Module:
+    """The transformers model inside a PEFT wrapper: adapters act inside its layers."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+_told: set[str] = set()
+
+
+def can_share(model: torch.nn.Module) -> bool:
+    shared = supports(model)
+    name = type(model).__name__
+    if not shared and name not in _told:
+        _told.add(name)
+        logger.warning("%s: shared-prefix attention is not available; decoding on copies of the prompt's cache", name)
+    return shared
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in text
+
+
+def free_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+class _evaluating:
+    """Evaluation mode (no dropout) inside, the former mode afterwards."""
+
+    def __init__(self, model: torch.nn.Module):
+        self.model = model
+
+    def __enter__(self) -> None:
+        self.before = self.model.training
+        self.model.eval()
+
+    def __exit__(self, *exc: object) -> None:
+        self.model.train(self.before)

@@ -1,0 +1,32 @@
+"""The numbers that fix a sampling distribution and its random streams."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Temperature, then top-k, then top-p, in transformers' order; `top_k` 0 and `top_p` 1 switch those two off."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    max_new_tokens: int = 768
+    seed: int = 2025
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.temperature) and self.temperature > 0):
+            raise ValueError(
+                f"temperature must be a number above 0, got {self.temperature}; for greedy decoding use --top-k 1"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top-p must lie in (0, 1], got {self.top_p}; 1 switches it off")
+        if self.top_k < 0:
+            raise ValueError(f"top-k must be 0 (off) or more, got {self.top_k}")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max-new-tokens must be at least 1, got {self.max_new_tokens}")
+
+    def as_dict(self) -> dict[str, float | int]:
+        return asdict(self)
