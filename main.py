@@ -1,0 +1,240 @@
+"""Train: flags -> data, rewards, model, trainer -> train -> save.
+
+accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-name qwen2-5-3b --dataset-name evochart
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from pathlib import Path
+
+from training.arguments import parse_args, resolve_accumulation
+from training.hardware import choose_precision, is_main_process, use_first_gpu, weights_dtype
+
+FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
+COMPLETION_LENGTH = 768
+SYNTHETIC_SIZE = 1000
+
+
+def resolve_defaults(args: argparse.Namespace) -> str:
+    """Fills in what depends on the model and the number of processes; returns the model's source (hub id or folder)."""
+    from charts.prompt import PROMPTS
+    from models.registry import resolve_model
+
+    entry = resolve_model(args.vlm_name)
+    if args.prompt not in PROMPTS:
+        raise ValueError(f"--prompt {args.prompt}: unknown; choose one of {', '.join(PROMPTS)}")
+    args.gradient_accumulation_steps = resolve_accumulation(args, int(os.environ.get("WORLD_SIZE", "1")))
+    if args.learning_rate is None:
+        args.learning_rate = entry.learning_rate or (FULL_LEARNING_RATE if args.no_lora else LORA_LEARNING_RATE)
+    if args.max_completion_length is None:
+        args.max_completion_length = entry.max_completion_length or COMPLETION_LENGTH
+    if args.dataset_name == "synthetic" and args.subset_size is None:
+        args.subset_size = SYNTHETIC_SIZE
+    return entry.source
+
+
+def load_data(args: argparse.Namespace):
+    """(training questions, held-out questions) as QuestionSets; ValueError for data that cannot be trained on."""
+    from charts.loading import hold_out, load_questions
+
+    size = args.subset_size
+    everything = load_questions(
+        args.dataset_name,
+        purpose="train",
+        path=args.dataset_path,
+        # synthetic charts are drawn to order: the subset and the charts held out beside it
+        subset_size=math.ceil(size * (1 + args.held_out)) + 20 if args.dataset_name == "synthetic" else None,
+        seed=args.seed,
+        deduplicate=args.deduplicate,
+    )
+    return hold_out(everything, args.held_out, subset_size=size, subset_order=args.subset_order, seed=args.seed)
+
+
+def plan_steps(args, num_rows: int, num_processes: int) -> str:
+    """The line that says how rows become steps; ValueError when not one rollout batch is full."""
+    completions = args.batch_size * num_processes * args.gradient_accumulation_steps * args.updates_per_rollout
+    prompts = completions // args.num_generations
+    batches, left = divmod(num_rows, prompts)
+    if batches == 0:
+        raise ValueError(
+            f"{num_rows} questions do not fill one rollout batch of {prompts} prompts x {args.num_generations} "
+            "generations: zero steps; lower --batch-size or --updates-per-rollout, or use more questions"
+        )
+    line = f"{batches * args.updates_per_rollout} updates per epoch, {prompts} questions x {args.num_generations} each"
+    return line + (f"; {left} of {num_rows} questions fill no rollout batch and are left out" if left else "")
+
+
+def build_config(args: argparse.Namespace, folder: Path, precision: str, has_held_out: bool):
+    """The GRPOConfig of these flags. Making it starts the distributed state, if there is one."""
+    import torch
+    from trl import GRPOConfig
+
+    return GRPOConfig(
+        output_dir=str(folder),
+        seed=args.seed,
+        learning_rate=args.learning_rate,
+        lr_scheduler_type="constant",
+        max_grad_norm=1.0,
+        num_train_epochs=args.num_epochs,
+        max_steps=args.max_steps or -1,
+        per_device_train_batch_size=args.batch_size,
+        per_device_eval_batch_size=args.batch_size * args.gradient_accumulation_steps,
+        gradient_accumulation_steps=args.gradient_accumulation_steps,
+        steps_per_generation=args.gradient_accumulation_steps * args.updates_per_rollout,
+        num_generations=args.num_generations,
+        num_generations_eval=1,
+        max_completion_length=args.max_completion_length,
+        temperature=args.temperature,
+        loss_type="dapo" if args.averaging == "token" else "grpo",
+        epsilon=args.clip,
+        beta=args.kl_beta,
+        entropy_coef=args.entropy_bonus,
+        gradient_checkpointing=not args.disable_gradient_checkpointing,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=1,
+        save_steps=args.save_steps,
+        save_total_limit=args.save_total_limit,
+        eval_strategy="steps" if has_held_out else "no",
+        eval_steps=args.eval_steps,
+        report_to=args.report_to,
+        run_name=folder.name,
+        log_completions=args.log_completions,
+        dataloader_num_workers=0,
+    )
+
+
+def build_trainer(args: argparse.Namespace, config, train, held_out):
+    """The mode's trainer with model, processor, rewards and rows."""
+    from transformers.trainer_callback import ProgressCallback
+
+    from models.registry import load_model, load_processor, lora_config, unsampleable_token_ids
+    from rewards import build_rewards
+    from trainers import TRAINERS
+    from training.report import TrainingProgress
+    from training.rows import training_rows
+
+    processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+    assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
+    precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
+    model = load_model(args.vlm_name, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
+    config.generation_kwargs = {"suppress_tokens": unsampleable_token_ids(model.config)}
+    questions = {question.id: question for part in (train, held_out) for question in part.questions}
+    rewards = build_rewards(args.rewards, questions, max_completion_tokens=args.max_completion_length)
+    config.reward_weights = [reward.weight for reward in rewards]
+    rows = [
+        training_rows(
+            [question.id for question in part.questions], questions, args.prompt, args.min_pixels, args.max_pixels
+        )
+        if part.questions
+        else None
+        for part in (train, held_out)
+    ]
+    mode_settings = {} if args.mode == "grpo" else {"reward_threshold": args.reward_threshold}
+    if args.mode == "w-reinforce":
+        mode_settings["lambda_psr"] = args.lambda_psr
+    adapter = lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
+    trainer = TRAINERS[args.mode](
+        model=model,
+        reward_funcs=[reward.function for reward in rewards],
+        args=config,
+        train_dataset=rows[0],
+        eval_dataset=rows[1],
+        processing_class=processor,
+        peft_config=None if args.no_lora else adapter,
+        truncated=args.truncated,
+        normaliser=args.normaliser,
+        reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
+        **mode_settings,
+    )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(TrainingProgress)
+    return trainer
+
+
+def prepare(args: argparse.Namespace):
+    """Everything that can fail for a reason of the user's, before a model is loaded. Raises ValueError.
+
+    Returns (config, training questions, held-out questions, folder, settings record).
+    """
+    from training.report import few_generations_warning, set_up_wandb
+    from training.run_folder import prepare_folder, run_folder, settings_record
+
+    source = resolve_defaults(args)
+    precision = choose_precision(args.precision)
+    train, held_out = load_data(args)
+    steps = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
+    folder = run_folder(args.output_root, args.vlm_name, args.mode, args.seed)
+    data = {"name": train.name, "split": train.split, "fingerprint": train.fingerprint, "num_questions": len(train)}
+    record = settings_record(args, source, data)
+    if args.report_to == "wandb":
+        set_up_wandb(args.mode, folder.name, args.wandb_online)
+    config = build_config(args, folder, precision, len(held_out) > 0)
+    lines = on_main_process(lambda: prepare_folder(folder, record, resume=args.resume, overwrite=args.overwrite))
+    lines = [*train.notes, *lines, f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"]
+    if train.skipped:
+        shown = "; ".join(f"{row}: {reason}" for row, reason in train.skipped[:5])
+        lines.append(f"{len(train.skipped)} rows skipped: {shown}" + ("; ..." if len(train.skipped) > 5 else ""))
+    lines.append(few_generations_warning(args.mode, args.num_generations))
+    for line in filter(None, lines):
+        say(line)
+    return config, train, held_out, folder, record
+
+
+def on_main_process(function):
+    """Runs `function` on the main process; its result, or its ValueError, on every process."""
+    from accelerate.state import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    outcome = [None, None]
+    if PartialState().is_main_process:
+        try:
+            outcome[0] = function()
+        except ValueError as error:
+            outcome[1] = str(error)
+    broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise ValueError(outcome[1])
+    return outcome[0]
+
+
+def say(line: str) -> None:
+    if is_main_process():
+        print(line, flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    try:
+        args = parse_args(argv)
+        gpu_line = use_first_gpu()
+        if gpu_line:
+            say(gpu_line)
+        config, train, held_out, folder, record = prepare(args)
+    except ValueError as error:
+        if is_main_process():
+            print(f"error: {error}", file=sys.stderr)
+        return 2
+    from training.report import banner
+    from training.run_folder import write_settings
+
+    say(banner(args.mode, args.reward_threshold, args.lambda_psr))
+    trainer = build_trainer(args, config, train, held_out)
+    trainer.train(resume_from_checkpoint=args.resume)
+    if trainer.eval_dataset is not None:
+        accuracy = trainer.evaluate()["eval_decomposed/accuracy"]
+        say(f"Held-out accuracy: {accuracy:.1%} of {len(held_out)} questions, one completion each")
+    trainer.save_model()
+    trainer.save_state()
+    if is_main_process():
+        write_settings(folder, {**record, "finished": True})
+    say(f"✓ Model saved to {folder}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

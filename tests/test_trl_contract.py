@@ -1,0 +1,59 @@
+"""What trainers/decomposed_trainer.py assumes of TRL. A red test here means: read the new version before pinning it."""
+
+import inspect
+
+import pytest
+import torch
+from trl import GRPOTrainer
+
+from tests import one_layer
+from trainers.decomposed_trainer import DecomposedTrainer
+
+SIGNATURES = {
+    "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
+    "_generate_and_score_completions": ["self", "inputs"],
+    "_prepare_inputs": ["self", "generation_batch"],
+    "training_step": ["self", "model", "inputs", "num_items_in_batch"],
+    "log": ["self", "logs", "start_time"],
+}
+
+
+@pytest.mark.parametrize("method", SIGNATURES)
+def test_the_hooked_methods_keep_their_signature(method):
+    assert list(inspect.signature(getattr(GRPOTrainer, method)).parameters) == SIGNATURES[method]
+    assert method in vars(DecomposedTrainer), "a hook that is not used any more should leave the table"
+
+
+def test_no_other_method_of_the_parent_is_overridden():
+    ours = {name for name in vars(DecomposedTrainer) if hasattr(GRPOTrainer, name) and not name.startswith("__")}
+    assert ours - {"_tag_names", "_name", "_paper"} <= set(SIGNATURES)
+
+
+def test_rewards_come_in_generation_order_and_the_advantages_with_the_rows(tmp_path):
+    trainer = one_layer.trainer(GRPOTrainer, tmp_path)
+    one_layer.fix_rollouts(trainer, ["a b .", "b .", "h .", "a ."])
+    trainer.model.train()
+    kept = []
+    calculate = trainer._calculate_rewards
+    trainer._calculate_rewards = lambda *args: kept.append(calculate(*args)) or kept[-1]
+    output = trainer._generate_and_score_completions([{"prompt": "ask"}] * 4)
+    assert kept[0].shape == (4, 2)
+    assert kept[0][:, 0].tolist()[:2] == [1.0, 0.0] and kept[0][2, 0].isnan()
+    assert output["advantages"].shape == (4,)
+    assert output["completion_ids"][0, :2].tolist() == one_layer.say("a b")
+    assert output["num_items_in_batch"] == output["completion_mask"].sum()
+    assert len(trainer._logs["advantages"]) == 4
+
+
+def test_tool_mask_takes_tokens_out_of_the_loss(tmp_path):
+    trainer = one_layer.trainer(GRPOTrainer, tmp_path)
+    one_layer.fix_rollouts(trainer, ["a b .", "b ."])
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.num_generations = 2
+    output = trainer._generate_and_score_completions([{"prompt": "ask"}] * 2)
+    output["advantages"] = torch.tensor([1.0, 1.0])
+    output["tool_mask"] = torch.zeros_like(output["completion_mask"])
+    loss = trainer._compute_loss(trainer.model, output)
+    loss.backward()
+    assert loss == 0 and all(p.grad is None or p.grad.abs().max() == 0 for p in trainer.model.parameters())

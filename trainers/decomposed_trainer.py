@@ -1,0 +1,194 @@
+"""The one override of TRL's GRPOTrainer: keep the rewards, replace the advantages, report them.
+
+The only change to the algorithm is made between TRL's scoring and its shuffle, on every process: the advantages that
+`_generate_and_score_completions` returns are replaced by the mode's own, computed from answer correctness alone. The
+loss, the clip and the averaging stay TRL's. Shaping the rewards instead cannot express these methods: TRL subtracts
+the group mean, so rewards {0, -1} or {lambda, -1} give GRPO's advantages again.
+
+This class by itself is `--mode grpo`: it leaves TRL's advantages alone. Hooks into TRL 1.16; what is assumed of them is
+held by tests/test_trl_contract.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import torch
+from tqdm import tqdm
+from trl import GRPOTrainer
+
+from trainers.advantages import correctness, kept_scale
+
+ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
+BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from before the remedies are printed
+MAX_PRINTED = 64  # numbers of one logged list
+
+
+class DecomposedTrainer(GRPOTrainer):
+    """GRPOTrainer that knows which completions are correct; a subclass turns that into its advantages.
+
+    Args beyond GRPOTrainer's: `reward_threshold` (correct is accuracy >= threshold), `truncated` ("wrong" or
+    "unscorable": what a completion cut at the length limit counts as), `normaliser` ("all" or "kept": the rows that
+    the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only). Raises ValueError
+    when no reward function is called "accuracy".
+    """
+
+    mode = "grpo"
+
+    def __init__(self, *args, reward_threshold=0.5, truncated="wrong", normaliser="all", reward_scales=None, **kwargs):
+        super().__init__(*args, **kwargs)
+        if ACCURACY not in self.reward_func_names:
+            raise ValueError(f"one reward function must be called '{ACCURACY}', got {self.reward_func_names}")
+        self.reward_threshold, self.truncated, self.normaliser = reward_threshold, truncated, normaliser
+        self.reward_scales = reward_scales or {}
+        self._barren_updates = 0
+        self._window_has_signal = False  # whether any row of the current optimiser step has an advantage, on any rank
+        self._seconds = {"rollout": 0.0, "reward": 0.0, "update": 0.0}
+        self._tokens_at_last_log = 0.0
+
+    def advantages_of(self, correct: torch.Tensor) -> torch.Tensor | None:
+        """correct (B,): 1, 0, NaN (unscorable) -> advantages (B,), or None to keep GRPO's group-normalised reward."""
+        return None
+
+    def report(self, correct: torch.Tensor, accuracy: torch.Tensor) -> tuple[list[float], str | None, bool]:
+        """What the log shows of one rollout batch: the accuracies left by the mode's filter, its line, any signal."""
+        return accuracy.nan_to_num(0.0).tolist(), None, True
+
+    # -- scoring ------------------------------------------------------------------------------------------------------
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        """Rewards of all processes (P*B, rewards); rows without a verdict are NaN throughout, so that GRPO drops them.
+
+        A truncated completion is wrong (accuracy 0) or unscorable, as `truncated` says.
+        """
+        start = time.perf_counter()
+        rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
+        ends = {*self.eos_token_ids, self._tokenizer.pad_token_id}
+        cut = torch.tensor([ids[-1] not in ends for ids in completion_ids_list], device=rewards.device)
+        cut = self.accelerator.gather(cut)
+        column = self.reward_func_names.index(ACCURACY)
+        accuracy = rewards[:, column]
+        verdict = torch.zeros_like(accuracy) if self.truncated == "wrong" else torch.full_like(accuracy, torch.nan)
+        rewards[:, column] = torch.where(cut & ~accuracy.isnan(), verdict, accuracy)
+        rewards[rewards[:, column].isnan()] = torch.nan
+        self._rewards = rewards
+        if self.model.training:
+            self._seconds["reward"] += time.perf_counter() - start
+        return rewards
+
+    def _generate_and_score_completions(self, inputs):
+        """TRL's rollout batch with this mode's advantages in it."""
+        start, reward_seconds = time.perf_counter(), self._seconds["reward"]
+        output = super()._generate_and_score_completions(inputs)
+        accuracy = self._rewards[:, self.reward_func_names.index(ACCURACY)]
+        correct = correctness(accuracy, self.reward_threshold)
+        local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
+        self._drop_unscorable(output, correct[local].isnan())
+        advantages = self.advantages_of(correct)
+        if advantages is not None:
+            self._replace_advantages(output, advantages, local)
+        self._report_batch(correct, accuracy, output, local)
+        if self.model.training:
+            self._seconds["rollout"] += time.perf_counter() - start - (self._seconds["reward"] - reward_seconds)
+        return output
+
+    def _drop_unscorable(self, output, unscorable):
+        """Takes the tokens of unscorable rows out of the loss, so that no KL or entropy term moves them either."""
+        if self.accelerator.gather(unscorable).any():
+            mask = output["completion_mask"] * (~unscorable).unsqueeze(1).to(output["completion_mask"].dtype)  # (B, T)
+            output["tool_mask"] = mask  # TRL's loss mask; attention stays as it is
+            output["num_items_in_batch"] = self.accelerator.gather(mask.sum()).sum()
+
+    def _replace_advantages(self, output, advantages, local):
+        if self.normaliser == "kept":
+            loss_mask = output.get("tool_mask", output["completion_mask"])
+            rows = loss_mask.sum(1) if self.loss_type == "dapo" else torch.ones_like(output["advantages"])
+            advantages = advantages * kept_scale(advantages, self.accelerator.gather(rows.to(advantages.dtype)))
+        output["advantages"] = advantages[local]
+        logged = self._logs["advantages"]  # the completions table must show what is trained on
+        for _ in range(min(len(advantages), len(logged))):
+            logged.pop()
+        logged.extend(advantages.tolist())
+
+    def _report_batch(self, correct, accuracy, output, local):
+        mode = "train" if self.model.training else "eval"
+        metrics = self._metrics[mode]
+        scorable = ~correct.isnan()
+        metrics["decomposed/accuracy"].append(correct.nanmean().item())
+        metrics["decomposed/positive"].append((correct == 1).sum().item())
+        metrics["decomposed/negative"].append((correct == 0).sum().item())
+        metrics["decomposed/unscorable"].append((~scorable).sum().item())
+        kept = self.accelerator.gather((output["advantages"] != 0).float())
+        metrics["decomposed/kept_share"].append(kept.mean().item())
+        if mode == "eval":
+            return
+        remaining, line, has_signal = self.report(correct, accuracy)
+        self._barren_updates = 0 if has_signal else self._barren_updates + 1
+        for name, scale in self.reward_scales.items():
+            column = self._rewards[:, self.reward_func_names.index(name)]
+            self._print(f"{name.replace('_', ' ').capitalize()} rewards: {_numbers((column * scale).tolist())}")
+        self._print(f"Rewards Accuracy: {_numbers(remaining)}")
+        if line:
+            self._print(line)
+        if self._barren_updates and self._barren_updates % BARREN_UPDATES == 0:
+            self._print(
+                f"{self._barren_updates} rollout batches in a row gave {self.mode} nothing to learn from. What helps: "
+                "more generations (--num-generations), an earlier checkpoint, harder questions, or a higher "
+                "--reward-threshold when accuracy is soft. A lower threshold does not."
+            )
+
+    def _print(self, line):
+        if self.accelerator.is_main_process:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    # -- the update ---------------------------------------------------------------------------------------------------
+
+    def training_step(self, model, inputs, num_items_in_batch):
+        start, before = time.perf_counter(), self._seconds["rollout"] + self._seconds["reward"]
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        elsewhere = self._seconds["rollout"] + self._seconds["reward"] - before
+        self._seconds["update"] += time.perf_counter() - start - elsewhere
+        return loss
+
+    def _prepare_inputs(self, generation_batch):
+        inputs = super()._prepare_inputs(generation_batch)
+        if self.model.training:
+            self._hold_still_without_signal(inputs["advantages"])
+        return inputs
+
+    def _hold_still_without_signal(self, advantages):
+        """Learning rate 0 for an optimiser step in which no row on any process has an advantage.
+
+        Its gradient is exactly zero, but Adam's momentum would still move the weights. Not when a KL or entropy term
+        acts. The scheduler sets the learning rate anew after the step.
+        """
+        if self.beta != 0.0 or self._entropy_bonus_enabled:
+            return
+        signal = self.accelerator.reduce((advantages != 0).any().float(), reduction="sum") > 0
+        position = self._step % self.current_gradient_accumulation_steps
+        self._window_has_signal = bool(signal) or (position > 0 and self._window_has_signal)
+        if position == self.current_gradient_accumulation_steps - 1 and not self._window_has_signal:
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.0
+            self._metrics["train"]["decomposed/skipped_update"].append(1.0)
+
+    def log(self, logs, start_time=None):
+        """Adds the split of the time since the last training log, and tokens per second, before TRL's own averages."""
+        if self.model.training and "loss" in logs:
+            total = sum(self._seconds.values())
+            for part, seconds in self._seconds.items():
+                logs[f"time/{part}"] = seconds
+                self._seconds[part] = 0.0
+            tokens = self.state.num_input_tokens_seen
+            logs["tokens_per_second"] = (tokens - self._tokens_at_last_log) / max(total, 1e-9)
+            self._tokens_at_last_log = tokens
+        super().log(logs, start_time)
+
+
+def _numbers(values: list[float]) -> str:
+    """[1.0, 0.0, ...] with plain numbers between the brackets; a long list is cut and its length said behind it."""
+    shown = ", ".join(str(round(value, 4)) if value == value else "0.0" for value in values[:MAX_PRINTED])
+    rest = len(values) - MAX_PRINTED
+    return f"[{shown}]" + (f" and {rest} more" if rest > 0 else "")

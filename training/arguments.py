@@ -1,0 +1,313 @@
+"""The command line of main.py: every flag, its help, and every check that needs neither torch nor a model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+MODES = ("grpo", "psr", "nsr", "w-reinforce")
+ONLY_FOR = {"lambda_psr": ("w-reinforce",), "reward_threshold": MODES[1:], "normaliser": MODES[1:]}
+LORA_ONLY = ("lora_rank", "lora_alpha", "lora_targets")
+MINIMUM = {
+    "subset_size": 1,
+    "num_epochs": 0,
+    "num_generations": 2,
+    "batch_size": 1,
+    "gradient_accumulation_steps": 1,
+    "updates_per_rollout": 1,
+    "max_completion_length": 1,
+    "temperature": 0,
+    "min_pixels": 1,
+    "max_pixels": 1,
+    "lora_rank": 1,
+    "lora_alpha": 0,
+    "learning_rate": 0,
+    "clip": 0,
+    "kl_beta": 0,
+    "entropy_bonus": 0,
+    "lambda_psr": 0,
+    "reward_threshold": 0,
+    "seed": 0,
+    "save_steps": 1,
+    "eval_steps": 1,
+    "held_out": 0,
+    "max_steps": 1,
+}
+ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha")  # zero itself is refused
+MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise ValueError(f"{message}; see {self.prog} --help")
+
+
+def build_parser(defaults: bool = True) -> argparse.ArgumentParser:
+    """The parser; without `defaults` it returns only what was given, which tells a given flag from a default."""
+    parser = _Parser(
+        prog="main.py",
+        description="Train a vision-language model on chart questions with GRPO, PSR, NSR or W-REINFORCE.",
+        epilog="Example: accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-name tiny "
+        "--dataset-name synthetic --subset-size 100",
+        argument_default=None if defaults else argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+
+    def add(group, flag, default=None, help="", **kwargs):
+        shown = "" if default is None or kwargs.get("action") else f" (default: {default})"
+        value = default if defaults else argparse.SUPPRESS
+        group.add_argument(flag, default=value, help=(help + shown).replace("%", "%%"), **kwargs)
+
+    _add_method_flags(parser.add_argument_group("method"), add)
+    _add_model_flags(parser.add_argument_group("model"), add)
+    _add_data_flags(parser.add_argument_group("data"), add)
+    _add_optimisation_flags(parser.add_argument_group("rollouts and optimisation"), add)
+    _add_run_flags(parser.add_argument_group("the run"), add)
+    return parser
+
+
+def _add_method_flags(group, add):
+    add(group, "--mode", choices=MODES, help="what is trained on: all rewards, correct, incorrect, or both weighted")
+    add(group, "--reward-threshold", 0.5, "a completion is correct when its accuracy is at least this", type=float)
+    add(group, "--lambda-psr", 0.1, "w-reinforce: weight of correct completions; 1 is REINFORCE, 0 is NSR", type=float)
+    add(
+        group,
+        "--truncated",
+        "wrong",
+        "a completion cut at the length limit counts as this. wrong: as in the paper, NSR also punishes right answers "
+        "that were only too long; unscorable: nothing is learned from them, and nothing holds the length back",
+        choices=("wrong", "unscorable"),
+    )
+    add(
+        group,
+        "--normaliser",
+        "all",
+        "the loss is averaged over all completions of the rollout batch, or over the kept ones only (the paper's "
+        "code), which ties the size of the step to the class balance",
+        choices=("all", "kept"),
+    )
+    add(
+        group,
+        "--averaging",
+        "token",
+        "token: every token counts alike; sequence: every completion counts alike (the paper's equation 6)",
+        choices=("token", "sequence"),
+    )
+    add(group, "--clip", 0.2, "clip range of the probability ratio; binds only with several updates", type=float)
+    add(group, "--kl-beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)", type=float)
+    add(group, "--entropy-bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", type=float)
+    add(group, "--rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)")
+
+
+def _add_model_flags(group, add):
+    add(group, "--vlm-name", "tiny", "a name of models/registry.py, a hub id (org/name) or a local folder")
+    add(group, "--no-lora", False, "train every weight instead of a LoRA adapter", action="store_true")
+    add(group, "--lora-rank", 8, "LoRA rank", type=int)
+    add(group, "--lora-alpha", 16.0, "LoRA alpha", type=float)
+    add(
+        group,
+        "--lora-targets",
+        None,
+        "module names for LoRA (default: all linear layers of the language model)",
+        nargs="+",
+    )
+    add(
+        group,
+        "--precision",
+        "auto",
+        "auto: bf16 where the GPU supports it, fp16 on older ones, fp32 on CPU",
+        choices=("auto", "bf16", "fp16", "fp32"),
+    )
+    add(
+        group,
+        "--disable-gradient-checkpointing",
+        False,
+        "faster, needs more memory",
+        action="store_true",
+    )
+
+
+def _add_data_flags(group, add):
+    add(group, "--dataset-name", "synthetic", "a data set of charts/README.md")
+    add(group, "--dataset-path", None, "local copy of the data set (folder or file) instead of the hub")
+    add(group, "--subset-size", None, "train on this many questions (default: all; synthetic: 1000)", type=int)
+    add(
+        group,
+        "--subset-order",
+        "stratified",
+        "how the subset is taken: a seeded draw over distinct rows, stratified by source, or the first rows",
+        choices=("stratified", "sequential"),
+    )
+    add(group, "--deduplicate", False, "keep one of several equal rows", action="store_true")
+    add(group, "--held-out", 0.05, "share of the charts kept out of training to measure accuracy on", type=float)
+    add(group, "--prompt", "structured", "prompt of charts/prompt.py")
+    add(group, "--min-pixels", 3136, "smaller images are enlarged to this many pixels", type=int)
+    add(group, "--max-pixels", 401408, "larger images are shrunk to this many pixels", type=int)
+
+
+def _add_optimisation_flags(group, add):
+    add(group, "--num-generations", 4, "completions per question; 4 or more for nsr and w-reinforce", type=int)
+    add(group, "--batch-size", 2, "completions per device and forward pass", type=int)
+    add(
+        group,
+        "--gradient-accumulation-steps",
+        None,
+        "forward passes per update (default: the smallest of at least 2 in which whole groups fit)",
+        type=int,
+    )
+    add(group, "--updates-per-rollout", 1, "optimiser steps per rollout batch (the paper: 4)", type=int)
+    add(group, "--num-epochs", 1.0, "passes over the data", type=float)
+    add(group, "--max-steps", None, "stop after this many optimiser steps", type=int)
+    add(
+        group, "--learning-rate", None, "constant (default: 1e-5 with LoRA, 1e-6 without; tiny has its own)", type=float
+    )
+    add(group, "--temperature", 1.0, "sampling temperature of the rollouts", type=float)
+    add(
+        group,
+        "--max-completion-length",
+        None,
+        "tokens a completion may have (default: 768; tiny has its own)",
+        type=int,
+    )
+    add(group, "--seed", 2025, "decides data, weights and samples; the number in the folder name", type=int)
+
+
+def _add_run_flags(group, add):
+    add(group, "--config", None, "YAML file of settings (recipes/); flags given on the command line win")
+    add(group, "--output-root", "grpo-start-ckpts", "folder of the run folders")
+    add(group, "--resume", False, "continue an unfinished run from its newest checkpoint", action="store_true")
+    add(group, "--overwrite", False, "delete the run folder that is in the way", action="store_true")
+    add(group, "--save-steps", 500, "optimiser steps between checkpoints", type=int)
+    add(group, "--save-total-limit", None, "keep only this many checkpoints", type=int)
+    add(group, "--eval-steps", 500, "optimiser steps between measurements on the held-out charts", type=int)
+    add(
+        group,
+        "--report-to",
+        "wandb",
+        "where the metrics go besides the log and trainer_state.json",
+        choices=("wandb", "tensorboard", "none"),
+    )
+    add(group, "--wandb-online", False, "send the run to Weights & Biases (needs a login)", action="store_true")
+    add(group, "--log-completions", False, "print completions and write them as parquet", action="store_true")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Flags over --config over defaults, checked. Raises ValueError with one line for a value that cannot be used.
+
+    The namespace gains `explicit`: the names that the user set, by flag or file.
+    """
+    given = vars(build_parser(defaults=False).parse_args(argv))
+    settings = vars(build_parser().parse_args([]))
+    from_file = _read_config(given["config"]) if given.get("config") else {}
+    settings.update(from_file)
+    settings.update(given)
+    args = argparse.Namespace(**settings, explicit=sorted({*from_file, *given}))
+    check(args)
+    return args
+
+
+def _read_config(path: str) -> dict:
+    import yaml
+
+    if not Path(path).is_file():
+        raise ValueError(f"--config {path}: there is no such file; recipes/ holds some to start from")
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"--config {path} must hold 'setting: value' lines")
+    known = {action.dest: action for action in build_parser()._actions if action.dest not in ("help", "config")}
+    settings = {}
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            raise ValueError(f"--config {path}: unknown setting '{key}'; allowed are {', '.join(sorted(known))}")
+        settings[name] = _typed(known[name], value, path)
+    return settings
+
+
+def _typed(action: argparse.Action, value, path: str):
+    """A YAML value as the flag would have read it."""
+    if action.nargs == 0:
+        if not isinstance(value, bool):
+            raise ValueError(f"--config {path}: {action.dest} must be true or false, got {value!r}")
+        return value
+    items = value if isinstance(value, list) else [value]
+    if isinstance(value, list) != (action.nargs == "+"):
+        raise ValueError(f"--config {path}: {action.dest} must be {'a list' if action.nargs else 'one value'}")
+    if value is None:
+        return None
+    try:
+        if any(isinstance(item, bool) or (action.type is int and item != int(item)) for item in items):
+            raise ValueError
+        typed = [action.type(item) if action.type else str(item) for item in items]
+    except (TypeError, ValueError):
+        wanted = "a whole number" if action.type is int else "a number"
+        raise ValueError(f"--config {path}: {action.dest} must be {wanted}, got {value!r}") from None
+    if action.choices and typed[0] not in action.choices:
+        raise ValueError(f"--config {path}: {action.dest} must be one of {', '.join(action.choices)}, got {value!r}")
+    return typed if isinstance(value, list) else typed[0]
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raises ValueError for a value out of range and for a flag that this mode or model does not use."""
+    if args.mode is None:
+        raise ValueError(f"--mode is missing; choose one of {', '.join(MODES)}")
+    for name, least in MINIMUM.items():
+        value = getattr(args, name)
+        if value is None:
+            continue
+        strict = name in ABOVE_MINIMUM
+        most = MAXIMUM.get(name, float("inf"))
+        if not (least < value if strict else least <= value) or value > most or value == float("inf"):
+            allowed = f"above {least}" if strict else f"at least {least}"
+            raise ValueError(
+                f"{flag(name)} {value}: must be {allowed}" + (f" and at most {most}" if name in MAXIMUM else "")
+            )
+    for name, modes in ONLY_FOR.items():
+        if name in args.explicit and args.mode not in modes:
+            raise ValueError(
+                f"{flag(name)} is not used by --mode {args.mode}, only by {', '.join(modes)}; leave it out"
+            )
+    for name in LORA_ONLY:
+        if args.no_lora and name in args.explicit:
+            raise ValueError(f"{flag(name)} is not used with --no-lora; leave one of them out")
+    if args.min_pixels > args.max_pixels:
+        raise ValueError(f"--min-pixels {args.min_pixels} is more than --max-pixels {args.max_pixels}")
+    if args.resume and args.overwrite:
+        raise ValueError("--resume continues the old run, --overwrite deletes it; leave one of them out")
+    if args.wandb_online and args.report_to != "wandb":
+        raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
+    if args.save_total_limit is not None and args.save_total_limit < 1:
+        raise ValueError(f"--save-total-limit {args.save_total_limit}: must be at least 1")
+
+
+def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:
+    """Forward passes per update: the one given, or the smallest of at least 2 in which whole groups fit.
+
+    A rollout batch holds batch_size x processes x accumulation x updates_per_rollout completions and must be a whole
+    number of groups of `num_generations`. Raises ValueError naming the nearest values that fit.
+    """
+
+    def fits(steps: int) -> bool:
+        return args.batch_size * num_processes * steps * args.updates_per_rollout % args.num_generations == 0
+
+    given = args.gradient_accumulation_steps
+    if given is None:
+        return next(steps for steps in range(2, args.num_generations + 3) if fits(steps))
+    if not fits(given):
+        below = [steps for steps in range(given - 1, 0, -1) if fits(steps)][:1]
+        above = [steps for steps in range(given + 1, given + args.num_generations + 1) if fits(steps)][:1]
+        nearest = " and ".join(str(steps) for steps in below + above)
+        raise ValueError(
+            f"--gradient-accumulation-steps {given}: {args.batch_size} completions x {num_processes} processes x "
+            f"{given} steps x {args.updates_per_rollout} updates is not a whole number of groups of "
+            f"{args.num_generations}; "
+            f"the nearest that fit: {nearest}"
+        )
+    return given

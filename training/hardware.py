@@ -1,0 +1,52 @@
+"""What the machine offers: precision, and one GPU for a plain python run."""
+
+from __future__ import annotations
+
+import os
+
+
+def launched() -> bool:
+    """Whether a launcher (accelerate, torchrun, deepspeed) started this process."""
+    return "LOCAL_RANK" in os.environ
+
+
+def is_main_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def use_first_gpu() -> str | None:
+    """Restricts a plain python run to one GPU, before CUDA starts; returns the line to print if others are left out.
+
+    Trainer would wrap the model in DataParallel, which TRL refuses.
+    """
+    import torch
+
+    if launched() or torch.cuda.device_count() < 2:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    count = torch.cuda.device_count()
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    return f"{count} GPUs are visible; plain python uses the first. accelerate launch uses all of them."
+
+
+def choose_precision(wanted: str) -> str:
+    """bf16, fp16 or fp32 for --precision; auto: bf16 where the GPU has it, fp16 on older GPUs (T4), fp32 on the CPU.
+
+    Raises ValueError for a precision that the machine lacks.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        if wanted == "fp16":
+            raise ValueError("--precision fp16 needs a GPU and none is visible; use bf16 or fp32")
+        return "fp32" if wanted == "auto" else wanted
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if wanted == "bf16" and not has_bf16:
+        raise ValueError(f"--precision bf16: {torch.cuda.get_device_name()} does not support it; use fp16 or auto")
+    return ("bf16" if has_bf16 else "fp16") if wanted == "auto" else wanted
+
+
+def weights_dtype(precision: str, trains_all_weights: bool, deepspeed: bool) -> str:
+    """Type the weights are loaded in: the low one when they are frozen under LoRA or DeepSpeed keeps a float32 copy."""
+    keeps_low = not trains_all_weights or deepspeed
+    return {"bf16": "bfloat16", "fp16": "float16"}.get(precision, "float32") if keeps_low else "float32"

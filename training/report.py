@@ -1,0 +1,59 @@
+"""What a run says: the configuration block, the progress bar, the run's name in Weights & Biases."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+
+from tqdm import tqdm
+from transformers.trainer_callback import ProgressCallback
+
+ARROW_LINES = {
+    "psr": "Training only on POSITIVE samples (correct responses)",
+    "nsr": "Training only on NEGATIVE samples (incorrect responses)",
+}
+
+
+def banner(mode: str, threshold: float, lambda_psr: float) -> str:
+    """The configuration block of the guides."""
+    name = mode.upper()
+    lines = [f"✓ {name} TRAINING CONFIGURATION:", f"  Training mode: {mode}"]
+    if mode == "w-reinforce":
+        lines.append(f"  Lambda PSR: {lambda_psr}")
+    if mode != "grpo":
+        arrow = ARROW_LINES.get(mode, f"Weighted training: {lambda_psr}·PSR + NSR")
+        lines += [f"  Reward threshold: {threshold}", "", f"✓ {name} reward filtering enabled", f"  → {arrow}"]
+    return "\n".join(lines) + "\n"
+
+
+def few_generations_warning(mode: str, num_generations: int) -> str | None:
+    if mode in ("nsr", "w-reinforce") and num_generations < 4:
+        return (
+            f"Warning: --num-generations {num_generations} with --mode {mode}: few prompts will have a wrong "
+            "completion to learn from; use 4 or more."
+        )
+    return None
+
+
+def set_up_wandb(mode: str, name: str, online: bool) -> None:
+    """Environment for the Trainer's W&B callback: offline unless asked, a unique run id that ends in the mode."""
+    os.environ["WANDB_MODE"] = "online" if online else "offline"
+    os.environ["WANDB_RUN_ID"] = f"{time.strftime('%H%M%S')}-{secrets.token_hex(4)}-{mode}"
+    os.environ.setdefault("WANDB_PROJECT", "decomposed-vlm-rl")
+    os.environ.setdefault("WANDB_NAME", name)
+    os.environ.setdefault("WANDB_SILENT", "true")
+
+
+class TrainingProgress(ProgressCallback):
+    """The Trainer's progress bar in the guides' form: Training progress: 100% 50/50 [30:00<00:00]."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.training_bar = tqdm(
+                total=state.max_steps,
+                dynamic_ncols=True,
+                desc="Training progress",
+                bar_format="{desc}: {percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
+            )
+        self.current_step = 0

@@ -1,0 +1,70 @@
+"""Chart questions as the rows that TRL's GRPOTrainer reads: conversation, image, problem id."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import replace
+
+import datasets
+from PIL import Image
+
+from charts.images import fit_image
+from charts.prompt import messages
+from charts.record import ChartQuestion
+
+UNREADABLE_SHARE = 0.01  # more unreadable images than this end the run
+BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
+
+
+class ImageRows:
+    """Transform that opens and resizes a row's image when the row is drawn.
+
+    A row whose image cannot be read keeps its place, so that processes stay in step, with a blank image and no gold
+    answer: it is unscorable and moves nothing. Above 1 % of the rows the run ends with ValueError.
+    """
+
+    def __init__(self, questions: MutableMapping[str, ChartQuestion], min_pixels: int, max_pixels: int):
+        self.questions, self.min_pixels, self.max_pixels = questions, min_pixels, max_pixels
+        self.unreadable: dict[str, str] = {}
+
+    def __reduce__(self):
+        # `datasets` hashes a transform by pickling it; the questions hold open files and are not needed for a hash.
+        return (ImageRows, ({}, self.min_pixels, self.max_pixels))
+
+    def __call__(self, batch: dict[str, list]) -> dict[str, list]:
+        images = [self._image(problem_id) for problem_id in batch["problem_id"]]
+        return {**batch, "image": images} if any(image is not None for image in images) else batch
+
+    def _image(self, problem_id: str) -> Image.Image | None:
+        question = self.questions[problem_id]
+        if question.open_image is None:
+            return None
+        try:
+            return fit_image(question.open_image(), self.min_pixels, self.max_pixels)
+        except ValueError as error:
+            if problem_id not in self.unreadable:
+                self.unreadable[problem_id] = str(error)
+                print(f"Row {problem_id}: unreadable image, the row teaches nothing: {error}", flush=True)
+                if len(self.unreadable) > max(1, UNREADABLE_SHARE * len(self.questions)):
+                    raise ValueError(
+                        f"{len(self.unreadable)} of {len(self.questions)} images cannot be read, more than "
+                        f"{UNREADABLE_SHARE:.0%}; the last: row {problem_id}: {error}"
+                    ) from None
+            self.questions[problem_id] = replace(question, answers=())
+            return Image.new("RGB", (BLANK_SIDE, BLANK_SIDE), "white")
+
+
+def training_rows(
+    ids: list[str], questions: MutableMapping[str, ChartQuestion], prompt: str, min_pixels: int, max_pixels: int
+) -> datasets.Dataset:
+    """Rows {"prompt": conversation, "problem_id": str, "image": PIL image} of the questions with these ids.
+
+    The text of a conversation is one string per turn; TRL puts the image in front of the first turn, where
+    charts.prompt.messages has it too.
+    """
+    conversations = []
+    for problem_id in ids:
+        turns = messages(questions[problem_id], prompt)
+        conversations.append([{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns])
+    rows = datasets.Dataset.from_dict({"prompt": conversations, "problem_id": ids})
+    return rows.with_transform(ImageRows(questions, min_pixels, max_pixels))
