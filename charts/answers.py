@@ -1,0 +1,74 @@
+"""Is this answer right? One matcher for reward, sampling and scoring.
+
+`grade` never raises, answers repeated strings from a cache, and says why. A question without a gold answer is
+unscorable: `correct` is None, which moves nothing and counts nowhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from charts import public_rules
+from charts.record import ChartQuestion
+from charts.strict import Gold, match
+
+RULES = ("strict", "relaxed", "evochart", "chartqapro")
+MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule
+
+
+@dataclass(frozen=True)
+class Verdict:
+    correct: bool | None
+    reason: str
+
+
+NO_GOLD = Verdict(None, "no gold answer")
+NO_ANSWER = Verdict(False, "no answer")
+TOO_LONG = Verdict(False, "answer too long")
+
+
+def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) -> Verdict:
+    """The verdict on `answer` under `rule` (None: the data set's own public rule; "strict": this project's)."""
+    golds = question.answers
+    if not golds:
+        return NO_GOLD
+    if not answer or not answer.strip():
+        return NO_ANSWER
+    if len(answer) > MAX_ANSWER_CHARACTERS:
+        return TOO_LONG
+    rule = rule or question.rule
+    text = question.question if rule == "strict" else ""
+    return _grade(rule, golds, answer, question.answer_kind, question.tolerance, text)
+
+
+@lru_cache(maxsize=1 << 18)
+def _grade(
+    rule: str, golds: tuple[str, ...], answer: str, answer_kind: str, tolerance: float | None, question: str
+) -> Verdict:
+    name, _, detail = rule.partition(":")
+    verdict = Verdict(False, "differs")
+    for gold in golds:
+        if name == "strict":
+            right, reason = match(answer, _gold(gold, answer_kind, tolerance, question))
+            verdict = Verdict(right, reason)
+        elif name == "relaxed":
+            verdict = _plain(public_rules.relaxed(answer, gold))
+        elif name == "evochart":
+            verdict = _plain(public_rules.evochart(answer, gold, clear=tolerance == 0))
+        elif name == "chartqapro":
+            verdict = _plain(min(public_rules.chartqapro_scores(answer, gold, detail), default=0.0) >= 0.5)
+        else:
+            return Verdict(None, f"unknown rule {rule!r}: one of {', '.join(RULES)}")
+        if verdict.correct:
+            break
+    return verdict
+
+
+@lru_cache(maxsize=1 << 14)
+def _gold(gold: str, answer_kind: str, tolerance: float | None, question: str) -> Gold:
+    return Gold.read(gold, answer_kind, tolerance, question)
+
+
+def _plain(right: bool) -> Verdict:
+    return Verdict(right, "equal under the public rule" if right else "differs under the public rule")

@@ -1,0 +1,111 @@
+"""Images: opened lazily and safely, identified by content, resized by one rule for training and evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+MAX_IMAGE_PIXELS = 100_000_000
+STEP = 28  # side lengths are multiples of patch 14 times merge 2 (Qwen2-VL, Qwen2.5-VL)
+
+
+def fit_image(
+    image: Image.Image, min_pixels: int | None = None, max_pixels: int | None = None, step: int = STEP
+) -> Image.Image:
+    """The one resize rule: sides become multiples of `step`, the area stays within the limits, the shape is kept.
+
+    This is qwen-vl-utils' `smart_resize`. Without `min_pixels` an image is never enlarged beyond the rounding of its
+    sides (and the model's own floor of four tokens); without `max_pixels` it is never shrunk below 16,384 tokens.
+    """
+    from PIL import Image
+    from qwen_vl_utils.vision_process import IMAGE_MAX_TOKEN_NUM, IMAGE_MIN_TOKEN_NUM, smart_resize
+
+    floor, ceiling = IMAGE_MIN_TOKEN_NUM * step**2, IMAGE_MAX_TOKEN_NUM * step**2
+    low = max(floor, min_pixels or floor)
+    high = max_pixels or max(ceiling, low)
+    if high < low:
+        raise ValueError(f"max_pixels {high:,} is below min_pixels {low:,} (at least {floor:,}): raise --max-pixels")
+    height, width = smart_resize(image.height, image.width, factor=step, min_pixels=low, max_pixels=high)
+    image = image.convert("RGB")
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+
+
+def inside(folder: Path, name: str | Path) -> Path:
+    """The file `name` of `folder`; `ValueError` when the name, taken from data, points out of the folder."""
+    root = Path(folder).resolve()
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise ValueError(f"image path {str(name)!r} leaves its folder {folder}")
+    return path
+
+
+def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
+    """The encoded bytes of an image as data sets hold it: bytes, {"bytes", "path"}, or a path below `folder`."""
+    if isinstance(stored, dict):
+        stored = stored.get("bytes") or stored.get("path")
+    if isinstance(stored, (bytes, bytearray, memoryview)) and len(stored):
+        return bytes(stored)
+    if isinstance(stored, (str, Path)) and str(stored):
+        if folder is None:
+            raise ValueError(f"image {str(stored)!r} is a path, and this data has no folder of its own")
+        try:
+            return inside(folder, stored).read_bytes()
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) and "leaves its folder" in str(error):
+                raise
+            raise ValueError(f"image file {str(stored)!r} cannot be read: {type(error).__name__}") from None
+    raise ValueError("no image")
+
+
+def image_id(stored: Any, folder: Path | None = None) -> str:
+    """16 hex digits of the sha256 of the stored bytes (of mode, size and pixels for a decoded image)."""
+    if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
+        content = f"{stored.mode}{stored.size}".encode() + stored.tobytes()
+    else:
+        content = stored_bytes(stored, folder)
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def check_header(stored: Any, folder: Path | None = None) -> None:
+    """`ValueError` for what is not an image, or one of more than 100 megapixels; reads the header only."""
+    if not hasattr(stored, "tobytes") or isinstance(stored, memoryview):
+        _open(stored_bytes(stored, folder))
+
+
+def open_image(stored: Any, folder: Path | None = None) -> Image.Image:
+    """A fresh RGB image, transparency laid on white; `ValueError` for anything that cannot be used."""
+    from PIL import Image
+
+    decoded = hasattr(stored, "tobytes") and hasattr(stored, "mode")
+    image = stored if decoded else _open(stored_bytes(stored, folder))
+    try:
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            image = image.convert("RGBA")
+            page = Image.new("RGBA", image.size, "white")
+            page.alpha_composite(image)
+            image = page
+        return image.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
+        raise ValueError(f"image cannot be decoded: {error}") from None
+
+
+def _open(content: bytes) -> Image.Image:
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(content))
+        except Image.DecompressionBombError as error:
+            raise ValueError(f"image too large: {error}") from None
+        except Exception as error:
+            raise ValueError(f"not an image that can be opened: {type(error).__name__}") from None
+    if image.width * image.height > MAX_IMAGE_PIXELS:
+        raise ValueError(f"image of {image.width} x {image.height} pixels exceeds {MAX_IMAGE_PIXELS:,}")
+    return image

@@ -1,0 +1,59 @@
+"""Lists as people write them: brackets or none, quotes or none, commas, semicolons, "and"."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+
+from charts.spelling import tidy
+
+MAX_ITEMS = 100
+_HARD = re.compile(r"\s*[;|\n]\s*")
+_COMMA_SPACE = re.compile(r",\s+")
+_AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&)\s*", re.IGNORECASE)
+
+
+def read_list(text: str) -> list[str]:
+    """The items of a gold list: "[a, b]", "['a', 'b']", "a, b", "a and b"."""
+    return next(_splits(text), [])
+
+
+def splits(text: str, count: int) -> Iterator[list[str]]:
+    """The ways to read `text` as exactly `count` items."""
+    return (items for items in _splits(text) if len(items) == count)
+
+
+def _splits(text: str) -> Iterator[list[str]]:
+    """Ways to split, the most explicit first."""
+    text = text.strip()
+    if text.startswith("[") and text.endswith("]"):
+        if (items := _literal(text)) is not None:
+            yield items
+        text = text[1:-1]
+    for pattern in (_HARD, _COMMA_SPACE, re.compile(r",")):
+        items = _clean(pattern.split(text))
+        if len(items) > 1:
+            yield items
+            last = _AND.split(items[-1], maxsplit=1)
+            if len(last) == 2:  # "a, b and c", "a, b, and c"
+                yield _clean([*items[:-1], *last])
+    items = _clean(_AND.split(text))
+    yield items if len(items) > 1 else _clean([text])
+
+
+def _literal(text: str) -> list[str] | None:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            items = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        if isinstance(items, list) and all(isinstance(item, (str, int, float)) for item in items):
+            return _clean(list(map(str, items)))
+    return None
+
+
+def _clean(items: list[str]) -> list[str]:
+    items = [tidy(item) for item in items[: MAX_ITEMS + 1]]
+    return [item for item in items if item]

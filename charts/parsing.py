@@ -1,0 +1,152 @@
+"""Completions: one parser of the think / type / table / answer format.
+
+Two readings of the same text. The *answer* is read leniently, so that a model that is right but untidy is right: the
+last complete answer block outside the reasoning. *Well-formedness* is read strictly and is the format reward's
+business alone. Neither looks at the prompt.
+
+    <think>
+    <type>bar</type>
+    <table>{"columns": ["color", "value"], "rows": [["red", "37"], ["blue", "52"]]}</table>
+    Step 1: ...
+    </think>
+    <answer>42</answer>
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+_TAG = re.compile(r"<(/?)(think|type|table|answer)>", re.IGNORECASE)
+_ORDER = ["think", "type", "/type", "table", "/table", "/think", "answer", "/answer"]
+_STEP = re.compile(r"(?:step\s*\d+|\(?\d+)\s*[:.)]\s*(.*)", re.IGNORECASE)
+_MAX_TABLE_CELLS = 10_000
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a completion says. `reason` says why it is not `well_formed`; `faults` counts the ways (graded reward)."""
+
+    answer: str | None = None
+    chart_type: str | None = None
+    table: dict | None = None
+    steps: list[str] = field(default_factory=list)
+    well_formed: bool = False
+    reason: str = ""
+    blocks: frozenset[str] = frozenset()  # names of the blocks that stand exactly once, complete and not empty
+
+
+@dataclass(frozen=True)
+class _Tag:
+    name: str  # "think" or "/think"
+    start: int
+    end: int
+
+
+def parse_completion(text: str | None, form: str = "structured") -> Parsed:
+    """Parse a completion against the form its prompt asked for: "structured", or "short" (an answer block only)."""
+    text = text or ""
+    tags = [_Tag((m[1] + m[2]).lower(), m.start(), m.end()) for m in _TAG.finditer(text)]
+    contents = _single_blocks(text, tags)
+    answer = _last_answer(text, tags)
+    table = parse_table(contents.get("table"))
+    chart_type = contents.get("type") or None
+    steps = _steps(text, tags)
+    reason = _fault(text, tags, form, answer, chart_type, table, steps)
+    blocks = frozenset(name for name, content in contents.items() if content)
+    return Parsed(answer, chart_type, table, steps, not reason, reason, blocks)
+
+
+def parse_table(text: str | None) -> dict | None:
+    """{"columns": [str], "rows": [[str]]} from JSON of that shape; None for everything else."""
+    if not text or len(text) > 200_000:
+        return None
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(table, dict) or not isinstance(table.get("columns"), list):
+        return None
+    columns, rows = table["columns"], table.get("rows")
+    if not columns or not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        return None
+    if len(columns) + sum(map(len, rows)) > _MAX_TABLE_CELLS:
+        return None
+    if not all(isinstance(cell, (str, int, float, type(None))) for row in [columns, *rows] for cell in row):
+        return None
+    as_text = [["" if cell is None else str(cell) for cell in row] for row in [columns, *rows]]
+    return {"columns": as_text[0], "rows": as_text[1:]}
+
+
+def _last_answer(text: str, tags: list[_Tag]) -> str | None:
+    """The last complete answer block outside the reasoning.
+
+    Reasoning is what stands between matched think tags, behind one that is never closed, and before a closing one
+    that was never opened (chat templates may put the opening tag into the prompt).
+    """
+    answer, opened, depth = None, None, 0
+    for tag in tags:
+        if tag.name == "think":
+            depth, opened = depth + 1, None
+        elif tag.name == "/think":
+            if depth == 0:
+                answer = None
+            depth, opened = max(0, depth - 1), None
+        elif depth == 0 and tag.name == "answer":
+            opened = tag.end
+        elif depth == 0 and tag.name == "/answer" and opened is not None:
+            answer, opened = text[opened : tag.start].strip(), None
+    return answer or None
+
+
+def _single_blocks(text: str, tags: list[_Tag]) -> dict[str, str]:
+    """Contents of the blocks whose opening and closing tags each stand exactly once, in that order."""
+    contents = {}
+    for name in ("think", "type", "table", "answer"):
+        opening = [tag for tag in tags if tag.name == name]
+        closing = [tag for tag in tags if tag.name == "/" + name]
+        if len(opening) == len(closing) == 1 and opening[0].end <= closing[0].start:
+            contents[name] = text[opening[0].end : closing[0].start].strip()
+    return contents
+
+
+def _steps(text: str, tags: list[_Tag]) -> list[str]:
+    """Numbered, non-empty reasoning lines between the table (or the opening tag) and the end of the reasoning."""
+    start, end = 0, len(text)
+    for tag in tags:
+        if tag.name in ("think", "/type", "/table"):
+            start = max(start, tag.end)
+        elif tag.name in ("/think", "answer"):
+            end = tag.start
+            break
+    lines = (_STEP.fullmatch(line.strip()) for line in text[start:end].splitlines())
+    return [line[1].strip() for line in lines if line and line[1].strip()]
+
+
+def _fault(text, tags, form, answer, chart_type, table, steps) -> str:
+    """Why the completion is not well formed, or "": the first fault found."""
+    order = _ORDER if form == "structured" else _ORDER[-2:]
+    names = [tag.name for tag in tags]
+    for name in order:
+        if names.count(name) != 1:
+            return f"<{name}> stands {names.count(name)} times, not once"
+    if names != order:
+        return "tags nested or out of order" if sorted(names) == sorted(order) else "a tag that the form does not have"
+    if any(text[tag.start : tag.end] != f"<{tag.name}>" for tag in tags):
+        return "tag not in lower case"
+    if text[: tags[0].start].strip() or text[tags[-1].end :].strip():
+        return "text outside the blocks"
+    if not answer:
+        return "empty answer"
+    if "\n" in answer:
+        return "answer of more than one line"
+    if form != "structured":
+        return ""
+    if any(text[tags[i].end : tags[i + 1].start].strip() for i in (0, 2, 5)):
+        return "text between the blocks"
+    if not chart_type:
+        return "empty type"
+    if table is None:
+        return "table is not JSON with columns and rows"
+    return "" if steps else "no numbered step"

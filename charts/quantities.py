@@ -1,0 +1,173 @@
+"""Numbers as people write them: signs, separators, currency, magnitude words, percent and units."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+from charts.spelling import leading_number
+
+SCALES = {
+    "hundred": 2, "thousand": 3, "thousands": 3, "k": 3, "lakh": 5, "million": 6, "millions": 6, "mn": 6, "mln": 6,
+    "mio": 6, "crore": 7, "billion": 9, "billions": 9, "bn": 9, "bln": 9, "b": 9, "trillion": 12, "trillions": 12,
+    "tn": 12, "trn": 12,
+}  # fmt: skip
+_LETTER_SCALES = {"M": (6, False), "m": (6, True), "T": (12, False), "t": (12, True)}  # True: may also be a unit
+CURRENCIES = {
+    "$": "$", "dollar": "$", "dollars": "$", "buck": "$", "bucks": "$", "us$": "USD", "usd": "USD", "us dollar": "USD",
+    "us dollars": "USD", "u.s. dollar": "USD", "u.s. dollars": "USD", "c$": "CAD", "ca$": "CAD", "cad": "CAD",
+    "a$": "AUD", "au$": "AUD", "aud": "AUD", "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "£": "GBP",
+    "gbp": "GBP", "pounds sterling": "GBP", "¥": "JPY", "jpy": "JPY", "yen": "JPY", "cny": "CNY", "rmb": "CNY",
+    "yuan": "CNY", "₹": "INR", "inr": "INR", "rs": "INR", "rupee": "INR", "rupees": "INR", "₩": "KRW", "krw": "KRW",
+    "won": "KRW", "₽": "RUB", "rub": "RUB", "rubles": "RUB", "roubles": "RUB", "chf": "CHF", "francs": "CHF",
+    "r$": "BRL", "brl": "BRL", "reais": "BRL", "peso": "peso", "pesos": "peso",
+}  # fmt: skip
+_DOLLARS = {"$", "USD", "CAD", "AUD"}
+PERCENT = {"%", "percent", "per cent", "pct", "percentage", "percentage points", "percentage point", "pp", "percents"}
+_UNIT_SPELLINGS = {
+    "mm": "millimeter millimeters millimetre millimetres", "cm": "centimeter centimeters centimetre centimetres",
+    "m": "meter meters metre metres", "km": "kilometer kilometers kilometre kilometres kms", "mi": "mile miles",
+    "ft": "foot feet", "inch": "inches", "yd": "yard yards", "mg": "milligram milligrams",
+    "g": "gram grams gramme grammes", "kg": "kilogram kilograms kilo kilos kgs", "t": "ton tons tonne tonnes",
+    "lb": "lbs pound pounds", "oz": "ounce ounces", "ms": "millisecond milliseconds", "s": "sec secs second seconds",
+    "min": "mins minute minutes", "h": "hr hrs hour hours", "day": "days", "week": "weeks", "month": "months",
+    "year": "years yr yrs", "wh": "watt-hours", "kwh": "", "mwh": "", "gwh": "", "twh": "", "w": "watt watts",
+    "kw": "kilowatt kilowatts", "mw": "megawatt megawatts", "gw": "gigawatt gigawatts", "j": "joule joules", "kj": "",
+    "mj": "", "kcal": "", "cal": "calorie calories", "°c": "celsius c", "°f": "fahrenheit f",
+    "°": "degree degrees deg", "km/h": "kmh kph", "mph": "", "m/s": "", "kb": "", "mb": "", "gb": "", "tb": "",
+    "km²": "km2", "m²": "m2", "ha": "hectare hectares", "acre": "acres", "l": "liter liters litre litres", "ml": "",
+    "gal": "gallon gallons", "bbl": "barrel barrels", "hz": "hertz", "khz": "", "mhz": "", "ghz": "", "v": "volt volts",
+    "pa": "pascal", "hpa": "", "kpa": "", "bps": "", "ppm": "", "db": "decibel decibels", "cent": "cents",
+}  # fmt: skip
+UNITS = {spelling: unit for unit, others in _UNIT_SPELLINGS.items() for spelling in (unit, *others.split())} | {
+    "degrees celsius": "°c", "degree celsius": "°c", "degrees c": "°c", "° c": "°c", "degrees fahrenheit": "°f",
+    "degrees f": "°f", "° f": "°f", "metric tons": "t", "metric tonnes": "t", "sq km": "km²",
+    "square kilometers": "km²", "square kilometres": "km²", "sq m": "m²", "square meters": "m²", "square metres": "m²",
+    "kilometers per hour": "km/h", "kilometres per hour": "km/h", "km per hour": "km/h", "miles per hour": "mph",
+    "meters per second": "m/s", "metres per second": "m/s", "kilowatt hours": "kwh", "kilowatt-hours": "kwh",
+    "megawatt hours": "mwh", "gigawatt hours": "gwh", "terawatt hours": "twh",
+}  # fmt: skip
+
+_NUMBER = (
+    r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:[ ']\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+"
+)
+_SYMBOL = r"(?:us|ca?|au?|r)?\$|€|£|¥|₹|₩|₽"
+_CODE = r"usd|eur|gbp|jpy|cny|rmb|inr|krw|chf|cad|aud|rs\.?"
+_QUANTITY = re.compile(
+    rf"(?P<sign>[-+]|minus |negative )?\s*(?:(?P<currency>{_SYMBOL}|(?:{_CODE})(?=[\s\d]))\s*)?(?P<inner>[-+])?"
+    rf"(?P<number>{_NUMBER})(?P<power>e[-+]?\d{{1,4}}|\s*[x×*]\s*10\s*\^?\s*\{{?[-+]?\d{{1,3}}\}}?)?(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_FRACTION = re.compile(r"(?P<sign>-)?(?:(?P<whole>\d{1,6})[ ])?\s*(?P<top>\d{1,9})\s*/\s*(?P<bottom>\d{1,9})")
+_PLAIN = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?")
+_SEPARATORS = str.maketrans("", "", ", '")
+_REST = re.compile(r"%|[^\W\d_]\$|[€£¥₹₩₽$]|\S+")
+_MAX_DIGITS, _MAX_EXPONENT = 40, 300
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """`value` is written out in full: 1.5 million is 1500000; 12 % is 12 with `percent` set."""
+
+    value: Decimal
+    scale: int = 0  # power of ten that a magnitude word stands for
+    percent: bool = False
+    currency: str = ""
+    unit: str = ""  # canonical for known units, the words themselves otherwise
+    fraction: bool = False
+
+
+def read_quantity(text: str) -> tuple[Quantity, ...]:
+    """Every reading of a tidy text as one quantity: none for what is not one, two for "5 m" (metres or million)."""
+    if _PLAIN.fullmatch(text):
+        return (Quantity(Decimal(text)),)
+    if len(text) > 200 or not text:
+        return ()
+    if "/" in text and (fraction := _FRACTION.fullmatch(text)) and int(fraction["bottom"]):
+        value = Decimal(int(fraction["top"])) / Decimal(int(fraction["bottom"])) + int(fraction["whole"] or 0)
+        return (Quantity(-value if fraction["sign"] else value, fraction=True),)
+    match = _QUANTITY.fullmatch(text) or _QUANTITY.fullmatch(_spelled(text))
+    if not match or (match["sign"] and match["inner"]):
+        return ()
+    value = _value(match["number"], match["power"])
+    if value is None:
+        return ()
+    if (match["sign"] or match["inner"] or "").strip().lower() in ("-", "minus", "negative"):
+        value = -value
+    rest = match["rest"]
+    if rest[:1].isdigit() or re.match(r"[.,:/-]\s*\d|-", rest):
+        return ()
+    currency = CURRENCIES.get((match["currency"] or "").lower().rstrip("."), "")
+    return tuple(reading for reading in _readings(value, currency, rest.strip()) if reading)
+
+
+def _spelled(text: str) -> str:
+    """ "minus twenty-one bars" -> "-21 bars"."""
+    sign = re.match(r"(?:minus|negative) ", text, re.IGNORECASE)
+    found = leading_number(text[sign.end() :] if sign else text)
+    return ("-" if sign else "") + found[0] + found[1] if found and found[1][:1] in ("", " ", "-", "%") else ""
+
+
+def _value(number: str, power: str | None) -> Decimal | None:
+    exponent = int(re.sub(r"[^\d-]", "", power.lower().removeprefix("e") if power[0] in "eE" else
+                          re.sub(r"^\s*[x×*]\s*10", "", power)) or 0) if power else 0  # fmt: skip
+    digits = number.translate(_SEPARATORS)
+    if len(digits) > _MAX_DIGITS or abs(exponent) > _MAX_EXPONENT:
+        return None
+    return Decimal(digits).scaleb(exponent) if exponent else Decimal(digits)
+
+
+def _readings(value: Decimal, currency: str, rest: str) -> list[Quantity | None]:
+    if not rest:
+        return [Quantity(value, currency=currency)]
+    first, _, others = rest.partition(" ")
+    if first in _LETTER_SCALES:
+        power, also_unit = _LETTER_SCALES[first]
+        readings = [_finish(value.scaleb(power), power, currency, others)]
+        return [*readings, _finish(value, 0, currency, rest)] if also_unit else readings
+    scale = 0
+    while first.lower() in SCALES or first.lower().rstrip(".") in SCALES:
+        scale += SCALES[first.lower().rstrip(".")]
+        rest = others
+        first, _, others = rest.partition(" ")
+    return [_finish(value.scaleb(scale) if scale else value, scale, currency, rest)]
+
+
+def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | None:
+    """Percent, currency and unit behind the number; None when they contradict each other."""
+    rest = rest.strip().lstrip("-").strip().lower()
+    percent = False
+    if rest.startswith("%"):
+        percent, rest = True, rest[1:].strip()
+    else:
+        words, rest = _take(rest, PERCENT)
+        percent = bool(words)
+    for table in ("currency", "of"):
+        if table == "of" and rest.startswith("of "):
+            rest = rest[3:]
+        words, after = _take(rest, CURRENCIES)
+        if words:
+            if currency and not same_currency(currency, CURRENCIES[words]):
+                return None
+            currency, rest = CURRENCIES[words] if currency in ("", "$") else currency, after
+    return Quantity(value, scale, percent, currency, canonical_unit(rest))
+
+
+def _take(text: str, table) -> tuple[str, str]:
+    """The longest run of up to three words at the start of `text` that `table` knows, and what follows."""
+    words = text.split(" ", 3)
+    for count in range(min(3, len(words)), 0, -1):
+        start = " ".join(words[:count])
+        if start in table:
+            return start, " ".join(words[count:])
+    return "", text
+
+
+def canonical_unit(text: str) -> str:
+    text = text.strip().lower()
+    return UNITS.get(text) or UNITS.get(text.rstrip(".")) or text
+
+
+def same_currency(one: str, other: str) -> bool:
+    return one == other or ("$" in (one, other) and one in _DOLLARS and other in _DOLLARS)

@@ -1,0 +1,123 @@
+"""Spellings that do not matter: Unicode, quotes, white space, case, articles, a final full stop; and words for numbers."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SAME = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u2018\u2019\u201b\u2032\u00b4", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+    **dict.fromkeys("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "),
+    "\u2044": "/",
+    "\u2236": ":",
+    "\u2248": "~",
+}
+_SPACES = re.compile(r"\s+")
+_MARKUP = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
+_WRAPPERS = (("**", "**"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\\(", "\\)"), ("$", "$"))
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_LABEL = re.compile(
+    r"(?:so |thus |therefore,? )?(?:(?:the )?(?:final |correct )?answer(?: is| was)?|it is|it was)(?:\s*[:=]\s*|\s+)(?=\S)",
+    re.IGNORECASE,
+)
+
+
+def tidy(text: str) -> str:
+    """One line in one Unicode spelling, without wrapping quotes, emphasis or math marks, and without a final stop."""
+    if not text.isascii():
+        text = "".join(map(_same, unicodedata.normalize("NFC", text)))
+    text = _SPACES.sub(" ", text).strip()
+    if "\\" in text:
+        text = _MARKUP.sub(r"\1", text).replace("\\%", "%").replace("\\$", "$").replace("\\,", " ").strip()
+    while True:
+        before = text
+        for left, right in _WRAPPERS:
+            inner = text[len(left) : -len(right)]
+            if inner and text.startswith(left) and text.endswith(right) and left not in inner and right not in inner:
+                text = inner.strip()
+        if len(text) > 1 and text[-1] in ".;,!" and text[-2] not in ".,;!":
+            text = text[:-1].rstrip()
+        if text == before:
+            return text
+
+
+def unlabelled(text: str) -> str:
+    """The text without "The answer is ..." before it."""
+    label = _LABEL.match(text)
+    return tidy(text[label.end() :]) if label else text
+
+
+def key(text: str) -> str:
+    """What two spellings of one text share; `text` is tidy. Signs and digits are never lost."""
+    text = text.casefold()
+    if text.startswith("the ") and len(text) > 4:
+        text = text[4:]
+    if "," in text:
+        text = _THOUSANDS.sub("", text)
+    if "-" in text:
+        text = re.sub(r"\s*-\s*(?=\S)(?<=\S)", "-", text)
+        text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", text)
+    if "/" in text:
+        text = re.sub(r"\s*/\s*", "/", text)
+    if "&" in text:
+        text = re.sub(r"\s*&\s*", " and ", text)
+    return text
+
+
+def _same(character: str) -> str:
+    """Full-width and compatibility characters become plain; superscripts, fractions and circles keep their meaning."""
+    if character in _SAME:
+        return _SAME[character]
+    if character.isascii():
+        return character
+    form = unicodedata.decomposition(character)
+    if form.startswith("<fraction>"):
+        return " " + unicodedata.normalize("NFKC", character).replace("\u2044", "/")
+    if form.startswith(("<wide>", "<narrow>", "<compat>", "<noBreak>", "<font>")):
+        return unicodedata.normalize("NFKC", character)
+    return character
+
+
+_ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"]
+_ONES += ["seventeen", "eighteen", "nineteen"]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+SMALL = {word: number for number, word in enumerate(_ONES)} | {word: 20 + 10 * i for i, word in enumerate(_TENS)}
+SMALL["fourty"] = 40
+LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_WORD = re.compile(r"[\s-]*([a-z]+)")
+
+
+def leading_number(text: str) -> tuple[str, str] | None:
+    """("21", " bars") for "twenty-one bars": the longest run of number words at the start, and what follows it."""
+    total = group = 0
+    last = None  # the size of the last word: what may follow it
+    position = end = 0
+    below = 10**15  # a magnitude word must be smaller than the one before
+    lowered = text.lower()
+    while match := _WORD.match(lowered, position):
+        word, joined = match[1], lowered[position : match.start(1)]
+        if position and not joined:
+            break
+        if word == "and" and last in ("hundred", "large"):
+            position, last = match.end(), "and" + last
+            continue
+        if word in SMALL:
+            number = SMALL[word]
+            fits = last in (None, "hundred", "large", "andhundred", "andlarge") or (last == "tens" and 0 < number < 10)
+            if not fits or (number == 0 and last is not None):
+                break
+            group, last = group + number, "tens" if number >= 20 else "ones"
+        elif word in ("a", "an") and last is None:
+            group, last = 1, "article"
+            position = match.end()
+            continue
+        elif word == "hundred" and last in ("ones", "article") and 0 < group < 10:
+            group, last = group * 100, "hundred"
+        elif word in LARGE and last in ("ones", "tens", "hundred", "article") and LARGE[word] < below and group:
+            total, group, below, last = total + group * LARGE[word], 0, LARGE[word], "large"
+        else:
+            break
+        position = end = match.end()
+    return (str(total + group), text[end:]) if end else None
