@@ -1,0 +1,17 @@
+# Sourced by poc_test_nsr.sh and run_tests.sh: a Python environment with the packages of the requirements file given as
+# $1. An active environment that has them is used as it is; otherwise .venv is made here and filled once.
+requirements=${1:-requirements.txt}
+needed="import accelerate, datasets, deepspeed, matplotlib, peft, qwen_vl_utils, torch, transformers, trl, wandb"
+[ "$requirements" = requirements-dev.txt ] && needed="$needed, hypothesis, pytest, ruff.__main__"
+
+if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || ! python -c "$needed" 2>/dev/null; then
+    stamp=.venv/$(sha256sum requirements*.txt | sha256sum | cut -c1-16)-$requirements
+    if [ ! -f "$stamp" ]; then
+        echo "Installing $requirements into .venv (about two minutes and 6 GB) ..."
+        [ -x .venv/bin/python ] || python3 -m venv .venv || return 1
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" || return 1
+        touch "$stamp"
+    fi
+    # shellcheck disable=SC1091
+    source .venv/bin/activate
+fi

@@ -1,0 +1,84 @@
+#!/bin/bash
+# The proof of concept: the four modes on 100 questions, the reward check, then samples, Pass@k, one picture, one page.
+#
+#   ./poc_test_nsr.sh                     on a fresh clone; installs what it needs
+#   ./poc_test_nsr.sh --overwrite         once more: arguments go to main.py
+#   MODEL=qwen2-5-3b DATASET=evochart NUM_PROCESSES=2 ./poc_test_nsr.sh
+#
+# Settings by environment: MODEL, DATASET, SUBSET (100), SEED (2025), NUM_PROCESSES (1), PROBLEMS (24), NUM_SAMPLES (256),
+# EVALUATE (1; 0 stops after the reward check), RESULTS (poc_results).
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+source ./environment.sh requirements.txt || exit 1
+
+if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    MODEL=${MODEL:-qwen2-5-3b} DATASET=${DATASET:-evochart}
+else
+    echo "No GPU is visible: using the embedded model 'tiny' on 'synthetic' charts unless MODEL and DATASET say otherwise."
+    MODEL=${MODEL:-tiny} DATASET=${DATASET:-synthetic}
+fi
+SUBSET=${SUBSET:-100} SEED=${SEED:-2025} NUM_PROCESSES=${NUM_PROCESSES:-1} EVALUATE=${EVALUATE:-1}
+PROBLEMS=${PROBLEMS:-24} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
+MODES=(grpo psr nsr w-reinforce)
+
+heading() { printf '\n==========================================\n%s\n==========================================\n' "$1"; }
+
+# Runs a command, shown first, and ends the script with the command's own exit code when it fails.
+run() {
+    echo "Running: $*"
+    "$@" || { code=$?; echo "✗ failed with exit code $code: $*" >&2; exit "$code"; }
+}
+
+for MODE in "${MODES[@]}"; do
+    heading "Testing: $MODE"
+    GENERATIONS=4
+    [[ $MODE == grpo || $MODE == psr ]] && GENERATIONS=2
+    COMMAND=(accelerate launch --config_file=deepspeed_zero3.yaml --num_processes "$NUM_PROCESSES" main.py
+        --mode "$MODE" --vlm-name "$MODEL" --dataset-name "$DATASET" --seed "$SEED" --subset-size "$SUBSET"
+        --num-epochs 1 --num-generations "$GENERATIONS" --batch-size 2 --disable-gradient-checkpointing)
+    [[ $MODE == w-reinforce ]] && COMMAND+=(--lambda-psr 0.1)
+    [[ $MODE != grpo ]] && COMMAND+=(--reward-threshold 0.5)
+    COMMAND+=("$@")
+    echo "Running: ${COMMAND[*]}"
+    "${COMMAND[@]}" 2>&1 | tee "poc_$MODE.log"
+    code=${PIPESTATUS[0]}
+    if [[ $code -ne 0 ]]; then
+        echo "✗ $MODE failed with exit code $code; see poc_$MODE.log" >&2
+        exit "$code"
+    fi
+    echo "✓ $MODE completed successfully"
+done
+
+heading "Reward check"
+for MODE in "${MODES[@]}"; do
+    run python evaluation/validate_rewards.py "poc_$MODE.log" --mode "$MODE"
+done
+
+if [[ $EVALUATE == 1 ]]; then
+    heading "Samples and Pass@k"
+    mkdir -p "$RESULTS"
+    OVERWRITE=()
+    [[ " $* " == *" --overwrite "* ]] && OVERWRITE=(--overwrite)
+    RESULT_FILES=() SAMPLE_FILES=()
+    for METHOD in base "${MODES[@]}"; do
+        CHECKPOINT=$MODEL
+        [[ $METHOD != base ]] && CHECKPOINT=grpo-start-ckpts/${MODEL//\//--}-prm-large-train-v2-$METHOD-$SEED
+        run python generate_samples.py --checkpoint-path "$CHECKPOINT" --dataset-name "$DATASET" \
+            --output-path "$RESULTS/samples_$METHOD.json" --num-samples "$NUM_SAMPLES" --subset-size "$PROBLEMS" \
+            "${OVERWRITE[@]}"
+        run python evaluation/pass_at_k.py --samples-path "$RESULTS/samples_$METHOD.json" \
+            --output-path "$RESULTS/results_$METHOD.json" --method-name "$METHOD" "${OVERWRITE[@]}"
+        RESULT_FILES+=("$RESULTS/results_$METHOD.json") SAMPLE_FILES+=("$RESULTS/samples_$METHOD.json")
+    done
+    run python evaluation/plotting.py --results "${RESULT_FILES[@]}" --labels Base GRPO PSR NSR W-REINFORCE \
+        --output "$RESULTS/comparison_pass_at_k.png" "${OVERWRITE[@]}"
+    run python evaluation/report.py "${SAMPLE_FILES[@]}" --output "$RESULTS/report.html" "${OVERWRITE[@]}"
+fi
+
+heading "All POC tests completed!"
+echo "Checkpoints saved to:"
+ls -d grpo-start-ckpts/"${MODEL//\//--}"-prm-large-train-v2*-"$SEED"/
+echo "Logs saved to:"
+ls -1 poc_*.log
+[[ $EVALUATE == 1 ]] && echo "Pass@k picture: $RESULTS/comparison_pass_at_k.png   Samples to look at: $RESULTS/report.html"
+exit 0

@@ -1,0 +1,14 @@
+#!/bin/bash
+# The tests, on a fresh clone too: ./run_tests.sh (fast ones), ./run_tests.sh --all (slow ones as well, and ruff).
+# Further arguments go to pytest.
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+source ./environment.sh requirements-dev.txt || exit 1
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} HF_HUB_OFFLINE=1
+
+if [[ ${1:-} == --all ]]; then
+    shift
+    python -m ruff check . && python -m ruff format --check . && exec python -m pytest -m "slow or not slow" "$@"
+    exit 1
+fi
+exec python -m pytest "$@"
