@@ -181,7 +181,10 @@ def differences(a: Results, b: Results) -> list[str]:
 
     mine, other = facts(a), facts(b)
     pairs = [(name.replace("_", " "), mine[name], other[name]) for name in mine]
-    return [f"{name} {x} and {y}" for name, x, y in pairs if x is not None and y is not None and x != y]
+    apart = [(name, x, y) for name, x, y in pairs if x is not None and y is not None and x != y]
+    return [
+        name if name == "problem set" else f"{name.replace('num ', 'number of ')} {x} and {y}" for name, x, y in apart
+    ]
 
 
 def common_rows(a: Results, b: Results) -> tuple[list[int], list[int]]:

@@ -79,7 +79,10 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser = Parser(prog="validate_rewards.py", description="Check the rewards in training logs against their modes.")
     parser.add_argument("logs", nargs="+", metavar="LOG", help="output of a training run")
     parser.add_argument(
-        "--mode", nargs="+", choices=MODES, help="one mode per log (default: taken from the name, poc_<mode>.log)"
+        "--mode",
+        action="append",
+        choices=MODES,
+        help="the log's mode, once per log in their order (default: taken from the name, poc_<mode>.log)",
     )
     return parser.parse_args(argv)
 

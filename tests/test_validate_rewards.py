@@ -83,7 +83,7 @@ def test_bad_input_gives_one_line_and_code_2(tmp_path, capsys):
     assert "No such file" in line(tmp_path / "poc_nsr.log")
     assert "does not say one mode" in line(good)
     assert "invalid choice: 'ppo'" in line(good, "--mode", "ppo")
-    assert "2 modes for 1 logs" in line(good, "--mode", "psr", "nsr")
+    assert "2 modes for 1 logs" in line(good, "--mode", "psr", "--mode", "nsr")
     assert "holds no 'Rewards Accuracy" in line(log(tmp_path / "a.log"), "--mode", "nsr")
     assert "not plain numbers: [1.0, ...]" in line(log(tmp_path / "b.log", "1.0, ..."), "--mode", "nsr")
     assert "only empty reward lists" in line(log(tmp_path / "c.log", ""), "--mode", "nsr")
