@@ -64,17 +64,19 @@ def prepare_folder(folder: Path, record: dict, *, resume: bool, overwrite: bool)
     if folder.exists() and any(folder.iterdir()):
         old = _read_settings(folder)
         changed = differences(old, record) if old else []
+        if old is None:
+            raise ValueError(f"{folder} has no readable {SETTINGS_FILE}, so it is no run of this program; move it away")
         if overwrite:
             shutil.rmtree(folder)
             lines.append(f"Deleted the old {folder}")
         elif resume:
             _check_resumable(folder, old, changed)
-        elif old and old.get("finished") and changed:
+        elif old.get("finished") and changed:
             aside = next(path for n in range(1, 10_000) if not (path := Path(f"{folder}.{n}")).exists())
             folder.rename(aside)
             lines.append(f"Set the finished run made with other settings aside as {aside}")
         else:
-            state = "a finished run with these settings" if old and old.get("finished") else "an unfinished run"
+            state = "a finished run with these settings" if old.get("finished") else "an unfinished run"
             raise ValueError(f"{folder} holds {state}; continue it with --resume or delete it with --overwrite")
     elif resume:
         raise ValueError(f"--resume: there is no run to continue in {folder}; leave the flag out to start one")
@@ -86,9 +88,7 @@ def prepare_folder(folder: Path, record: dict, *, resume: bool, overwrite: bool)
     return lines
 
 
-def _check_resumable(folder: Path, old: dict | None, changed: list[str]) -> None:
-    if old is None:
-        raise ValueError(f"--resume: {folder} has no readable {SETTINGS_FILE}; start anew with --overwrite")
+def _check_resumable(folder: Path, old: dict, changed: list[str]) -> None:
     if old.get("finished"):
         raise ValueError(f"--resume: the run in {folder} is finished; start anew with --overwrite")
     if changed:
