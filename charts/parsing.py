@@ -66,6 +66,11 @@ def parse_table(text: str | None) -> dict | None:
         table = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    return checked_table(table)
+
+
+def checked_table(table) -> dict | None:
+    """The table with every cell as text; None when it is not of the shape {"columns": [...], "rows": [[...]]}."""
     if not isinstance(table, dict) or not isinstance(table.get("columns"), list):
         return None
     columns, rows = table["columns"], table.get("rows")
@@ -150,3 +155,10 @@ def _fault(text, tags, form, answer, chart_type, table, steps) -> str:
     if table is None:
         return "table is not JSON with columns and rows"
     return "" if steps else "no numbered step"
+
+
+def as_table(value) -> dict | None:
+    """A table as data sets store it (dict or JSON text), or None."""
+    if isinstance(value, str):
+        return parse_table(value)
+    return checked_table(value)

@@ -1,0 +1,117 @@
+"""Subsets: distinct rows first, every source with its share, held-out charts that training never sees."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections import defaultdict
+from dataclasses import replace
+
+from charts.record import ChartQuestion, QuestionSet
+
+MIN_HELD_OUT = 32
+
+
+def hold_out(
+    question_set: QuestionSet,
+    share: float = 0.05,
+    *,
+    subset_size: int | None = None,
+    subset_order: str = "stratified",
+    seed: int = 2025,
+) -> tuple[QuestionSet, QuestionSet]:
+    """(train, held out): charts of the held-out questions never occur in train.
+
+    With `subset_size` train is drawn first, and the held-out charts come from the rows outside it as long as there are
+    any. Their number is `share` of the training rows, and at least 32 where rows outside the subset allow it.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"the held-out share is {share}: give a number between 0 and 1")
+    check_subset(subset_size, subset_order)
+    everything = question_set.questions
+    train = everything if subset_size is None else draw(everything, subset_size, subset_order, seed)
+    wanted = max(1, round(share * len(train)))
+    charts_in_train = {_chart(question) for question in train}
+    outside, within = defaultdict(list), defaultdict(list)
+    for question in distinct(everything):
+        (within if _chart(question) in charts_in_train else outside)[_chart(question)].append(question)
+    taken = _take_charts(outside, max(wanted, MIN_HELD_OUT), seed)
+    if len(taken) < wanted:
+        taken += _take_charts(within, wanted - len(taken), seed, leave=1)
+    held_charts = {_chart(question) for question in taken}
+    train = [question for question in train if _chart(question) not in held_charts]
+    if not train or not taken:
+        raise ValueError(f"{len(everything)} questions are too few to hold out charts: use more rows")
+    return tuple(
+        replace(question_set, questions=questions, split=split, fingerprint=fingerprint(questions))
+        for questions, split in ((train, question_set.split), (taken, f"{question_set.split} (held out)"))
+    )
+
+
+def fingerprint(questions: list[ChartQuestion]) -> str:
+    """sha256 over id, question, answers and image_id of every question, in order."""
+    digest = hashlib.sha256()
+    for question in questions:
+        row = [question.id, question.question, question.answers, question.image_id]
+        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def distinct(questions: list[ChartQuestion]) -> list[ChartQuestion]:
+    """The first question of each image, question and answer."""
+    seen = {}
+    for question in questions:
+        seen.setdefault((_chart(question), question.question, question.answers), question)
+    return list(seen.values())
+
+
+def _chart(question: ChartQuestion) -> str:
+    return question.image_id or question.id
+
+
+def check_subset(size: int | None, order: str) -> None:
+    if size is not None and size < 1:
+        raise ValueError(f"--subset-size {size}: give at least 1")
+    if order not in ("stratified", "sequential"):
+        raise ValueError(f"--subset-order {order!r}: choose stratified or sequential")
+
+
+def draw(questions: list[ChartQuestion], size: int, order: str, seed: int) -> list[ChartQuestion]:
+    if size > len(questions):
+        raise ValueError(f"--subset-size {size:,} is larger than the data: {len(questions):,} rows")
+    if order == "sequential":
+        return questions[:size]
+    unique = distinct(questions)
+    chosen = {id(question) for question in (unique if size >= len(unique) else _stratified(unique, size, seed))}
+    if size > len(unique):
+        repeats = [question for question in questions if id(question) not in chosen]
+        chosen |= {id(question) for question in _stratified(repeats, size - len(unique), seed)}
+    return [question for question in questions if id(question) in chosen]
+
+
+def _stratified(questions: list[ChartQuestion], size: int, seed: int) -> list[ChartQuestion]:
+    """`size` questions, each source with its share (largest remainders), drawn by the seed."""
+    strata = defaultdict(list)
+    for question in questions:
+        strata[question.source].append(question)
+    quotas = {source: size * len(rows) / len(questions) for source, rows in strata.items()}
+    counts = {source: int(quota) for source, quota in quotas.items()}
+    for source in sorted(quotas, key=lambda s: counts[s] - quotas[s])[: size - sum(counts.values())]:
+        counts[source] += 1
+    drawn = []
+    for source, rows in strata.items():
+        drawn += random.Random(f"{seed}/{source}").sample(rows, len(rows))[: counts[source]]
+    return drawn
+
+
+def _take_charts(charts: dict[str, list], wanted: int, seed: int, leave: int = 0) -> list[ChartQuestion]:
+    """Questions of whole charts, in seeded order, until there are `wanted`; at least `leave` charts stay."""
+    names = list(charts)
+    random.Random(f"{seed}/held out").shuffle(names)
+    taken = []
+    for name in names[: len(names) - leave] if leave else names:
+        if len(taken) >= wanted:
+            break
+        taken += charts[name]
+    return taken
