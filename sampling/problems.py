@@ -1,0 +1,91 @@
+"""A chart question -> the model's inputs; its completions -> one line of the samples file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charts.answers import grade
+from charts.images import fit_image
+from charts.parsing import parse_completion
+from charts.prompt import messages
+from charts.record import ChartQuestion
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from transformers import ProcessorMixin
+
+    from sampling.engine import Samples
+
+IMAGE_FOLDER = "sample_images"
+
+
+def prompt_inputs(
+    processor: ProcessorMixin,
+    question: ChartQuestion,
+    image: Image.Image | None,
+    *,
+    prompt: str,
+    min_pixels: int | None,
+    max_pixels: int | None,
+) -> dict[str, torch.Tensor]:
+    """The processor's output for one question: a batch of one, without padding."""
+    text = processor.apply_chat_template(messages(question, prompt), add_generation_prompt=True, tokenize=False)
+    images = None if image is None else [fit_image(image, min_pixels, max_pixels)]
+    return dict(processor(text=[text], images=images, return_tensors="pt", return_mm_token_type_ids=True))
+
+
+def save_image(image: Image.Image, image_id: str, folder: Path, writer: str) -> str:
+    """Keep the chart beside the samples, once for all methods; returns its path relative to `folder`."""
+    name = f"{IMAGE_FOLDER}/{image_id}.png"
+    path = folder / name
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        partial = path.with_name(f".{image_id}.{writer}.partial")
+        image.save(partial, format="PNG")
+        partial.replace(path)
+    return name
+
+
+def record(
+    question: ChartQuestion, samples: Samples, texts: list[str], *, prompt: str, image: str | None, run: str
+) -> dict[str, Any]:
+    """What the samples file says about one problem: completions only, never the prompt."""
+    parsed = [parse_completion(text, prompt) for text in texts]
+    public = [grade(p.answer, question) for p in parsed]
+    strict = [grade(p.answer, question, "strict") for p in parsed]
+    correct = [bool(verdict.correct) for verdict in public]
+    return {
+        **_head(question),
+        "answers": list(question.answers),
+        "kind": question.kind,
+        "image_id": question.image_id,
+        "image": image,
+        "source": question.source,
+        "run": run,
+        "samples": texts,
+        "extracted": [p.answer for p in parsed],
+        "correct": correct,
+        "correct_strict": [bool(verdict.correct) for verdict in strict],
+        "reason": [verdict.reason for verdict in strict],
+        "well_formed": [p.well_formed for p in parsed],
+        "tokens": [len(ids) for ids in samples.token_ids],
+        "truncated": samples.truncated,
+        "logprob": [round(value, 4) for value in samples.logprob_sums],
+        "num_correct": sum(correct),
+        "num_total": len(correct),
+    }
+
+
+def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any]:
+    return {**_head(question), "run": run, "error": error}
+
+
+def _head(question: ChartQuestion) -> dict[str, str]:
+    return {"problem_id": question.id, "question": question.question, "answer": " | ".join(question.answers)}
+
+
+def as_line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
