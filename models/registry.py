@@ -20,17 +20,18 @@ TINY_FOLDER = Path(__file__).parent / "tiny"
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model by its name on the command line. `learning_rate` None means the project's default."""
+    """A model by its name on the command line. None means the project's default."""
 
     name: str
     source: str  # hub id or folder
     learning_rate: float | None = None
+    max_completion_length: int | None = None  # tokens
 
 
 MODELS = {
     entry.name: entry
     for entry in (
-        ModelEntry("tiny", str(TINY_FOLDER), learning_rate=1e-3),
+        ModelEntry("tiny", str(TINY_FOLDER), learning_rate=1e-3, max_completion_length=192),
         ModelEntry("qwen2-5-3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
         ModelEntry("qwen2-5-7b", "Qwen/Qwen2.5-VL-7B-Instruct"),
         ModelEntry("qwen2-2b", "Qwen/Qwen2-VL-2B-Instruct"),
