@@ -86,6 +86,7 @@ def read_chart_rvr(row: dict, index: int, rows: int) -> Fields:
         "instruction": YES_NO if claim else "",
         "chart_type": row.get("chart_type"),
         "table": as_table(row.get("table")),
+        "reasoning": row.get("reasoning") or None,
     }
 
 

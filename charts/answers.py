@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from charts import public_rules
 from charts.record import ChartQuestion
-from charts.strict import Gold, match
+from charts.strict import Gold, match, relative_error
 
 RULES = ("strict", "relaxed", "evochart", "chartqapro")
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule
@@ -40,6 +40,15 @@ def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) 
     rule = rule or question.rule
     text = question.question if rule == "strict" else ""
     return _grade(rule, golds, answer, question.answer_kind, question.tolerance, text)
+
+
+def numeric_error(answer: str | None, question: ChartQuestion) -> float | None:
+    """The smallest relative error of a number against a gold that allows a tolerance; None for everything else."""
+    if not answer or len(answer) > MAX_ANSWER_CHARACTERS:
+        return None
+    golds = (_gold(gold, question.answer_kind, question.tolerance, question.question) for gold in question.answers)
+    errors = [error for gold in golds if (error := relative_error(answer, gold)) is not None]
+    return min(errors, default=None)
 
 
 @lru_cache(maxsize=1 << 18)

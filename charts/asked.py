@@ -25,7 +25,8 @@ _UNIT = re.compile(
 )
 _ORDER = re.compile(
     r"\b(?:ascending|descending|increasing|decreasing|chronological|alphabetical|respectively|respective)\b"
-    r"|\bin (?:the )?(?:\w+ )?order\b|\border(?:ed)? (?:of|by|from)\b|\b(?:sort|sorted|rank|ranked|ranking|arrange|arranged)\b"
+    r"|\bin (?:the )?(?:\w+ )?order\b|\border(?:ed)? (?:of|by|from)\b"
+    r"|\b(?:sort|sorted|rank|ranked|ranking|arrange|arranged)\b"
     r"|\bfrom (?:the )?(?:highest|lowest|largest|smallest|most|least|top|left|right|first|earliest|latest)\b[^?]* to\b"
     r"|\b(?:highest|lowest|largest|smallest|earliest|latest|most|least) first\b"
 )

@@ -22,11 +22,16 @@ _TAG = re.compile(r"<(/?)(think|type|table|answer)>", re.IGNORECASE)
 _ORDER = ["think", "type", "/type", "table", "/table", "/think", "answer", "/answer"]
 _STEP = re.compile(r"(?:step\s*\d+|\(?\d+)\s*[:.)]\s*(.*)", re.IGNORECASE)
 _MAX_TABLE_CELLS = 10_000
+MAX_STEPS = 100
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a completion says. `reason` says why it is not `well_formed`; `faults` counts the ways (graded reward)."""
+    """What a completion says. `reason` says why it is not `well_formed`; `grade` is 1 for that and less for a part.
+
+    A part is the bare form: reasoning in steps, then one answer, each tag once and in order, nothing outside. It is
+    worth one half, and a quarter more with type or table. Everything else is worth nothing.
+    """
 
     answer: str | None = None
     chart_type: str | None = None
@@ -34,7 +39,8 @@ class Parsed:
     steps: list[str] = field(default_factory=list)
     well_formed: bool = False
     reason: str = ""
-    blocks: frozenset[str] = frozenset()  # names of the blocks that stand exactly once, complete and not empty
+    grade: float = 0.0
+    all_tags: bool = False  # the eight tags, each once, in order
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,11 @@ def parse_completion(text: str | None, form: str = "structured") -> Parsed:
     chart_type = contents.get("type") or None
     steps = _steps(text, tags)
     reason = _fault(text, tags, form, answer, chart_type, table, steps)
-    blocks = frozenset(name for name, content in contents.items() if content)
-    return Parsed(answer, chart_type, table, steps, not reason, reason, blocks)
+    grade = 0.0 if reason else 1.0
+    if reason and form == "structured" and _is_bare_form(text, tags, answer, steps):
+        grade = 0.5 + 0.25 * (chart_type is not None and "type" in contents) + 0.25 * (table is not None)
+        grade = min(grade, 0.75)
+    return Parsed(answer, chart_type, table, steps, not reason, reason, grade, [tag.name for tag in tags] == _ORDER)
 
 
 def parse_table(text: str | None) -> dict | None:
@@ -129,6 +138,15 @@ def _steps(text: str, tags: list[_Tag]) -> list[str]:
     return [line[1].strip() for line in lines if line and line[1].strip()]
 
 
+def _is_bare_form(text: str, tags: list[_Tag], answer: str | None, steps: list[str]) -> bool:
+    names = [tag.name for tag in tags]
+    in_order = names == [name for name in _ORDER if name in names]
+    in_pairs = all(("/" + name in names) == (name in names) for name in ("think", "type", "table", "answer"))
+    outside = text[: tags[0].start].strip() or text[tags[-1].end :].strip() if tags else True
+    complete = in_order and in_pairs and {"think", "answer"} <= set(names) and not outside
+    return bool(complete and answer and "\n" not in answer and 0 < len(steps) <= MAX_STEPS)
+
+
 def _fault(text, tags, form, answer, chart_type, table, steps) -> str:
     """Why the completion is not well formed, or "": the first fault found."""
     order = _ORDER if form == "structured" else _ORDER[-2:]
@@ -150,6 +168,8 @@ def _fault(text, tags, form, answer, chart_type, table, steps) -> str:
         return ""
     if any(text[tags[i].end : tags[i + 1].start].strip() for i in (0, 2, 5)):
         return "text between the blocks"
+    if len(steps) > MAX_STEPS:
+        return f"more than {MAX_STEPS} steps"
     if not chart_type:
         return "empty type"
     if table is None:

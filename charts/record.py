@@ -36,6 +36,7 @@ class ChartQuestion:
     table: dict | None = None  # {"columns": [str, ...], "rows": [[str, ...], ...]}
     source: str = ""
     split: str = ""
+    reasoning: str | None = None  # a reference solution in words, where the data set has one
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,20 @@ from decimal import Decimal
 
 from charts.quantities import PERCENT, canonical_unit
 
-_MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
 _MONTH = {name: number for number, name in enumerate(_MONTHS, 1)}
 _MONTH |= {name[:3]: number for name, number in _MONTH.items()} | {"sept": 9}
 _M = rf"(?P<m>{'|'.join(sorted(_MONTH, key=len, reverse=True))})\.?"

@@ -1,4 +1,4 @@
-"""Spellings that do not matter: Unicode, quotes, white space, case, articles, a final full stop; and words for numbers."""
+"""Spellings that do not matter: Unicode, quotes, white space, case, articles, a final full stop; number words."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _MARKUP = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _WRAPPERS = (("**", "**"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\\(", "\\)"), ("$", "$"))
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _LABEL = re.compile(
-    r"(?:so |thus |therefore,? )?(?:(?:the )?(?:final |correct )?answer(?: is| was)?|it is|it was)(?:\s*[:=]\s*|\s+)(?=\S)",
+    r"(?:so |thus |therefore,? )?(?:(?:the )?(?:final |correct )?answer(?: is| was)?|it is|it was)"
+    r"(?:\s*[:=]\s*|\s+)(?=\S)",
     re.IGNORECASE,
 )
 
@@ -80,7 +81,25 @@ def _same(character: str) -> str:
     return character
 
 
-_ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"]
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+]
 _ONES += ["seventeen", "eighteen", "nineteen"]
 _TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 SMALL = {word: number for number, word in enumerate(_ONES)} | {word: 20 + 10 * i for i, word in enumerate(_TENS)}

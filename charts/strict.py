@@ -69,6 +69,16 @@ def match(answer: str, gold: Gold) -> tuple[bool, str]:
     return _match_one(text, gold)
 
 
+def relative_error(answer: str, gold: Gold) -> float | None:
+    """|answer - gold| / |gold| for numbers that may differ; None where nothing but the gold itself is right."""
+    if gold.form != "number" or not gold.tolerance:
+        return None
+    readings, meant = read_quantity(unlabelled(tidy(answer))), gold.value[0]
+    said = next((one for one in readings if same_quantity(one, one, gold.asked, Decimal(0))[0]), None)
+    comparable = said and meant.value and (meant.percent or gold.asked.percent or not said.percent)
+    return float(abs(said.value - meant.value) / abs(meant.value)) if comparable else None
+
+
 def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
     if key(text) == gold.key:
         return True, "same text"
@@ -124,9 +134,9 @@ def same_quantity(said: Quantity, meant: Quantity, asked: Asked, tolerance: Deci
             long = not said.scale and meant.scale and _close(said.value.scaleb(step), meant.value, tolerance)
             if short or long:
                 return True, "same number in the asked-for magnitude"
-    if meant.percent and not said.percent and not said.currency and not said.unit:
-        if _close(said.value * 100, meant.value, tolerance):
-            return True, "same share as a fraction"
+    bare = not (said.percent or said.currency or said.unit)
+    if meant.percent and bare and _close(said.value * 100, meant.value, tolerance):
+        return True, "same share as a fraction"
     return False, "another number"
 
 
@@ -169,7 +179,7 @@ def _form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]:
         return "text", None
     if lowered in _BOOLEANS:
         return "boolean", _BOOLEANS[lowered]
-    if (date := read_date(text)) and not (answer_kind == "number"):
+    if (date := read_date(text)) and answer_kind != "number":
         return "date", date
     if re.fullmatch(r"\d{3,4}", text) and (
         answer_kind == "year" or (_looks_like_year(text, answer_kind) and asked.year)

@@ -1,0 +1,138 @@
+"""The reward functions, each a factory closed over the questions of the run.
+
+A function has TRL's signature, f(prompts, completions, completion_ids, **columns), and its name is the metric's:
+rewards/accuracy/mean. The column `problem_id` names the question of each completion. Every reward lies in [0, 1] and
+is None where the question has no gold for it. Only `accuracy` decides about the sign of PSR, NSR and W-REINFORCE.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from charts.answers import grade, numeric_error
+from charts.record import ChartQuestion
+from rewards.chart_types import family, same_type
+from rewards.completions import distinct_step_share, parse, report, text_of
+from rewards.tables import rms_f1
+
+Questions = Mapping[str, ChartQuestion]
+RewardFunction = Callable[..., list[float | None]]
+DEFAULT_MAX_TOKENS = 1_024
+_WORDS = re.compile(r"\w+")
+_MAX_WORDS = 300
+
+
+def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_numeric: bool = False) -> RewardFunction:
+    """1 for a right last answer, 0 for a wrong one or none, None without gold.
+
+    With `soft_numeric` a wrong number earns 0.5 / (1 + relative error): more when nearer, and always below 0.5, so that
+    the default threshold still separates right from wrong.
+    """
+
+    def accuracy(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
+        rewards = []
+        for completion, name in zip(completions, problem_id, strict=True):
+            question = questions[name]
+            answer = parse(text_of(completion)).answer
+            correct = grade(answer, question, rule).correct
+            error = numeric_error(answer, question) if soft_numeric and correct is False else None
+            soft = 0.0 if error is None else 0.499 / (1.0 + error)
+            rewards.append(None if correct is None else 1.0 if correct else soft)
+        return rewards
+
+    return accuracy
+
+
+def format_reward(questions: Questions, form: str = "structured") -> RewardFunction:
+    """1 for the form that the prompt asks for, 0.5 and 0.75 for its parts, 0 otherwise. Logs what is worth watching."""
+
+    def format(prompts, completions, completion_ids=None, *, log_metric=None, **columns) -> list[float]:
+        parsed = [parse(text_of(completion), form) for completion in completions]
+        report(parsed, [family(one.chart_type) or (one.chart_type and "other") for one in parsed], log_metric)
+        return [one.grade for one in parsed]
+
+    return format
+
+
+def chart_type_reward(questions: Questions) -> RewardFunction:
+    """1 when the named type is of the gold's family (a column chart is a bar chart), None without a gold type."""
+
+    def chart_type(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
+        golds = (questions[name].chart_type for name in problem_id)
+        return [
+            float(same_type(parse(text_of(completion)).chart_type, gold)) if gold else None
+            for completion, gold in zip(completions, golds, strict=True)
+        ]
+
+    return chart_type
+
+
+def table_reward(questions: Questions) -> RewardFunction:
+    """RMS-F1 of the written table against the gold table, None without one."""
+
+    def table(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
+        golds = (questions[name].table for name in problem_id)
+        return [
+            rms_f1(parse(text_of(completion)).table, gold) if gold else None
+            for completion, gold in zip(completions, golds, strict=True)
+        ]
+
+    return table
+
+
+def length_reward(questions: Questions, max_completion_tokens: int | None = None) -> RewardFunction:
+    """1 for a well-begun completion of up to half the token limit, falling to 0 at the limit.
+
+    Counts tokens, not step markers, and pays only for a completion in form: repeated steps cost their share.
+    """
+    limit = max_completion_tokens or DEFAULT_MAX_TOKENS
+
+    def length(prompts, completions, completion_ids=None, **columns) -> list[float | None]:
+        if completion_ids is None:
+            return [None] * len(completions)
+        rewards = []
+        for completion, ids in zip(completions, completion_ids, strict=True):
+            parsed = parse(text_of(completion))
+            room = min(1.0, max(0.0, 2.0 * (1.0 - len(ids) / limit)))
+            rewards.append(room * distinct_step_share(parsed) if parsed.grade else 0.0)
+        return rewards
+
+    return length
+
+
+def tags_reward(questions: Questions) -> RewardFunction:
+    """1 when all eight tags stand once and in order. Says little that `format` does not; here for the published sum."""
+
+    def tags(prompts, completions, completion_ids=None, **columns) -> list[float]:
+        return [float(parse(text_of(completion)).all_tags) for completion in completions]
+
+    return tags
+
+
+def process_reward(questions: Questions) -> RewardFunction:
+    """ROUGE-L F1 of the steps with the reference reasoning, None without one.
+
+    The published reward takes the cosine of sentence embeddings; this needs no second model, and the longest common
+    subsequence of words pays for no word salad.
+    """
+
+    def process(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
+        golds = (questions[name].reasoning for name in problem_id)
+        return [
+            rouge_l(" ".join(dict.fromkeys(parse(text_of(completion)).steps)), gold) if gold else None
+            for completion, gold in zip(completions, golds, strict=True)
+        ]
+
+    return process
+
+
+def rouge_l(text: str, gold: str) -> float:
+    said, meant = (_WORDS.findall(one.lower())[: 4 * _MAX_WORDS] for one in (text, gold))
+    meant = meant[:_MAX_WORDS]
+    row = [0] * (len(meant) + 1)
+    for word in said:
+        diagonal = 0
+        for j, other in enumerate(meant, 1):
+            diagonal, row[j] = row[j], diagonal + 1 if word == other else max(row[j], row[j - 1])
+    return 2 * row[-1] / (len(said) + len(meant)) if said and meant else 0.0
