@@ -50,12 +50,14 @@ def draw_curves(
     baseline: str | None = None,
     warnings: list[str] | None = None,
     title: str | None = None,
+    words: bool = True,
 ) -> Figure:
-    """The figure; `warnings` say why the runs are not of one experiment and are printed on it."""
+    """The figure; `warnings` say why the runs are not of one experiment and are printed on it. Without `words` it has
+    neither title nor caption nor warning: they are for the page around it."""
     warnings = warnings or []
     styles = styles_for(labels, [one.method for one in results])
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(9.4, 4.3) if baseline else (6.0, 4.4), layout="constrained")
+        figure = Figure(figsize=(9.4, 4.3) if baseline else (6.0, 4.4) if words else (5.0, 4.0), layout="constrained")
         axes = figure.subplots(1, 2 if baseline else 1, squeeze=False)[0]
         for one, label, style in zip(results, labels, styles, strict=True):
             shown = [k for k in one.k_values if ks is None or k in ks]
@@ -69,7 +71,8 @@ def draw_curves(
         if baseline:
             _differences(axes[1], results, labels, styles, ks, baseline)
             axes[0].set_title("Pass@k")
-        add_words(figure, title, caption(results, warnings), warnings, 166 if baseline else 104)
+        if words:
+            add_words(figure, title, caption(results, warnings), warnings, 166 if baseline else 104)
     return figure
 
 

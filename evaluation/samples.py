@@ -114,7 +114,7 @@ def _keep_counts(result: SampleSet, problem: dict, name: str, right: list[bool])
     result.clusters.append(f"chart {chart}" if chart else f"problem {name}")
     result.kinds.append(str(problem.get("kind") or ""))
     what = "\0".join(str(problem.get(key) or "") for key in ("question", "answer", "image_id"))
-    result.digests.append(hashlib.sha256(f"{name}\0{what}".encode()).digest())
+    result.digests.append(hashlib.sha256(f"{name}\0{what}".encode(errors="surrogatepass")).digest())
     texts = problem.get("samples")
     if isinstance(texts, list) and len(texts) > 1 and all(text == texts[0] for text in texts):
         result.identical += 1
@@ -231,6 +231,6 @@ def _settle_missing(result: SampleSet, missing: str) -> list[str]:
         result.ids.append(name)
         result.clusters.append(f"problem {name}")
         result.kinds.append("")
-        result.digests.append(hashlib.sha256(name.encode()).digest())
+        result.digests.append(hashlib.sha256(name.encode(errors="surrogatepass")).digest())
         result.n, result.c = np.append(result.n, size), np.append(result.c, 0)
     return [f"{what}: counted as never right"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from evaluation.curves import caption, draw_curves
+from evaluation.intervals import bootstrap_intervals
 from evaluation.pass_at_k import main as score
 from evaluation.plotting import main
 from evaluation.results import contradicts, method_key, methods_named, paired_difference, read_results
@@ -121,6 +122,8 @@ def test_the_paired_difference_is_narrower_than_the_bands(tmp_path, results):
     assert mean[0] == pytest.approx(b.pass_at_k[1] - a.pass_at_k[1])
     low, high = a.intervals[1]
     assert bounds[0, 1] - bounds[0, 0] < 0.6 * (high - low)
+    gains = (b.c - a.c)[:, None] / 4  # two questions share a chart, and are drawn together
+    assert bounds == pytest.approx(bootstrap_intervals(gains, [f"chart{i // 2}" for i in range(40)]))
 
 
 def test_the_caption_names_problems_charts_samples_temperature_and_seed(tmp_path, results):

@@ -1,0 +1,124 @@
+"""What the report shows of each problem: its chart, question, gold answer and, per method, its samples by answer."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from evaluation.metrics import same_answer_key
+
+GROUPS = 24  # answers listed per problem and method; the rest is counted
+ANSWER_CHARACTERS = 200
+COMPLETION_CHARACTERS = 6000
+
+
+class Gallery:
+    """Collects the problems of several samples files, each chart once, however many problems and files share it."""
+
+    def __init__(self, completions: int, image_size: int):
+        self.completions, self.image_size = completions, image_size
+        self.problems: dict[str, dict] = {}
+        self.images: dict[str, str | None] = {}
+        self.kinds: dict[str, int] = {}
+        self.method, self.folder = 0, Path()
+
+    def begin(self, method: int, folder: Path) -> None:
+        """What follows is of this method; its pictures lie relative to `folder`."""
+        self.method, self.folder = method, folder
+
+    def visit(self, problem: dict, marks: list[bool]) -> None:
+        kind = str(problem.get("kind") or "")
+        known = self.problems.setdefault(
+            str(problem["problem_id"]),
+            {
+                "id": str(problem["problem_id"]),
+                "question": str(problem.get("question") or ""),
+                "gold": str(problem.get("answer") if problem.get("answer") is not None else "not stored"),
+                "kind": self.kinds.setdefault(kind, len(self.kinds)) if kind else None,
+                "image": None,
+                "by": {},
+            },
+        )
+        if known["image"] is None and problem.get("image"):
+            known["image"] = str(problem.get("image_id") or problem["image"])
+            if not self.images.get(known["image"]):
+                self.images[known["image"]] = embedded(self.folder, str(problem["image"]), self.image_size)
+        known["by"][self.method] = self._by_answer(problem, marks)
+
+    def unsampled(self, problems: list[tuple[str, str]]) -> None:
+        """Problems of the present method that have no samples, with the reason."""
+        for name, reason in problems:
+            blank = {"id": name, "question": "", "gold": "", "kind": None, "image": None, "by": {}}
+            known = self.problems.setdefault(name, blank)
+            known["by"][self.method] = {"right": 0, "total": 0, "error": reason}
+
+    def _by_answer(self, problem: dict, marks: list[bool]) -> dict:
+        """Samples with one answer and one mark are a group; the largest groups come first, each with one completion."""
+        texts = problem.get("samples") or []
+        answers = problem.get("extracted") or ["answer not stored"] * len(marks)
+        groups: dict[tuple, dict] = {}
+        for i, (answer, right) in enumerate(zip(answers, marks, strict=True)):
+            group = groups.setdefault(
+                (same_answer_key(answer), right), {"answer": answer, "right": right, "count": 0, "i": i}
+            )
+            group["count"] += 1
+        ordered = sorted(groups.values(), key=lambda group: -group["count"])
+        listed = ordered[:GROUPS]
+        listed += [group for group in ordered[GROUPS:] if group["right"]][:1] if not _any_right(listed) else []
+        rest = [group for group in ordered if not any(group is kept for kept in listed)]
+        for place, group in enumerate(listed):
+            i = group.pop("i")
+            group["answer"] = None if group["answer"] is None else cut(str(group["answer"]), ANSWER_CHARACTERS)
+            wanted = place < self.completions or (
+                group["right"] and not _any_right(listed[:place]) and self.completions
+            )
+            if wanted and i < len(texts):
+                group["text"] = cut(str(texts[i]), COMPLETION_CHARACTERS)
+        further = [len(rest), sum(group["count"] for group in rest)]
+        return {"right": sum(marks), "total": len(marks), "groups": listed, "further": further}
+
+    def content(self, methods: int) -> dict:
+        """The gallery as JSON values; `by` becomes a list over methods, None where a method lacks the problem."""
+        problems = [
+            {**problem, "by": [problem["by"].get(method) for method in range(methods)]}
+            for problem in self.problems.values()
+        ]
+        return {"kinds": list(self.kinds), "images": self.images, "problems": problems}
+
+
+def _any_right(groups: list[dict]) -> bool:
+    return any(group["right"] for group in groups)
+
+
+def cut(text: str, length: int) -> str:
+    """`text`, or its beginning and how much is left out."""
+    return text if len(text) <= length else f"{text[:length]} … [{len(text) - length} more characters]"
+
+
+def embedded(folder: Path, name: str, size: int) -> str | None:
+    """The picture as a data URI no larger than `size` pixels a side; None for one that is absent or unreadable.
+
+    Only files below the samples file's own folder are read: a samples file may come from somebody else.
+    """
+    from PIL import Image
+
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+        return None
+    try:
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    picture.thumbnail((size, size), Image.Resampling.LANCZOS)
+    best = None
+    for kind, options in (("webp", {"quality": 85, "method": 4}), ("png", {"optimize": True})):
+        content = io.BytesIO()
+        try:
+            picture.save(content, format=kind, **options)
+        except (OSError, KeyError):  # a Pillow built without WebP
+            continue
+        if best is None or len(content.getvalue()) < len(best[1]):
+            best = (kind, content.getvalue())
+    return f"data:image/{best[0]};base64,{base64.b64encode(best[1]).decode()}" if best else None
