@@ -120,7 +120,7 @@ def describe(args: argparse.Namespace, checkpoint: Any, data: dict[str, Any], dt
     from importlib.metadata import version
 
     from charts.prompt import PROMPTS, prompt_hash
-    from sampling.checkpoint import adapter_fingerprint, model_fingerprint
+    from sampling.checkpoint import adapter_fingerprint, merges_adapter, model_fingerprint
     from sampling.journal import run_hash
     from sampling.settings import SamplingSettings
 
@@ -136,6 +136,7 @@ def describe(args: argparse.Namespace, checkpoint: Any, data: dict[str, Any], dt
             "fingerprint": model_fingerprint(checkpoint.source),
             "adapter": adapter_fingerprint(checkpoint.adapter) if checkpoint.adapter else None,
             "dtype": dtype,
+            "merged": merges_adapter(checkpoint, dtype, args.merge_adapter),
         },
         "checkpoint": args.checkpoint_path,
         "data": data,
@@ -164,6 +165,8 @@ def prepare(args: argparse.Namespace):
     if args.max_new_tokens is not None and args.max_new_tokens < 1:
         raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
     checkpoint = find_checkpoint(args.checkpoint_path)
+    if Path(checkpoint.source).is_dir() and (args.dataset_path or args.dataset_name == "synthetic"):
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all is here: let no library look for updates
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args)
     device, dtype = device_and_dtype(args.dtype)
@@ -230,10 +233,10 @@ def _sample(args, checkpoint, settings, device: str, questions, finished: list[b
     from sampling.progress import Progress
     from sampling.settings import SamplingSettings
 
-    image = settings["image"]
+    model, image = settings["model"], settings["image"]
     names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
     sampler = Sampler(
-        model=load(checkpoint, dtype=settings["model"]["dtype"], device=device, merge_adapter=args.merge_adapter),
+        model=load(checkpoint, dtype=model["dtype"], device=device, merge_adapter=model["merged"]),
         processor=load_processor(checkpoint.model_name, **image),
         settings=SamplingSettings(**{name: settings["sampling"][name] for name in names}),
         n=args.num_samples,

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 SETTINGS_FILE = "training_settings.json"
 MIN_PIXELS, MAX_PIXELS, MAX_NEW_TOKENS = 3136, 401408, 768  # where no run folder says otherwise
 _WHOLE_FILE = 1 << 30  # larger files are fingerprinted by a sample of their bytes
+_RUN_NAME = "-prm-large-train-v2"
 _GRPO_NAME = re.compile(r"-grpo-(\d+)$")
 
 
@@ -110,24 +111,27 @@ def _folder(path: str) -> Path | None:
     """The folder meant by `path`; None when it names a model. ...-grpo-<seed> may be called ...-<seed>."""
     from models.registry import MODELS
 
-    folder = Path(path).expanduser()
     if path in MODELS:
         return None
-    if folder.is_dir():
-        return folder
-    short = folder.with_name(_GRPO_NAME.sub(r"-\1", folder.name))
-    if short.is_dir():
-        return short
-    if path.startswith((".", "/", "~")) or path.count("/") != 1 or folder.parent.is_dir():
-        from models.registry import resolve_model
+    folder = Path(path).expanduser()
+    for place in (folder, folder.with_name(_GRPO_NAME.sub(r"-\1", folder.name))):
+        if place.is_dir():
+            return place
+    is_hub_id = path.count("/") == 1 and not path.startswith((".", "/", "~")) and not folder.parent.is_dir()
+    if "/" not in path or (is_hub_id and _RUN_NAME not in path):
+        return None
+    raise ValueError(f"--checkpoint-path {path}: no such folder; main.py makes it and fills it when training ends")
 
-        try:
-            resolve_model(path)
-        except ValueError as error:
-            raise ValueError(f"--checkpoint-path {path}: no such folder, and {error}") from None
-        if folder.parent.is_dir() and "/" in path:
-            raise ValueError(f"--checkpoint-path {path}: no such folder (a run folder is written when training ends)")
-    return None
+
+def read_config(source: str) -> PreTrainedConfig:
+    """The configuration of a folder or hub model; ValueError when there is none."""
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"model {source}: neither a folder here nor a model the hub would give: {reason}") from None
 
 
 def _read_settings(folder: Path) -> dict | None:
@@ -145,8 +149,6 @@ def _read_settings(folder: Path) -> dict | None:
 
 def check_adapter(checkpoint: Checkpoint) -> None:
     """ValueError when the adapter's tensors do not fit the base model; reads headers and configurations only."""
-    from transformers import AutoConfig
-
     if checkpoint.adapter is None:
         return
     file = checkpoint.adapter / "adapter_model.safetensors"
@@ -155,7 +157,7 @@ def check_adapter(checkpoint: Checkpoint) -> None:
     shapes = {name: entry["shape"] for name, entry in _safetensors_header(file).items() if name != "__metadata__"}
     layers = {int(m[1]) for m in (re.search(r"layers\.(\d+)\.", name) for name in shapes) if m}
     widths = {shape[-1] for name, shape in shapes.items() if re.search(r"q_proj\.lora_A|k_proj\.lora_A", name)}
-    text = AutoConfig.from_pretrained(checkpoint.source).get_text_config()
+    text = read_config(checkpoint.source).get_text_config()
     if (layers and max(layers) >= text.num_hidden_layers) or (widths and widths != {text.hidden_size}):
         raise ValueError(
             f"the adapter in {checkpoint.path} was trained for another base model: it has {max(layers) + 1} layers of "
@@ -175,11 +177,9 @@ def _safetensors_header(file: Path) -> dict:
 
 def model_fingerprint(source: str) -> str:
     """The commit of a hub model; a hash over the configuration and weights of a folder."""
-    from transformers import AutoConfig
-
     folder = Path(source)
     if not folder.is_dir():
-        return getattr(AutoConfig.from_pretrained(source), "_commit_hash", None) or "unknown"
+        return getattr(read_config(source), "_commit_hash", None) or "unknown"
     return files_fingerprint([folder / "config.json", *sorted(folder.glob("*.safetensors"))])
 
 
@@ -203,12 +203,17 @@ def files_fingerprint(files: list[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def load(checkpoint: Checkpoint, *, dtype: str, device: str, merge_adapter: str = "auto") -> PreTrainedModel:
-    """The model, with its adapter, in evaluation mode on the device.
+def merges_adapter(checkpoint: Checkpoint, dtype: str, choice: str) -> bool:
+    """Whether the adapter is added into the weights.
 
-    "auto" merges the adapter into the weights in float32, where that changes nothing but the last bits and saves two
-    matrix products a layer; in half precision the sum would be rounded, so the adapter stays beside the weights.
+    "auto" does so in float32, where it changes nothing but the last bits and saves two matrix products a layer; in
+    half precision the sum would be rounded, so the adapter stays beside the weights.
     """
+    return checkpoint.adapter is not None and (choice == "yes" or (choice == "auto" and dtype == "float32"))
+
+
+def load(checkpoint: Checkpoint, *, dtype: str, device: str, merge_adapter: bool = False) -> PreTrainedModel:
+    """The model, with its adapter, in evaluation mode on the device."""
     import torch
     from transformers.utils.logging import disable_progress_bar
 
@@ -220,6 +225,6 @@ def load(checkpoint: Checkpoint, *, dtype: str, device: str, merge_adapter: str 
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, str(checkpoint.adapter))
-        if merge_adapter == "yes" or (merge_adapter == "auto" and dtype == "float32"):
+        if merge_adapter:
             model = model.merge_and_unload()
     return model.to(device).eval()

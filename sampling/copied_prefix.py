@@ -7,15 +7,13 @@ from transformers import DynamicCache
 
 
 class CopiedPrefixCache:
-    """`SharedPrefixCache`'s interface on transformers' own cache; all prompts of a batch must be equally long."""
+    """`SharedPrefixCache`'s interface on transformers' own cache, for the rows of one prompt."""
 
     def __init__(self, prefixes: list[list[tuple[torch.Tensor, torch.Tensor]]], group: torch.Tensor):
-        if len({layers[0][0].shape[-2] for layers in prefixes}) > 1:
-            raise ValueError("prompts of different lengths cannot share a batch of copied caches")
+        assert len(prefixes) == 1, "one prompt at a time"
         self.for_model = DynamicCache()
-        for index in range(len(prefixes[0])):
-            keys, values = (torch.cat([layers[index][which] for layers in prefixes])[group] for which in (0, 1))
-            self.for_model.update(keys, values, index)
+        for index, (keys, values) in enumerate(prefixes[0]):
+            self.for_model.update(keys[group], values[group], index)
 
     def begin_step(self) -> None: ...
 

@@ -124,12 +124,15 @@ def decode(
 ) -> list[Samples]:
     """The completions of all requests, decoded together; one `Samples` a request."""
     model = base_model(model)
+    copied = not can_share(model) if copied is None else copied
+    if copied and len(requests) > 1:  # copied caches of unequal prompts do not fit into one batch
+        options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "copied": True}
+        return [one for request in requests for one in decode(model, [request], **options)]
     device = requests[0].prompt.logits.device
     wanted = sum(len(r.samples) for r in requests)
     fill = max(0, MIN_ROWS - wanted)  # rows that only keep the batch at MIN_ROWS; nobody reads them
     group = [g for g, r in enumerate(requests) for _ in r.samples]
     group = torch.tensor(group + group[-1:] * fill, device=device)
-    copied = not can_share(model) if copied is None else copied
     prompts = [r.prompt for r in requests]
     cache = (CopiedPrefixCache if copied else SharedPrefixCache)([p.layers for p in prompts], group)
     batch = _Batch(group, wanted, _Streams(requests, fill, settings.seed), settings, eos_ids, device)
