@@ -9,6 +9,8 @@ import argparse
 import math
 import os
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 from training.arguments import parse_args, resolve_accumulation
@@ -23,8 +25,11 @@ def resolve_defaults(args: argparse.Namespace) -> str:
     """Fills in what depends on the model and the number of processes; returns the model's source (hub id or folder)."""
     from charts.prompt import PROMPTS
     from models.registry import resolve_model
+    from rewards import PRESETS
 
     entry = resolve_model(args.vlm_name)
+    if args.rewards not in PRESETS:
+        raise ValueError(f"--rewards {args.rewards}: unknown; choose one of {', '.join(PRESETS)}")
     if args.prompt not in PROMPTS:
         raise ValueError(f"--prompt {args.prompt}: unknown; choose one of {', '.join(PROMPTS)}")
     args.gradient_accumulation_steps = resolve_accumulation(args, int(os.environ.get("WORLD_SIZE", "1")))
@@ -51,7 +56,9 @@ def load_data(args: argparse.Namespace):
         seed=args.seed,
         deduplicate=args.deduplicate,
     )
-    return hold_out(everything, args.held_out, subset_size=size, subset_order=args.subset_order, seed=args.seed)
+    share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
+    train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
+    return train, held_out if args.held_out else replace(held_out, questions=[])
 
 
 def plan_steps(args, num_rows: int, num_processes: int) -> str:
@@ -125,7 +132,13 @@ def build_trainer(args: argparse.Namespace, config, train, held_out):
     model = load_model(args.vlm_name, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
     config.generation_kwargs = {"suppress_tokens": unsampleable_token_ids(model.config)}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
-    rewards = build_rewards(args.rewards, questions, max_completion_tokens=args.max_completion_length)
+    rewards = build_rewards(
+        args.rewards,
+        questions,
+        soft_numeric=args.soft_accuracy,
+        max_completion_tokens=args.max_completion_length,
+        form=args.prompt,
+    )
     config.reward_weights = [reward.weight for reward in rewards]
     rows = [
         training_rows(
@@ -149,6 +162,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out):
         peft_config=None if args.no_lora else adapter,
         truncated=args.truncated,
         normaliser=args.normaliser,
+        rollouts=args.rollouts,
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
         **mode_settings,
     )
@@ -209,6 +223,8 @@ def say(line: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    # TRL 1.16 still sets the old name of activation checkpointing; the warning is not the user's to act on.
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
     try:
         args = parse_args(argv)
         gpu_line = use_first_gpu()
@@ -225,9 +241,10 @@ def main(argv: list[str] | None = None) -> int:
     say(banner(args.mode, args.reward_threshold, args.lambda_psr))
     trainer = build_trainer(args, config, train, held_out)
     trainer.train(resume_from_checkpoint=args.resume)
-    if trainer.eval_dataset is not None:
-        accuracy = trainer.evaluate()["eval_decomposed/accuracy"]
-        say(f"Held-out accuracy: {accuracy:.1%} of {len(held_out)} questions, one completion each")
+    measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
+    if measured:
+        accuracy = measured[-1]["eval_decomposed/accuracy"]
+        say(f"Held-out accuracy: {accuracy:.1%} on {len(held_out)} questions, one completion each")
     trainer.save_model()
     trainer.save_state()
     if is_main_process():

@@ -16,16 +16,16 @@ import time
 
 import torch
 from tqdm import tqdm
-from trl import GRPOTrainer
 
 from trainers.advantages import correctness, kept_scale
+from trainers.rollouts import EngineRollouts
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
 BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from before the remedies are printed
 MAX_PRINTED = 64  # numbers of one logged list
 
 
-class DecomposedTrainer(GRPOTrainer):
+class DecomposedTrainer(EngineRollouts):
     """GRPOTrainer that knows which completions are correct; a subclass turns that into its advantages.
 
     Args beyond GRPOTrainer's: `reward_threshold` (correct is accuracy >= threshold), `truncated` ("wrong" or

@@ -97,6 +97,7 @@ def _add_method_flags(group, add):
     add(group, "--kl-beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)", type=float)
     add(group, "--entropy-bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", type=float)
     add(group, "--rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)")
+    add(group, "--soft-accuracy", False, "partial credit for numbers that are nearly right", action="store_true")
 
 
 def _add_model_flags(group, add):
@@ -162,6 +163,13 @@ def _add_optimisation_flags(group, add):
         group, "--learning-rate", None, "constant (default: 1e-5 with LoRA, 1e-6 without; tiny has its own)", type=float
     )
     add(group, "--temperature", 1.0, "sampling temperature of the rollouts", type=float)
+    add(
+        group,
+        "--rollouts",
+        "engine",
+        "engine: every prompt is computed once for all of its completions; generate: transformers' generate",
+        choices=("engine", "generate"),
+    )
     add(
         group,
         "--max-completion-length",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import sys
 import time
 
 from tqdm import tqdm
@@ -12,6 +13,18 @@ from transformers.trainer_callback import ProgressCallback
 ARROW_LINES = {
     "psr": "Training only on POSITIVE samples (correct responses)",
     "nsr": "Training only on NEGATIVE samples (incorrect responses)",
+}
+
+SHOWN_METRICS = {
+    "loss": "loss",
+    "grad_norm": "gradient norm",
+    "decomposed/accuracy": "accuracy",
+    "decomposed/kept_share": "kept share",
+    "entropy": "entropy",
+    "completions/mean_length": "mean length",
+    "completions/clipped_ratio": "truncated",
+    "tokens_per_second": "tokens/s",
+    "eval_decomposed/accuracy": "held-out accuracy",
 }
 
 
@@ -57,3 +70,12 @@ class TrainingProgress(ProgressCallback):
                 bar_format="{desc}: {percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}]",
             )
         self.current_step = 0
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        """One short line; every metric is in trainer_state.json and the logging backend."""
+        if self.training_bar is None or not logs:
+            return
+        shown = {name: logs[key] for key, name in SHOWN_METRICS.items() if logs.get(key) is not None}
+        if shown:
+            parts = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
+            self.training_bar.write(f"step {state.global_step}: {parts}", file=sys.stdout)

@@ -1,0 +1,107 @@
+"""Rollouts through the project's sampling engine: every prompt and image computed once for all of its completions.
+
+One override of GRPOTrainer, `_generate_single_turn`. Settings that the engine does not know (vLLM, tools, min-p, a
+repetition penalty, a processor with further inputs) go to TRL's own generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from itertools import groupby
+
+import numpy as np
+import torch
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from sampling.engine import Request, decode
+from sampling.prefill import prefill
+from sampling.settings import SamplingSettings
+
+IMAGE_FIELDS = {"pixel_values", "image_grid_thw", "mm_token_type_ids"}
+
+
+class EngineRollouts(GRPOTrainer):
+    """GRPOTrainer that samples with `sampling.engine`; `rollouts="generate"` keeps transformers' generate."""
+
+    def __init__(self, *args, rollouts: str = "engine", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.rollouts = rollouts
+
+    def _engine_can(self, multimodal_fields: dict) -> bool:
+        return (
+            self.rollouts == "engine"
+            and not (self.use_vllm or self.use_transformers_continuous_batching or self.tools)
+            and not self.min_p
+            and self.repetition_penalty == 1.0
+            and set(multimodal_fields) <= IMAGE_FIELDS
+            and ("pixel_values" in multimodal_fields) == ("mm_token_type_ids" in multimodal_fields)
+        )
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        """Completion token ids of every row; rows of one prompt, which TRL puts side by side, share its computation.
+
+        Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
+        """
+        if not self._engine_can(multimodal_fields):
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        settings = SamplingSettings(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=self.max_completion_length,
+            seed=self.args.seed,
+        )
+        mode = "train" if self.model.training else "eval"
+        first_row = self.accelerator.process_index * len(prompt_ids)
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            torch.no_grad(),
+            self.accelerator.autocast(),
+        ):
+            model.eval()
+            requests = []
+            for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields):
+                samples = range(first_row + rows.start, first_row + rows.stop)
+                problem = f"{mode} step {self.state.global_step} prompt {key}"
+                requests.append(Request(prefill(model, inputs), problem, samples))
+            parts = decode(
+                model,
+                requests,
+                settings=settings,
+                eos_ids=self.eos_token_ids,
+                suppress=self.generation_config.suppress_tokens or (),
+            )
+            model.train(mode == "train")
+        return [ids for part in parts for ids in part.token_ids], None
+
+    def _distinct_prompts(self, prompt_ids, images, fields):
+        """(rows, model inputs on the device, hash) of every run of equal prompts."""
+        image_bytes = [b"".join(image.tobytes() for image in row or []) for row in images or [None] * len(prompt_ids)]
+        keys = [
+            hashlib.sha256(repr(ids).encode() + content).hexdigest()[:16]
+            for ids, content in zip(prompt_ids, image_bytes, strict=True)
+        ]
+        grid = torch.as_tensor(np.asarray(fields["image_grid_thw"])) if "image_grid_thw" in fields else None
+        pixels = torch.as_tensor(np.asarray(fields["pixel_values"])) if "pixel_values" in fields else None
+        image_ends = torch.tensor([len(row or []) for row in images or [None] * len(prompt_ids)]).cumsum(0).tolist()
+        patch_ends = [0, *grid.prod(1).cumsum(0).tolist()] if grid is not None else []
+        for key, run in groupby(range(len(keys)), key=keys.__getitem__):
+            indices = list(run)
+            row = indices[0]
+            inputs = {"input_ids": torch.tensor([prompt_ids[row]])}
+            start, stop = image_ends[row - 1] if row else 0, image_ends[row]
+            if stop > start:
+                inputs["image_grid_thw"] = grid[start:stop]
+                inputs["pixel_values"] = pixels[patch_ends[start] : patch_ends[stop]]
+            if "mm_token_type_ids" in fields:
+                inputs["mm_token_type_ids"] = torch.as_tensor([list(fields["mm_token_type_ids"][row])])
+            device = self.accelerator.device
+            yield range(row, indices[-1] + 1), {name: value.to(device) for name, value in inputs.items()}, key
