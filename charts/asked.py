@@ -19,7 +19,9 @@ _HOW_MANY = re.compile(
 _PERCENT = re.compile(
     r"(?<![\d.])(?<![\d.]\s)(?:%|\bper ?cents?\b|\bpct\b)|\bpercentages?\b|(?<!per )\bshare\b(?! price)|\bproportion\b"
 )
-_SCALE = re.compile(r"\b(?:in|\(|of|by) ?(?:u\.?s\.? )?(thousands?|millions?|billions?|trillions?|mn|bn)\b|\((\w+) ?\)")
+_SCALE = re.compile(
+    r"(?:\b(?:in|of|by|how many)|\() ?(?:u\.?s\.? )?(thousands?|millions?|billions?|trillions?|mn|bn)\b|\((\w+) ?\)"
+)
 _UNIT = re.compile(
     r"\bin (?:the )?(?:units? of )?([^?.,;()]+)|\bhow many ([^?.,;()]+)|\(([^()]+)\)|\bnumber of ([^?.,;()]+)"
 )

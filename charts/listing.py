@@ -29,7 +29,8 @@ def _splits(text: str) -> Iterator[list[str]]:
     """Ways to split, the most explicit first."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
-        if (items := _literal(text)) is not None:
+        thousands = re.search(r"\d,\d{3}(?!\d)", text) and ", " in text  # [1,234, 5] is a list of two
+        if not thousands and (items := _literal(text)) is not None:
             yield items
         text = text[1:-1]
     for pattern in (_HARD, _COMMA_SPACE, re.compile(r",")):

@@ -62,7 +62,8 @@ _QUANTITY = re.compile(
 _FRACTION = re.compile(r"(?P<sign>-)?(?:(?P<whole>\d{1,6})[ ])?\s*(?P<top>\d{1,9})\s*/\s*(?P<bottom>\d{1,9})")
 _PLAIN = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?")
 _SEPARATORS = str.maketrans("", "", ", '")
-_REST = re.compile(r"%|[^\W\d_]\$|[€£¥₹₩₽$]|\S+")
+_TEN_TO = re.compile(r"\^\{?([-+]?\d{1,3})\}?")
+_UNIT_TEXT = re.compile(r"(?=.*[^\W\d_]|°)(?:[^\W\d_]|[°²³/·.'() -]|(?<=[^\W\d_])[23](?![\w.])|per 1[0,]*)+")
 _MAX_DIGITS, _MAX_EXPONENT = 40, 300
 
 
@@ -96,6 +97,8 @@ def read_quantity(text: str) -> tuple[Quantity, ...]:
     if (match["sign"] or match["inner"] or "").strip().lower() in ("-", "minus", "negative"):
         value = -value
     rest = match["rest"]
+    if match["number"] == "10" and (power := _TEN_TO.fullmatch(rest)):
+        value, rest = (Decimal(-1) if value < 0 else Decimal(1)).scaleb(int(power[1])), ""
     if rest[:1].isdigit() or re.match(r"[.,:/-]\s*\d|-", rest):
         return ()
     currency = CURRENCIES.get((match["currency"] or "").lower().rstrip("."), "")
@@ -151,6 +154,8 @@ def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | 
             if currency and not same_currency(currency, CURRENCIES[words]):
                 return None
             currency, rest = CURRENCIES[words] if currency in ("", "$") else currency, after
+    if rest and not _UNIT_TEXT.fullmatch(rest):
+        return None
     return Quantity(value, scale, percent, currency, canonical_unit(rest))
 
 

@@ -7,21 +7,8 @@ from decimal import Decimal
 
 from charts.quantities import PERCENT, canonical_unit
 
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
-_MONTH = {name: number for number, name in enumerate(_MONTHS, 1)}
+_MONTHS = "january february march april may june july august september october november december"
+_MONTH = {name: number for number, name in enumerate(_MONTHS.split(), 1)}
 _MONTH |= {name[:3]: number for name, number in _MONTH.items()} | {"sept": 9}
 _M = rf"(?P<m>{'|'.join(sorted(_MONTH, key=len, reverse=True))})\.?"
 _D, _Y = r"(?P<d>\d{1,2})(?:st|nd|rd|th)?", r"(?P<y>\d{4})"

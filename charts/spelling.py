@@ -17,7 +17,9 @@ _SAME = {
 _SPACES = re.compile(r"\s+")
 _MARKUP = re.compile(r"\\(?:boxed|text|textbf|mathrm|mathbf)\s*\{([^{}]*)\}")
 _WRAPPERS = (("**", "**"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\\(", "\\)"), ("$", "$"))
+_WRAPPING = frozenset("*`\"'\\$")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+_INITIAL = re.compile(r"(?<![^\W\d_])([^\W\d_])\.(?=[^\W\d_](?![^\W\d_]))")  # U.S. is US
 _LABEL = re.compile(
     r"(?:so |thus |therefore,? )?(?:(?:the )?(?:final |correct )?answer(?: is| was)?|it is|it was)"
     r"(?:\s*[:=]\s*|\s+)(?=\S)",
@@ -34,7 +36,7 @@ def tidy(text: str) -> str:
         text = _MARKUP.sub(r"\1", text).replace("\\%", "%").replace("\\$", "$").replace("\\,", " ").strip()
     while True:
         before = text
-        for left, right in _WRAPPERS:
+        for left, right in _WRAPPERS if text[:1] in _WRAPPING else ():
             inner = text[len(left) : -len(right)]
             if inner and text.startswith(left) and text.endswith(right) and left not in inner and right not in inner:
                 text = inner.strip()
@@ -57,6 +59,8 @@ def key(text: str) -> str:
         text = text[4:]
     if "," in text:
         text = _THOUSANDS.sub("", text)
+    if "." in text:
+        text = _INITIAL.sub(r"\1", text)
     if "-" in text:
         text = re.sub(r"\s*-\s*(?=\S)(?<=\S)", "-", text)
         text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", text)
@@ -81,28 +85,14 @@ def _same(character: str) -> str:
     return character
 
 
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-]
-_ONES += ["seventeen", "eighteen", "nineteen"]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-SMALL = {word: number for number, word in enumerate(_ONES)} | {word: 20 + 10 * i for i, word in enumerate(_TENS)}
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen"
+)
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+SMALL = {word: number for number, word in enumerate(_ONES.split())} | {
+    word: 20 + 10 * i for i, word in enumerate(_TENS.split())
+}
 SMALL["fourty"] = 40
 LARGE = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _WORD = re.compile(r"[\s-]*([a-z]+)")

@@ -25,6 +25,7 @@ _EXPLAINED = re.compile(r"(yes|no|true|false)[,.;:] (.+)")
 _DOUBTS = re.compile(r"\b(?:yes|no|not|true|false|or|maybe|but)\b|n't\b")
 _HEDGE = re.compile(r"(?:about|around|approximately|approx\.?|roughly|circa|ca\.|~)\s*", re.IGNORECASE)
 _YEAR_WORDS = re.compile(r"(?:in |the )*(?:year )?(\d{3,4})", re.IGNORECASE)
+_BOUND = re.compile(r"\b(?:and|or|plus|over|under|older|younger|above|below|more|less|up)\b")
 _DECADE = re.compile(r"(?:the )?(?:early |mid-?|late )?\d{2,4}'?s")
 _SEVERAL = re.compile(r"\b(?:or|and)\b|[,;/]", re.IGNORECASE)
 _NOT_NUMBERS = {"nan", "inf", "infinity", "-inf", "-infinity", "+inf"}
@@ -103,7 +104,7 @@ def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
     readings = read_quantity(text)
     if not readings and gold.tolerance and (hedge := _HEDGE.match(text)):
         readings = read_quantity(text[hedge.end() :])
-    if not readings and gold.kind == "count" and text.lower() == "none":
+    if not readings and (gold.kind == "count" or gold.asked.how_many) and text.lower() == "none":
         readings = read_quantity("0")
     if not readings and gold.asked.ratio and (terms := read_ratio(text)) and terms[1]:
         readings = (Quantity(terms[0] / terms[1]),)
@@ -157,7 +158,11 @@ def _unit_fits(said: Quantity, meant: Quantity, asked: Asked) -> bool:
     if unit == "lb" and (meant.currency == "GBP" or (not meant.unit and "GBP" in asked.currencies)):
         return True
     if meant.unit:
-        if unit == meant.unit or (not known and beside_number(unit, asked)):
+        if (
+            unit == meant.unit
+            or (unit == "°" and meant.unit in ("°c", "°f"))
+            or (not known and beside_number(unit, asked))
+        ):
             return True
         return not known and set(unit.split()) <= set(meant.unit.split())
     if meant.percent and known:
@@ -189,7 +194,8 @@ def _form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]:
         return "ratio", ratio
     if span := read_range(text):
         return "range", span
-    if quantities := read_quantity(text):
+    quantities = read_quantity(text)
+    if quantities and not (asked.label and quantities[0].unit) and not _BOUND.search(quantities[0].unit):
         return "number", quantities
     return "text", None
 
