@@ -25,9 +25,9 @@ def exit_code(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
         return run(args)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        print(printable(f"error: {where}{error.strerror or error}"), file=sys.stderr)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
     return 2
 
 
@@ -60,3 +60,8 @@ def name_some(names: list[str], limit: int = 3) -> str:
     """'a, b, c and 4 more': the names a message can hold."""
     shown = ", ".join(str(name) for name in names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def printable(text: str) -> str:
+    """`text` without halves of characters (lone surrogates, which JSON can hold but no file or font can)."""
+    return text.encode(errors="replace").decode()

@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from evaluation.cli import check_output, name_some, write_whole
+from evaluation.cli import check_output, name_some, printable, write_whole
 from evaluation.json_stream import json_values
 from evaluation.pass_at_k import default_method, fit_ks, load, parse_ks
 from evaluation.results import (
@@ -32,7 +32,7 @@ def load_either(path: str, args: Namespace) -> Results:
         return read_results(found)
     samples, notes = load(path, args)
     for note in notes:
-        print(f"note: {found}: {note}", file=sys.stderr)
+        print(printable(f"note: {found}: {note}"), file=sys.stderr)
     return as_results(samples, [1], default_method(found, samples.settings))
 
 
@@ -56,7 +56,7 @@ def compare(args: Namespace) -> int:
         )
     ks = fit_ks(ks, int(min(a.n.min(), b.n.min())), args.drop_large_k)
     content = compared(a, b, ks)
-    print("\n".join(lines(content)))
+    print(printable("\n".join(lines(content))))
     for reason in apart:
         print(f"note: the runs differ in {reason}", file=sys.stderr)
     if output:

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from evaluation.cli import printable
 from evaluation.results import Results, common_rows, paired_difference
 from evaluation.styles import GRID, MUTED, RC, TEXT, WARNING, styles_for
 
@@ -21,25 +22,27 @@ def caption(results: list[Results], warnings: list[str]) -> str:
     """What a reader must know of the runs: problems, charts, n, sampling, intervals, and the meaning of k = n."""
     first = results[0]
     meta = first.metadata
-    sampling = meta.get("sampling") or {}
+    sampling = first.part("sampling")
     n, problems = meta.get("samples_per_problem"), meta.get("num_problems")
     parts = []
-    if problems and not warnings:
+    if isinstance(problems, int) and not warnings:
         clusters = len(set(first.clusters))
         charts = f" on {clusters} charts" if 0 < clusters < problems else ""
-        data = (meta.get("data") or {}).get("name")
+        data = first.part("data").get("name")
         parts.append(f"{problems} problems{charts}" + (f" of {data}" if data else ""))
         parts += [f"n = {n} samples each"] if n else []
-        seeds = {str((one.metadata.get("sampling") or {}).get("seed")) for one in results} - {"None"}
+        seeds = {str(one.part("sampling").get("seed")) for one in results} - {"None"}
         names = {"temperature": "temperature", "top_p": "top-p"}
-        parts += [f"{name} {sampling[key]:g}" for key, name in names.items() if sampling.get(key) is not None]
+        parts += [
+            f"{name} {sampling[key]:g}" for key, name in names.items() if isinstance(sampling.get(key), (int, float))
+        ]
         parts += [f"seed {', '.join(sorted(seeds))}"] if seeds else []
     text = ", ".join(parts) + ". " if parts else ""
     if any(one.intervals for one in results):
         text += "Bands: 95 % intervals, bootstrap over charts. "
-    if n and n > 1 and n in first.k_values and not warnings:
+    if n != 1 and n in first.k_values and not warnings:
         text += f"At k = n = {n}: share of problems with any right sample."
-    return text.strip()
+    return printable(text.strip())
 
 
 def draw_curves(

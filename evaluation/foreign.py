@@ -30,7 +30,10 @@ def problems_of(values: Iterable, path: Path, settings: dict, marks: str) -> Ite
     if not isinstance(first, dict):
         raise ValueError(f"{path} does not hold problems but {type(first).__name__} values: {KNOWN}")
     if isinstance(first.get("eval"), dict):
-        yield from _evalplus(first["eval"], path, marks)
+        try:
+            yield from _evalplus(first["eval"], path, marks)
+        except (AttributeError, TypeError):
+            raise ValueError(f"{path} looks like evalplus results, but its 'eval' holds something else") from None
         return
     if "pass_at_k" in first:
         raise ValueError(f"{path} is a results file, not a samples file: its table is already computed")
@@ -63,17 +66,18 @@ def _grouped(first: dict, values: Iterable, path: Path, key: str, mark: str) -> 
 
 def _add_row(problems: dict, numbers: set, row: dict, number: int, path: Path, key: str, mark: str) -> None:
     name, right = row.get(key), row.get(mark)
-    if name is None:
+    if not isinstance(name, (str, int)):
         raise ValueError(f"{path}: line {number} has no {key}")
     if right is not True and right is not False:
         raise ValueError(f"{path}: line {number} ({key} {name}) has {mark} = {right!r}, which is not true or false")
     if "generation_id" in row:
-        if (name, row["generation_id"]) in numbers:
+        sample = (name, str(row["generation_id"]))
+        if sample in numbers:
             raise ValueError(
                 f"{path}: line {number} repeats generation_id {row['generation_id']} of {key} {name}: was a run "
                 "resumed twice into one file?"
             )
-        numbers.add((name, row["generation_id"]))
+        numbers.add(sample)
     if name not in problems:
         problems[name] = {"problem_id": str(name), "correct": []}
         problems[name] |= {"question": row["question"], "answer": row.get("gold_answer")} if "question" in row else {}

@@ -55,8 +55,10 @@ class Gallery:
 
     def _by_answer(self, problem: dict, marks: list[bool]) -> dict:
         """Samples with one answer and one mark are a group; the largest groups come first, each with one completion."""
-        texts = problem.get("samples") or []
-        answers = problem.get("extracted") or ["answer not stored"] * len(marks)
+        texts = problem["samples"] if isinstance(problem.get("samples"), list) else []
+        stored = problem.get("extracted")
+        answers = stored if isinstance(stored, list) and stored else ["answer not stored"] * len(marks)
+        answers = [answer if answer is None else str(answer) for answer in answers]
         groups: dict[tuple, dict] = {}
         for i, (answer, right) in enumerate(zip(answers, marks, strict=True)):
             group = groups.setdefault(
@@ -69,7 +71,7 @@ class Gallery:
         rest = [group for group in ordered if not any(group is kept for kept in listed)]
         for place, group in enumerate(listed):
             i = group.pop("i")
-            group["answer"] = None if group["answer"] is None else cut(str(group["answer"]), ANSWER_CHARACTERS)
+            group["answer"] = None if group["answer"] is None else cut(group["answer"], ANSWER_CHARACTERS)
             wanted = place < self.completions or (
                 group["right"] and not _any_right(listed[:place]) and self.completions
             )
@@ -113,7 +115,7 @@ def embedded(folder: Path, name: str, size: int) -> str | None:
         return None
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     best = None
-    for kind, options in (("webp", {"quality": 85, "method": 4}), ("png", {"optimize": True})):
+    for kind, options in (("webp", {"quality": 85, "method": 4}), ("png", {})):
         content = io.BytesIO()
         try:
             picture.save(content, format=kind, **options)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,6 +30,7 @@ VOTE_DRAWS = 64
 NUMBER = re.compile(r"[+-]?(\d+(,\d{3})*|\d*)(\.\d+)?(e[+-]?\d+)?$")
 
 
+@lru_cache(maxsize=1 << 16)
 def same_answer_key(answer: str | None) -> str | None:
     """Answers that count as one vote share this key: case, outer punctuation and the spelling of a number do not tell
     them apart (1,200 and 1200.0 do not differ, 12 and 12% do)."""
@@ -51,12 +53,14 @@ class Details:
         kept: dict = {"right": np.array(marks)}
         if isinstance(problem.get("extracted"), list):
             places: dict[str, int] = {}
-            keys = [same_answer_key(answer) for answer in problem["extracted"]]
+            keys = [same_answer_key(None if answer is None else str(answer)) for answer in problem["extracted"]]
             kept["codes"] = np.array([-1 if key is None else places.setdefault(key, len(places)) for key in keys])
         for name in ("well_formed", "truncated", "tokens"):
-            if isinstance(problem.get(name), list) and problem[name]:
-                kept[name] = float(np.mean(problem[name]))
-        golds = problem.get("answers") or [problem.get("answer")]
+            values = problem.get(name)
+            if isinstance(values, list) and values and all(isinstance(value, (bool, int)) for value in values):
+                kept[name] = sum(values) / len(values)
+        stored = problem.get("answers")
+        golds = stored if isinstance(stored, list) and stored else [problem.get("answer")]
         kept["yes_no"] = all(str(gold).strip().casefold() in ("yes", "no") for gold in golds)
         self.of[str(problem["problem_id"])] = kept
 

@@ -16,7 +16,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
+from evaluation.cli import Parser, check_output, exit_code, name_some, printable, write_whole
 
 EPILOG = """\
 Reads our samples files (.json, .jsonl) and the results of human-eval, evalplus and RLVR-Decomposed.
@@ -147,7 +147,7 @@ def score(args: Namespace) -> int:
     output = check_output(args.output_path, [Path(args.samples_path)]) if args.output_path else None
     details = Details() if names else None
     samples, notes = load(args.samples_path, args, details)
-    method = args.method_name or default_method(samples.path, samples.settings)
+    method = printable(args.method_name or default_method(samples.path, samples.settings))
     stored = str(samples.settings.get("method") or "")
     if contradicts(method, stored):
         raise ValueError(f"--method-name {method} contradicts {samples.path}, which was sampled from {stored!r}")
@@ -169,10 +169,10 @@ def score(args: Namespace) -> int:
     if ks[-1] == samples.n.min() and ks[-1] > 1:
         print(f"Pass@{ks[-1]} uses all samples: it is the share of problems with any right one.")
     if details:
-        print("\n".join(["Metrics:", *lines(results["metrics"], ks)]))
+        print(printable("\n".join(["Metrics:", *lines(results["metrics"], ks)])))
         notes += [f"the file holds no data for {name_some(absent, 9)}"] * bool(absent)
     for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(printable(f"note: {note}"), file=sys.stderr)
     if output:
         write_whole(output, to_text(results))
         print(f"✓ Results saved to {output}")

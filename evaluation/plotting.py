@@ -18,7 +18,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
+from evaluation.cli import Parser, check_output, exit_code, name_some, printable, write_whole
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -51,7 +51,7 @@ def checked_labels(labels: list[str] | None, methods: list[str], paths: list[Pat
     for label, method, path in zip(labels or [], methods, paths, strict=bool(labels)):
         if contradicts(label, method):
             raise ValueError(f"--labels: {label!r} is given to {path}, which holds {method!r}: put them in one order")
-    labels = labels or [display_name(method) for method in methods]
+    labels = [printable(label) for label in labels or map(display_name, methods)]
     twice = [label for label in labels if labels.count(label) > 1]
     if twice:
         raise ValueError(f"two curves are called {twice[0]!r}: tell them apart with --labels")

@@ -76,6 +76,11 @@ class Results:
     c: np.ndarray
     clusters: list[str]
 
+    def part(self, name: str) -> dict:
+        """A group of the metadata (sampling, data, ...), {} when it is absent."""
+        value = self.metadata.get(name)
+        return value if isinstance(value, dict) else {}
+
     @property
     def method(self) -> str:
         return str(self.metadata.get("method") or self.path.stem)
@@ -147,10 +152,10 @@ def read_results(path: str | Path) -> Results:
         intervals = {int(k): (float(low), float(high)) for k, (low, high) in (raw.get("intervals") or {}).items()}
         problems = raw.get("problems") or {"ids": [], "n": [], "c": [], "clusters": []}
         n, c = (np.array(problems[name], dtype=np.int64) for name in ("n", "c"))
-        ids, clusters = list(problems["ids"]), list(problems["clusters"])
-    except (KeyError, TypeError, ValueError) as error:
+        ids, clusters = list(map(str, problems["ids"])), list(map(str, problems["clusters"]))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged results file ({error!r}): compute it again") from None
-    if not len(ids) == len(n) == len(c) == len(clusters):
+    if n.ndim != 1 or c.ndim != 1 or not len(ids) == len(n) == len(c) == len(clusters):
         raise ValueError(f"{path} is a damaged results file (problem lists of unequal length): compute it again")
     metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
     return Results(path, sorted(values), values, intervals, metadata, ids, n, c, clusters)
@@ -171,12 +176,12 @@ def differences(a: Results, b: Results) -> list[str]:
 
     def facts(results: Results) -> dict:
         meta = results.metadata
-        sampling = meta.get("sampling") or {}
+        sampling = results.part("sampling")
         known = {name: meta.get(name) for name in ("problem_set", "num_problems", "marks", "samples_per_problem")}
         known |= {name: sampling.get(name) for name in SAME_SETTINGS}
         prompt, image = meta.get("prompt"), meta.get("image")
         known["prompt"] = prompt.get("hash") if isinstance(prompt, dict) else prompt
-        known["image limits"] = tuple(sorted(image.items())) if isinstance(image, dict) else image
+        known["image limits"] = json.dumps(image, sort_keys=True) if image else None
         return known
 
     mine, other = facts(a), facts(b)

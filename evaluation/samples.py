@@ -79,7 +79,8 @@ def read_samples(
     runs: Counter[str | None] = Counter()
     for number, problem in enumerate(problems_of(json_values(path), path, result.settings, marks), start=1):
         name = _problem_id(problem, number, path)
-        runs[problem.get("run")] += 1
+        run = problem.get("run")
+        runs[run if run is None else str(run)] += 1
         if name in seen:
             if duplicates == "refuse":
                 raise ValueError(
@@ -186,7 +187,7 @@ def settle(result: SampleSet, *, missing: str = "refuse", ragged: str = "refuse"
     notes = _settle_missing(result, missing)
     if not len(result):
         raise ValueError(f"{result.path}: none of its {len(result.unsampled)} problems has samples")
-    wanted = max(int(result.n.max()), int(result.settings.get("sampling", {}).get("num_samples") or 0))
+    wanted = max(int(result.n.max()), _stated(result.settings, "sampling", "num_samples"))
     short = [i for i, count in enumerate(result.n) if count < wanted]
     if not short:
         return notes
@@ -206,8 +207,8 @@ def settle(result: SampleSet, *, missing: str = "refuse", ragged: str = "refuse"
 
 
 def _settle_missing(result: SampleSet, missing: str) -> list[str]:
-    announced = result.settings.get("data", {}).get("num_questions")
-    absent = max(0, int(announced) - len(result) - len(result.unsampled)) if announced else 0
+    announced = _stated(result.settings, "data", "num_questions")
+    absent = max(0, announced - len(result) - len(result.unsampled))
     if not result.unsampled and not absent:
         return []
     parts = []
@@ -234,3 +235,9 @@ def _settle_missing(result: SampleSet, missing: str) -> list[str]:
         result.digests.append(hashlib.sha256(name.encode(errors="surrogatepass")).digest())
         result.n, result.c = np.append(result.n, size), np.append(result.c, 0)
     return [f"{what}: counted as never right"]
+
+
+def _stated(settings: dict, part: str, name: str) -> int:
+    """A count that the sampler stated in its settings; 0 when it did not."""
+    value = settings[part].get(name) if isinstance(settings.get(part), dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

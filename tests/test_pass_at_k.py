@@ -460,3 +460,18 @@ def test_either_spelling_of_a_file_name_is_found(tmp_path, capsys):
     assert main(["--samples-path", str(tmp_path / "samples_w_reinforce.json")]) == 0
     write(tmp_path / "samples_W-REINFORCE.json", of_counts([1], 2))
     assert "name one" in fails(capsys, "--samples-path", tmp_path / "samples_w_reinforce.json")
+
+
+@pytest.mark.parametrize("junk", [None, True, [1], {}, "\ud800"])
+@pytest.mark.parametrize("key", [*problem("p", [True]), "well_formed", "tokens", "settings"])
+def test_any_field_of_any_type_is_used_or_refused_in_one_line(tmp_path, capsys, key, junk):
+    settings = {"method": "nsr", "data": {"num_questions": 2}, "sampling": {"num_samples": 1}}
+    problems = [problem("p", [True]), problem("q", [False])]
+    if key == "settings":
+        settings["data"] = settings["sampling"] = junk
+    else:
+        problems[1][key] = junk
+    samples = write(tmp_path / "samples.json", problems, settings)
+    code = main(["--samples-path", str(samples), "--metrics", "all", "--output-path", str(tmp_path / "r.json")])
+    error = capsys.readouterr().err.splitlines()
+    assert code == 0 or (code == 2 and len(error) == 1 and error[0].startswith("error: "))
