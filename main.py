@@ -14,7 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.arguments import parse_args, resolve_accumulation
-from training.hardware import choose_precision, is_main_process, use_first_gpu, weights_dtype
+from training.hardware import (
+    choose_precision,
+    is_main_process,
+    skip_deepspeed_compilation,
+    use_first_gpu,
+    weights_dtype,
+)
 
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
 COMPLETION_LENGTH = 768
@@ -188,6 +194,7 @@ def prepare(args: argparse.Namespace):
     record = settings_record(args, source, data)
     if args.report_to == "wandb":
         set_up_wandb(args.mode, folder.name, args.wandb_online)
+    skip_deepspeed_compilation()
     config = build_config(args, folder, precision, len(held_out) > 0)
     lines = on_main_process(lambda: prepare_folder(folder, record, resume=args.resume, overwrite=args.overwrite))
     lines = [*train.notes, *lines, f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"]

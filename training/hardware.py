@@ -50,3 +50,17 @@ def weights_dtype(precision: str, trains_all_weights: bool, deepspeed: bool) -> 
     """Type the weights are loaded in: the low one when they are frozen under LoRA or DeepSpeed keeps a float32 copy."""
     keeps_low = not trains_all_weights or deepspeed
     return {"bf16": "bfloat16", "fp16": "float16"}.get(precision, "float32") if keeps_low else "float32"
+
+
+def skip_deepspeed_compilation() -> None:
+    """On a machine without a GPU: no run-time compilation of DeepSpeed's shared-memory reduction.
+
+    DeepSpeed 0.19 builds it with the C++ compiler (a minute or more, and it fails where there is none) when the process
+    group starts; without it, the reductions go through gloo.
+    """
+    import torch
+
+    if launched() and not torch.cuda.is_available():
+        import deepspeed
+
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
