@@ -102,10 +102,11 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
 
 
 def tags_reward(questions: Questions) -> RewardFunction:
-    """1 when all eight tags stand once and in order. Says little that `format` does not; here for the published sum."""
+    """1 when all eight tags stand once, in order and filled. Says little that `format` does not; here for the published sum."""
 
     def tags(prompts, completions, completion_ids=None, **columns) -> list[float]:
-        return [float(parse(text_of(completion)).all_tags) for completion in completions]
+        parsed = (parse(text_of(completion)) for completion in completions)
+        return [float(one.all_tags and one.grade > 0) for one in parsed]
 
     return tags
 
