@@ -1,0 +1,266 @@
+"""Time ladder for many completions of one prompt: `generate` as people call it, and this project's engine.
+
+    OMP_NUM_THREADS=1 python benchmarks/sampling.py                     # embedded model, ~300-token prompt, N = 256
+    python benchmarks/sampling.py --model qwen2-5-3b --num-samples 256  # any model of the registry
+
+All rungs draw from the same distribution (temperature 1, top-p 0.95) with the same length law: the chance of the end
+token is held at 1/24 a step by a hook on the language head, so completions are geometric with mean 24, at most 96.
+Equality of the sampled tokens is asserted in an untimed pass in which `generate` reads the engine's random numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from sampling.choice import choose
+from sampling.engine import Request, decode, sample
+from sampling.prefill import prefill
+from sampling.settings import SamplingSettings
+from sampling.streams import BLOCK_STEPS, stream_key, uniforms
+
+HAZARD = 1 / 24
+PROBLEM = "benchmark"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--num-samples", type=int, default=256)
+    parser.add_argument("--prompt-tokens", type=int, default=299, help="the question is padded to this length")
+    parser.add_argument("--image-tokens", type=int, default=144, help="of these, so many are the image's")
+    parser.add_argument("--max-new-tokens", type=int, default=96)
+    parser.add_argument("--rungs", nargs="*", type=int, help="only these (default: all five)")
+    parser.add_argument("--repeat", type=int, default=1, help="best of this many runs")
+    return parser.parse_args(argv)
+
+
+def build_inputs(processor, args: argparse.Namespace, device: str) -> dict[str, torch.Tensor]:
+    """A prompt of exactly `--prompt-tokens` tokens, `--image-tokens` of them an image."""
+    from charts.record import ChartQuestion
+    from sampling.problems import prompt_inputs
+
+    side = round(args.image_tokens**0.5) * processor.image_processor.patch_size * processor.image_processor.merge_size
+    pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    image = Image.fromarray(pixels.numpy())
+    words = 0
+    while True:
+        question = ChartQuestion("q", "What is the value of red?" + " 1" * words, ("1",), open_image=lambda: image)
+        limits = {"min_pixels": None, "max_pixels": None}
+        inputs = prompt_inputs(processor, question, image, prompt="short", **limits)
+        missing = args.prompt_tokens - inputs["input_ids"].shape[1]
+        if missing <= 0:
+            return {name: tensor.to(device) for name, tensor in inputs.items()}
+        words += max(1, missing // 2)
+
+
+def hold_lengths(model: torch.nn.Module, eos: int) -> None:
+    """From now on every step ends with chance `HAZARD`; the rest is flattened, so that top-p never cuts the end."""
+
+    def hook(module: torch.nn.Module, inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        logits = logits * 0.3
+        logits[..., eos] = -torch.inf
+        logits[..., eos] = logits.logsumexp(-1) + np.log(HAZARD / (1 - HAZARD))
+        return logits
+
+    model.get_output_embeddings().register_forward_hook(hook)
+
+
+class Ladder:
+    """The five ways. Each draws N completions and returns their token ids."""
+
+    def __init__(self, model, inputs: dict[str, torch.Tensor], n: int, limit: int, eos: int, suppress: list[int]):
+        self.model, self.inputs, self.n, self.eos, self.suppress = model, inputs, n, eos, suppress
+        self.settings = SamplingSettings(top_p=0.95, max_new_tokens=limit)
+        self.length = inputs["input_ids"].shape[1]
+        self.rungs: list[tuple[str, Callable[[], list[list[int]]]]] = [
+            ("generate() in batches of 8, image repeated", self.batches),
+            ("generate(num_return_sequences=N)", self.return_sequences),
+            ("prefill once, cache repeated, generate()", self.repeated_cache),
+            ("own loop, repeated cache, ended rows dropped", lambda: self.engine(copied=True)),
+            ("generate_samples.py: own loop, prompt K/V kept once", self.shipped),
+        ]
+
+    def _generate(self, inputs: dict[str, torch.Tensor], **more: object) -> list[list[int]]:
+        sequences = self.model.generate(
+            **inputs, do_sample=True, temperature=1.0, top_k=0, top_p=0.95, repetition_penalty=1.0,
+            max_new_tokens=self.settings.max_new_tokens, suppress_tokens=self.suppress, eos_token_id=self.eos,
+            pad_token_id=self.eos, **more,
+        )  # fmt: skip
+        rows = sequences[:, self.length :].tolist()
+        return [row[: row.index(self.eos) + 1] if self.eos in row else row for row in rows]
+
+    def batches(self, size: int = 8) -> list[list[int]]:
+        out: list[list[int]] = []
+        for start in range(0, self.n, size):
+            rows = min(size, self.n - start)
+            out += self._generate({name: torch.cat([tensor] * rows) for name, tensor in self.inputs.items()})
+        return out
+
+    def return_sequences(self) -> list[list[int]]:
+        return self._generate(self.inputs, num_return_sequences=self.n)
+
+    def repeated_cache(self) -> list[list[int]]:
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=self.model.config.get_text_config())
+        prompt = {name: t[:, :-1] if t.shape[:2] == (1, self.length) else t for name, t in self.inputs.items()}
+        with torch.inference_mode():
+            self.model(**prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(self.n)
+        ids = self.inputs["input_ids"].repeat_interleave(self.n, 0)
+        return self._generate({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, past_key_values=cache)
+
+    def engine(self, copied: bool) -> list[list[int]]:
+        request = Request(prefill(self.model, self.inputs), PROBLEM, range(self.n))
+        options = {"settings": self.settings, "eos_ids": [self.eos], "suppress": self.suppress, "copied": copied}
+        return decode(self.model, [request], **options)[0].token_ids
+
+    def shipped(self) -> list[list[int]]:
+        options = {"n": self.n, "settings": self.settings, "problem_id": PROBLEM, "eos_ids": [self.eos]}
+        return sample(self.model, self.inputs, suppress=self.suppress, **options).token_ids
+
+
+@contextmanager
+def shared_random_numbers(seed: int, rows: int, first_row: Callable[[], int]) -> Iterator[None]:
+    """`torch.multinomial`, which generate() draws with, reads the engine's numbers inside."""
+    stock, key, step, blocks = torch.multinomial, stream_key(seed, PROBLEM), [0, 0], {}
+
+    def drawn(probabilities: torch.Tensor, num_samples: int) -> torch.Tensor:
+        if step[1] != first_row():
+            step[:] = [0, first_row()]
+        block = step[0] // BLOCK_STEPS
+        if block not in blocks:
+            blocks[block] = uniforms(key, block, 0, rows)
+        numbers = blocks[block][step[1] : step[1] + len(probabilities), step[0] % BLOCK_STEPS]
+        step[0] += 1
+        return choose(probabilities, torch.from_numpy(numbers.copy()).to(probabilities.device))[0][:, None]
+
+    torch.multinomial = drawn
+    try:
+        yield
+    finally:
+        torch.multinomial = stock
+
+
+def check_equality(ladder: Ladder) -> None:
+    """Every rung gives the engine's tokens when it reads the engine's random numbers."""
+    expected = ladder.shipped()
+    first = [0]
+    generate = ladder._generate
+
+    def counting(*args: object, **more: object) -> list[list[int]]:
+        rows = generate(*args, **more)
+        first[0] += len(rows)
+        return rows
+
+    ladder._generate = counting
+    for name, rung in ladder.rungs[:4]:
+        first[0] = 0
+        with shared_random_numbers(ladder.settings.seed, ladder.n, lambda: first[0]):
+            rows = rung()
+        equal = sum(a == b for a, b in zip(rows, expected, strict=True))
+        print(f"  {equal} of {ladder.n} completions equal: {name}", flush=True)
+        if ladder.model.dtype == torch.float32 and ladder.model.device.type == "cpu":
+            assert equal == ladder.n, f"{name}: other tokens than the engine's"
+    del ladder._generate
+
+
+class PeakMemory:
+    """Peak memory above the start: of the GPU, else of the process as a thread sees it every 5 ms."""
+
+    def __enter__(self) -> PeakMemory:
+        gc.collect()
+        self.on_gpu = torch.cuda.is_available()
+        if self.on_gpu:
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+            self.start = torch.cuda.memory_allocated()
+            return self
+        ctypes.CDLL(None).malloc_trim(0)
+        self.start = self.peak = self._resident()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    @staticmethod
+    def _resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.005):
+            self.peak = max(self.peak, self._resident())
+
+    def __exit__(self, *exc: object) -> None:
+        if self.on_gpu:
+            self.peak = torch.cuda.max_memory_allocated()
+            return
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def mebibytes(self) -> float:
+        return (self.peak - self.start) / 2**20
+
+
+def measure(ladder: Ladder, rungs: list[int], repeat: int) -> None:
+    seconds: dict[int, tuple[float, float]] = {}  # wall clock, this process's CPU time
+    for number in rungs:
+        name, rung = ladder.rungs[number - 1]
+        torch.manual_seed(number)
+        with PeakMemory() as memory:
+            for _ in range(repeat):
+                started = time.perf_counter(), time.process_time()
+                rows = rung()
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                took = time.perf_counter() - started[0], time.process_time() - started[1]
+                seconds[number] = min(seconds.get(number, took), took)
+        tokens = sum(map(len, rows))
+        print(
+            f"{number}  {name:<52} {seconds[number][0]:8.2f} s {ladder.n / seconds[number][0]:9.1f} samples/s "
+            f"{seconds[number][1]:8.2f} CPU s {tokens / ladder.n:6.1f} tokens each {memory.mebibytes:8.0f} MiB",
+            flush=True,
+        )
+    for number in rungs[:-1]:
+        wall, cpu = (slow / fast for slow, fast in zip(seconds[number], seconds[rungs[-1]], strict=True))
+        print(f"rung {rungs[-1]} is {wall:.1f} times as fast as rung {number} ({cpu:.1f} in CPU time)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    from models.registry import load_model, load_processor, unsampleable_token_ids
+
+    args = parse_args(argv)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = load_model(args.model).to(device).eval()
+    processor = load_processor(args.model)
+    eos, suppress = processor.tokenizer.eos_token_id, unsampleable_token_ids(processor)
+    hold_lengths(model, eos)
+    inputs = build_inputs(processor, args, device)
+    ladder = Ladder(model, inputs, args.num_samples, args.max_new_tokens, eos, suppress)
+    print(
+        f"{args.model}, prompt of {ladder.length} tokens, N = {args.num_samples}, {device}, {model.dtype}", flush=True
+    )
+    ladder.shipped()  # warm-up
+    measure(ladder, args.rungs or [1, 2, 3, 4, 5], args.repeat)
+    print("tokens on shared random numbers (untimed):")
+    check_equality(ladder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
