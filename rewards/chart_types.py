@@ -28,7 +28,8 @@ _FAMILIES = {
 }
 _FAMILY = {word: family for family, words in _FAMILIES.items() for word in words.split()}
 _FILLERS = (
-    "a an and the categorical chart charts graph graphs plot plots diagram figure stacked grouped clustered horizontal vertical simple "
+    "a an and the categorical "
+    "chart charts graph graphs plot plots diagram figure stacked grouped clustered horizontal vertical simple "
     "multiple multi single series group percent percentage normalized 100 3d 2d h v with"
 )
 _IGNORED = frozenset(_FILLERS.split())

@@ -102,7 +102,7 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
 
 
 def tags_reward(questions: Questions) -> RewardFunction:
-    """1 when all eight tags stand once, in order and filled. Says little that `format` does not; here for the published sum."""
+    """1 when all eight tags stand once, in order and filled: little that `format` does not say, but published."""
 
     def tags(prompts, completions, completion_ids=None, **columns) -> list[float]:
         parsed = (parse(text_of(completion)) for completion in completions)

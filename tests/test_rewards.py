@@ -122,7 +122,8 @@ def test_length_pays_for_different_steps_and_only_in_form():
     ("name", "kind"),
     [
         ("bar", "bar"), ("Stacked Bar Chart", "bar"), ("column graph", "bar"), ("h_bar", "bar"), ("v_bar", "bar"),
-        ("vbar_categorical", "bar"), ("dot_line", "scatter"), ("line chart", "line"), ("multi-line", "line"), ("Doughnut", "donut"),
+        ("vbar_categorical", "bar"), ("dot_line", "scatter"),
+        ("line chart", "line"), ("multi-line", "line"), ("Doughnut", "donut"),
         ("scatter plot", "scatter"), ("box plot", "box"), ("bar and line combination", "combination"),
         ("bar or line", None), ("bar line pie scatter", None), ("", None), (None, None), ("the kind of chart", None),
     ],
