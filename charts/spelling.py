@@ -57,6 +57,8 @@ def key(text: str) -> str:
     text = text.casefold()
     if text.startswith("the ") and len(text) > 4:
         text = text[4:]
+    if "grey" in text:
+        text = text.replace("grey", "gray")
     if "," in text:
         text = _THOUSANDS.sub("", text)
     if "." in text:

@@ -143,6 +143,10 @@ def test_what_is_not_one_plain_number_is_not_the_number(written):
     assert not strict(written, "5")
 
 
+def test_gray_and_grey_are_one_color():
+    assert strict("light grey", "Light gray", "Which color?")
+
+
 def test_a_superscript_is_not_a_digit():
     assert not strict("10²", "102")
     assert not strict("②", "2")
