@@ -15,7 +15,7 @@ from evaluation.cli import printable
 from evaluation.results import Results, common_rows, paired_difference
 from evaluation.styles import GRID, MUTED, RC, TEXT, WARNING, styles_for
 
-BAND = 0.12
+BAND, BAND_EDGE = 0.05, 0.4  # faint within, outlined: five bands on top of each other stay five bands
 
 
 def caption(results: list[Results], warnings: list[str]) -> str:
@@ -91,11 +91,14 @@ def add_words(figure: Figure, title: str | None, text: str, warnings: list[str],
 
 
 def _curve(axes, ks: list[int], values, bands, label: str, style: dict) -> None:
-    values = 100 * np.asarray(values)
-    if bands is not None:
-        low, high = 100 * np.asarray(bands).T
-        axes.fill_between(ks, low, high, color=style["color"], alpha=BAND, linewidth=0)
-    axes.plot(ks, values, label=label, markeredgecolor="white", markeredgewidth=0.6, **style)
+    axes.plot(ks, 100 * np.asarray(values), label=label, markeredgecolor="white", markeredgewidth=0.6, **style)
+    if bands is None:
+        return
+    low, high = 100 * np.asarray(bands).T
+    axes.fill_between(ks, low, high, color=style["color"], alpha=BAND, linewidth=0)
+    edge = {"color": style["color"], "linestyle": style["linestyle"], "alpha": BAND_EDGE, "linewidth": 0.8}
+    axes.plot(ks, low, zorder=1.8, **edge)
+    axes.plot(ks, high, zorder=1.8, **edge)
 
 
 def _finish(axes, results: list[Results], ks: list[int] | None, ylabel: str) -> None:
