@@ -36,7 +36,7 @@ AXIS_TOP = 50
 # Share of the space of charts that a split owns, in percent. "warm-start" feeds models/build_tiny.py and nothing else.
 SPLITS = {"train": range(0, 50), "validation": range(50, 60), "test": range(60, 70), "warm-start": range(70, 100)}
 # How often a kind of question is asked, and what kind of answer it has.
-KINDS = {"value": 4, "tallest": 3, "shortest": 3, "count": 1, "sum": 6, "difference": 3, "yes/no": 1}
+KINDS = {"value": 4, "tallest": 3, "shortest": 3, "count": 1, "sum": 5, "difference": 3, "yes/no": 1}
 ANSWER_KINDS = {"tallest": "list", "shortest": "list", "count": "count", "yes/no": "yes/no"}
 QUESTIONS_PER_CHART = 2
 
@@ -131,7 +131,7 @@ def ask(kind: str, chart: BarChart, rng: random.Random) -> tuple[str, str, list[
         above = [f"{color} {height}" for color, height in value.items() if height > limit]
         return f"How many bars are above {limit}?", str(answer), [", ".join(above), f"count {answer}"]
     if kind == "sum":
-        colors = rng.sample(chart.colors, rng.randint(2, len(value)))
+        colors = rng.sample(chart.colors, rng.randint(2, min(4, len(value))))
         terms, total = [value[color] for color in colors], sum(value[color] for color in colors)
         steps = [", ".join(f"{color} {value[color]}" for color in colors), f"{' + '.join(map(str, terms))} = {total}"]
         return f"What is the sum of {listed(colors)}?", str(total), steps

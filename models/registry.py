@@ -53,7 +53,7 @@ def resolve_model(name: str) -> ModelEntry:
     if name in MODELS:
         return MODELS[name]
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             hint = " (it holds a LoRA adapter)" if (folder / "adapter_config.json").is_file() else ""
             raise ValueError(f"model folder {name!r} holds no config.json{hint}: name a folder with a full model")

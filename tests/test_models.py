@@ -1,0 +1,259 @@
+"""Names, processors, LoRA targets and the embedded model."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from peft import get_peft_model
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from charts.prompt import PROMPTS, messages
+from charts.synthetic import synthetic_questions, worked_examples
+from models.build_tiny import Row, encode, figures
+from models.registry import (
+    LORA_TARGETS,
+    MODELS,
+    TINY_FOLDER,
+    load_model,
+    load_processor,
+    lora_config,
+    resolve_model,
+    set_pixel_limits,
+    unsampleable_token_ids,
+)
+from models.tiny_parts import SPECIAL_TOKENS, TAGS, prompt_lines
+from tests.families import FAMILIES, make_family
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_model("tiny").eval(), load_processor("tiny")
+
+
+def encoded(processor, question):
+    text = processor.apply_chat_template(messages(question, "structured"), add_generation_prompt=True, tokenize=False)
+    return processor(text=[text], images=[question.open_image()], return_tensors="pt")
+
+
+# Names
+
+
+def test_short_names_mean_the_guides_models():
+    assert {name: entry.source for name, entry in MODELS.items() if name != "tiny"} == {
+        "qwen2-5-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
+        "qwen2-5-7b": "Qwen/Qwen2.5-VL-7B-Instruct",
+        "qwen2-2b": "Qwen/Qwen2-VL-2B-Instruct",
+        "qwen2-7b": "Qwen/Qwen2-VL-7B-Instruct",
+        "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
+        "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
+        "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
+    }
+
+
+def test_a_hub_id_and_a_local_folder_are_names_too(tmp_path):
+    assert resolve_model("someone/some-model").source == "someone/some-model"
+    (tmp_path / "config.json").write_text("{}")
+    entry = resolve_model(str(tmp_path))
+    assert (entry.name, entry.source, entry.learning_rate) == (tmp_path.name, str(tmp_path), None)
+
+
+@pytest.mark.parametrize("name", ["qwen2-5-3B", "gpt", "", "/no/such/folder", "./nothing", "a/b/c", "a/"])
+def test_an_unknown_name_is_refused_with_what_is_allowed(name):
+    with pytest.raises(ValueError, match=re.escape(f"unknown model {name!r}")) as caught:
+        resolve_model(name)
+    assert all(known in str(caught.value) for known in MODELS)
+
+
+def test_a_close_name_is_suggested():
+    with pytest.raises(ValueError, match="did you mean qwen2-5-3b"):
+        resolve_model("qwen-2-5-3b")
+
+
+def test_an_adapter_folder_is_not_a_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds a LoRA adapter"):
+        resolve_model(str(tmp_path))
+
+
+# Processors
+
+
+def test_prompts_are_padded_on_the_left(tiny):
+    _, processor = tiny
+    assert processor.tokenizer.padding_side == "left"
+    ids = processor.tokenizer(["red", "What is the value of red?"], padding=True)["input_ids"]
+    pad = processor.tokenizer.pad_token_id
+    assert ids[0][0] == pad and ids[0][-1] != pad and pad not in ids[1]
+
+
+def test_pixel_limits_reach_the_image_grid(tiny):
+    question = synthetic_questions("train", 1)[0]
+    assert encoded(tiny[1], question)["image_grid_thw"].tolist() == [[1, 8, 8]]
+    small = load_processor("tiny", max_pixels=56 * 56)
+    assert encoded(small, question)["image_grid_thw"].tolist() == [[1, 4, 4]]
+    large = load_processor("tiny", min_pixels=224 * 224)
+    assert encoded(large, question)["image_grid_thw"].tolist() == [[1, 16, 16]]
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 100), (-5, None), (200, 100), (None, 100)])
+def test_impossible_pixel_limits_are_refused(low, high):
+    with pytest.raises(ValueError, match="0 < min"):
+        set_pixel_limits(load_processor("tiny"), low, high)
+
+
+# LoRA
+
+
+def qwen2_5_vl_3b() -> Qwen2_5_VLConfig:
+    """The published configuration of Qwen2.5-VL-3B-Instruct, written out."""
+    return Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": 151936,
+            "hidden_size": 2048,
+            "intermediate_size": 11008,
+            "num_hidden_layers": 36,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
+            "tie_word_embeddings": True,
+        },
+        vision_config={
+            "depth": 32,
+            "hidden_size": 1280,
+            "intermediate_size": 3420,
+            "num_heads": 16,
+            "out_hidden_size": 2048,
+        },
+        tie_word_embeddings=True,
+    )
+
+
+def trainable(model) -> dict[str, int]:
+    return {name: parameter.numel() for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_lora_on_the_3b_model_trains_exactly_14966784_parameters_of_its_language_model():
+    with torch.device("meta"):
+        model = Qwen2_5_VLForConditionalGeneration(qwen2_5_vl_3b())
+        found = trainable(get_peft_model(model, lora_config(model.config)))
+    by_hand = 36 * 8 * (2 * (2048 + 2048) + 2 * (2048 + 256) + 3 * (2048 + 11008))  # q and o, k and v, the MLP
+    assert sum(found.values()) == by_hand == 14_966_784
+    assert len(found) == 36 * 7 * 2 and not any("visual" in name for name in found)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_lora_leaves_the_vision_tower_of_every_family_alone(family):
+    model, _ = make_family(family)
+    names = trainable(get_peft_model(model, lora_config(model.config, r=4)))
+    assert len(names) == 2 * 7 * 2  # layers, projections, A and B
+    assert all("language_model.layers" in name and "visual" not in name for name in names)
+
+
+def test_lora_settings_reach_the_configuration_and_impossible_ones_are_refused(tiny):
+    config = tiny[0].config
+    chosen = lora_config(config, r=3, alpha=5, targets=["q_proj"], dropout=0.1)
+    assert (chosen.r, chosen.lora_alpha, chosen.lora_dropout, chosen.target_modules) == (3, 5, 0.1, {"q_proj"})
+    assert lora_config(config).target_modules == set(LORA_TARGETS)
+    for wrong, said in [
+        ({"r": 0}, "rank must be at least 1, not 0"),
+        ({"alpha": 0}, "alpha must be above 0"),
+        ({"dropout": 1.0}, "dropout must lie in"),
+        ({"targets": ["q_proj", "qkv"]}, "unknown LoRA targets \\['qkv'\\]"),
+        ({"targets": []}, "LoRA targets"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            lora_config(config, **wrong)
+
+
+# Families and the embedded model
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tiny_model_of_every_family_reads_a_chart_and_sees_the_picture(family):
+    model, processor = make_family(family)
+    first, second = synthetic_questions("train", 3)[::2]
+    inputs = encoded(processor, first)
+    other = encoded(processor, second)["pixel_values"]
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, -1]
+        changed = model(**{**inputs, "pixel_values": other}).logits[0, -1]
+    assert torch.isfinite(logits).all() and (logits - changed).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_marker_ids_are_the_same_from_the_configuration_and_the_processor(family):
+    model, processor = make_family(family)
+    ids = unsampleable_token_ids(model.config)
+    assert ids == unsampleable_token_ids(processor)
+    words = {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"}
+    assert {processor.tokenizer.decode([token]) for token in ids} == words
+
+
+def test_tiny_is_a_real_qwen2_5_vl_of_at_most_two_million_parameters_and_five_megabytes(tiny):
+    model, processor = tiny
+    assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    assert type(processor).__name__ == "Qwen2_5_VLProcessor"
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 2_000_000
+    assert sum(path.stat().st_size for path in TINY_FOLDER.iterdir()) <= 5_000_000
+    assert next(model.parameters()).dtype == torch.float32
+    settings = model.generation_config
+    assert (settings.do_sample, settings.temperature, settings.top_p, settings.top_k) == (True, 1.0, 1.0, 0)
+    assert (
+        settings.eos_token_id
+        == processor.tokenizer.eos_token_id
+        == processor.tokenizer.convert_tokens_to_ids("<|im_end|>")
+    )
+    assert settings.pad_token_id == processor.tokenizer.pad_token_id != settings.eos_token_id
+
+
+def test_tags_survive_decoding_without_special_tokens(tiny):
+    tokenizer = tiny[1].tokenizer
+    assert all(len(tokenizer(tag)["input_ids"]) == 1 for tag in TAGS)
+    text = "".join(TAGS)
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    marked = "".join(SPECIAL_TOKENS)
+    assert tokenizer.decode(tokenizer(marked)["input_ids"], skip_special_tokens=True) == ""
+
+
+def test_the_tokenizer_writes_any_string_and_takes_digits_one_by_one(tiny):
+    tokenizer = tiny[1].tokenizer
+    for text in ("Wie hoch ist der Umsatz 2019 (Mio. €)?\n\n  λ = 0.1 ✓", *PROMPTS.values()):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert len(tokenizer("4711")["input_ids"]) == 4
+
+
+def test_the_prompt_that_tiny_learned_is_the_prompt_of_the_project(tiny):
+    """A changed prompt leaves tiny's tokenizer without its lines: run `python -m models.build_tiny`."""
+    tokenizer = tiny[1].tokenizer
+    assert all(len(tokenizer(line)["input_ids"]) == 1 for line in prompt_lines())
+
+
+def test_supervised_labels_are_the_completion_and_its_end_only(tiny):
+    _, processor = tiny
+    stream = worked_examples("warm-start", 5)
+    examples = [next(stream) for _ in range(4)]
+    batch = encode(processor, examples)
+    for row, (_, completion) in zip(batch["labels"], examples, strict=True):
+        assert processor.tokenizer.decode(row[row >= 0]) == completion + "<|im_end|>"
+
+
+def test_tiny_answers_in_the_format_and_never_draws_a_marker(tiny):
+    model, processor = tiny
+    torch.manual_seed(0)
+    inputs = encoded(processor, synthetic_questions("test", 1)[0])
+    drawn = model.generate(**inputs, num_return_sequences=64, max_new_tokens=160)[:, inputs["input_ids"].shape[1] :]
+    assert not torch.isin(drawn, torch.tensor(unsampleable_token_ids(processor))).any()
+    texts = processor.tokenizer.batch_decode(drawn, skip_special_tokens=True)
+    pattern = r"<think>\n<type>bar</type>\n<table>\{.*\}</table>\n(Step \d: .+\n)+</think>\n<answer>.+</answer>"
+    assert sum(bool(re.fullmatch(pattern, text)) for text in texts) >= 60
+    assert len(set(texts)) > 8
+
+
+def test_figures_are_the_unbiased_estimate_by_hand():
+    """Four samples, two right: Pass@1 is 1/2. One kind of two, the other all wrong: a quarter in all."""
+    text = figures([Row("sum", 2, 40, 0), Row("value", 0, 80, 1)], samples=4)
+    assert "all            2 problems: Pass@1 25.0 %, Pass@4 50.0 %" in text
+    assert "sum            1 problems: Pass@1 50.0 %, Pass@4 100.0 %" in text
+    assert "mean completion 15.0 tokens, 12.50 % truncated" in text
