@@ -1,0 +1,158 @@
+"""Every model family through the real trainer, with images and LoRA, against gradients computed without the trainer."""
+
+import pytest
+import torch
+from trl import GRPOConfig
+
+from charts.prompt import messages
+from charts.synthetic import synthetic_questions
+from models.registry import lora_config, unsampleable_token_ids
+from tests.families import FAMILIES, make_family
+from trainers import TRAINERS
+from training.rows import training_rows
+
+QUESTIONS = {question.id: question for question in synthetic_questions("train", 2)}
+PIXELS = {"min_pixels": 3136, "max_pixels": 12544}
+
+
+def accuracy(completions, completion_ids, **columns):
+    """Right, wrong, right, wrong: both signs, whatever a random model says."""
+    return [float(row % 2 == 0) for row in range(len(completion_ids))]
+
+
+def family_trainer(family, folder, mode="w-reinforce", dtype=torch.float64, **settings):
+    model, processor = make_family(family, dtype=dtype)
+    config = GRPOConfig(
+        output_dir=str(folder),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=1,
+        num_generations=2,
+        max_completion_length=6,
+        loss_type="dapo",
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+        learning_rate=1e-2,
+        gradient_checkpointing=settings.pop("gradient_checkpointing", False),
+        generation_kwargs={"suppress_tokens": unsampleable_token_ids(model.config)},
+    )
+    adapter = lora_config(model.config)
+    adapter.init_lora_weights = False  # away from zero, so that both halves of the adapter have a gradient
+    trainer = TRAINERS[mode](
+        model=model,
+        reward_funcs=[accuracy],
+        args=config,
+        train_dataset=training_rows(list(QUESTIONS), QUESTIONS, "short", **PIXELS),
+        processing_class=processor,
+        peft_config=adapter,
+        **({"lambda_psr": 0.125} if mode == "w-reinforce" else {}),
+        **settings,
+    )
+    trainer.model.to(dtype)
+    trainer.current_gradient_accumulation_steps = 1
+    trainer.model.train()
+    return trainer, processor
+
+
+def rollout(trainer):
+    """Two completions of each question; a random model hardly ever ends by itself, so the end token is put there."""
+    rows, generate = trainer.train_dataset, trainer._generate_single_turn
+
+    def ended(*args):
+        return [[*ids[:5], trainer.eos_token_ids[0]] for ids in generate(*args)[0]], None
+
+    trainer._generate_single_turn = ended
+    return trainer._generate_and_score_completions([rows[0], rows[0], rows[1], rows[1]])
+
+
+def adapter_gradients(trainer, loss):
+    parameters = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    return parameters, torch.cat([gradient.flatten().double() for gradient in gradients])
+
+
+def independent_loss(trainer, processor, batch):
+    """-sum_i A_i log pi(y_i | x_i) / tokens, one unpadded row at a time through the processor, with a plain head."""
+    model, total = trainer.model.get_base_model(), 0.0
+    del model.forward  # TRL's patched forward with the fused head: back to the class's own
+    for row, question in enumerate([q for q in QUESTIONS.values() for _ in range(2)]):
+        text = processor.apply_chat_template(messages(question, "short"), add_generation_prompt=True, tokenize=False)
+        inputs = processor(text=[text], images=[question.open_image()], return_tensors="pt")
+        kept = batch["completion_mask"][row].bool()
+        completion = batch["completion_ids"][row][kept][None]
+        prompt = inputs.pop("input_ids")
+        ids = torch.cat([prompt, completion], 1)
+        kinds = inputs.pop("mm_token_type_ids")
+        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(completion)], 1)
+        inputs.pop("attention_mask")
+        inputs["pixel_values"] = inputs["pixel_values"].to(trainer.model.dtype)
+        logp = model(input_ids=ids, **inputs).logits.log_softmax(-1)
+        chosen = logp[0, prompt.shape[1] - 1 : -1].gather(-1, completion[0][:, None])
+        total = total - batch["advantages"][row] * chosen.sum()
+    return total / batch["completion_mask"].sum()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_adapter_gradient_of_every_family_is_the_formula(family, tmp_path):
+    trainer, processor = family_trainer(family, tmp_path)
+    batch = rollout(trainer)
+    assert set(batch["advantages"].tolist()) == {0.125, -1.0}, "both signs must be there"
+    parameters, got = adapter_gradients(trainer, trainer._compute_loss(trainer.model, batch))
+    assert parameters and all("language_model" in name and "visual" not in name for name in parameters)
+    _, expected = adapter_gradients(trainer, independent_loss(trainer, processor, batch))
+    assert expected.norm() > 0
+    assert (got - expected).norm() <= 1e-6 * expected.norm()  # TRL's fused head computes in float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_takes_a_step_with_gradient_checkpointing(family, tmp_path):
+    trainer, _ = family_trainer(family, tmp_path, mode="nsr", dtype=torch.float32, gradient_checkpointing=True)
+    trainer.args.max_steps = 1
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(before[name], p)}
+    assert moved and all("lora_" in name for name in moved)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(family, tmp_path):
+    """Log-probability at the sampling distribution == the one TRL's own forward gives the same tokens."""
+    trainer, _ = family_trainer(family, tmp_path, dtype=torch.float32)
+    trainer.generation_config.suppress_tokens = None  # suppressed tokens have no mass in sampling, a little in training
+    from sampling import engine
+
+    sampled, decode = [], engine.decode
+
+    def keep(*args, **kwargs):
+        parts = decode(*args, **kwargs)
+        sampled.extend(row for part in parts for row in part.logprobs)
+        return parts
+
+    import trainers.rollouts as rollouts_module
+
+    original, rollouts_module.decode = rollouts_module.decode, keep
+    try:
+        batch = rollout(trainer)
+    finally:
+        rollouts_module.decode = original
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    keys = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
+    fields = {key: batch[key] for key in keys}
+    with torch.no_grad():
+        logps, _, _ = trainer._get_per_token_logps_and_entropies(
+            trainer.model, ids, mask, batch["completion_ids"].shape[1], **fields
+        )
+    for row, expected in enumerate(sampled):
+        assert logps[row, :5].tolist() == pytest.approx(expected[:5], abs=2e-4)
+
+
+def test_trl_and_the_sampler_ask_with_the_same_tokens(tmp_path):
+    """The prompt of training and of evaluation: same ids, image included."""
+    trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
+    batch = rollout(trainer)
+    for row, question in zip((0, 2), QUESTIONS.values(), strict=True):
+        text = processor.apply_chat_template(messages(question, "short"), add_generation_prompt=True, tokenize=False)
+        expected = processor(text=[text], images=[question.open_image()], return_tensors="pt")["input_ids"][0]
+        assert batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist() == expected.tolist()
