@@ -171,7 +171,6 @@ def prepare(args: argparse.Namespace):
     questions, data, notes = load_problems(args)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
-    _clear_the_way(args, settings)
     return checkpoint, settings, questions, notes, device
 
 
@@ -197,6 +196,10 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     checkpoint, settings, questions, notes, device = prepare(args)
     output, (index, count) = args.output_path, args.shard
     ids = [question.id for question in questions]
+    mine = questions[index - 1 :: count]
+    if not mine:
+        return 0  # more processes than problems
+    _clear_the_way(args, settings)
     if args.merge:
         missing = merge(output, settings, ids)
         if missing:
@@ -204,7 +207,6 @@ def work(args: argparse.Namespace, stop: Any) -> int:
         return _finished(output)
     parts = read_parts(output, settings)
     finished = {name: line for part in parts for name, line in part.lines.items()}
-    mine = questions[index - 1 :: count]
     left = [question for question in mine if question.id not in finished]
     journal = Journal(part_path(output, args.shard), settings)
     for note in notes:

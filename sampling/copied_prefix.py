@@ -9,7 +9,7 @@ from transformers import DynamicCache
 class CopiedPrefixCache:
     """`SharedPrefixCache`'s interface on transformers' own cache, for the rows of one prompt."""
 
-    def __init__(self, prefixes: list[list[tuple[torch.Tensor, torch.Tensor]]], group: torch.Tensor):
+    def __init__(self, prefixes: list[list[tuple[torch.Tensor, torch.Tensor]]], group: torch.Tensor, limit: int):
         assert len(prefixes) == 1, "one prompt at a time"
         self.for_model = DynamicCache()
         for index, (keys, values) in enumerate(prefixes[0]):

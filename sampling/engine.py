@@ -46,7 +46,7 @@ class Samples:
         return [float(np.sum(row, dtype=np.float64)) for row in self.logprobs]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def sample(
     model: torch.nn.Module,
     prompt_inputs: Mapping[str, torch.Tensor],
@@ -112,7 +112,7 @@ class _Streams:
         return np.concatenate([uniforms(key, number, start, count) for key, start, count in self._parts])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def decode(
     model: torch.nn.Module,
     requests: Sequence[Request],
@@ -134,7 +134,8 @@ def decode(
     group = [g for g, r in enumerate(requests) for _ in r.samples]
     group = torch.tensor(group + group[-1:] * fill, device=device)
     prompts = [r.prompt for r in requests]
-    cache = (CopiedPrefixCache if copied else SharedPrefixCache)([p.layers for p in prompts], group)
+    cache_class = CopiedPrefixCache if copied else SharedPrefixCache
+    cache = cache_class([p.layers for p in prompts], group, settings.max_new_tokens)
     batch = _Batch(group, wanted, _Streams(requests, fill, settings.seed), settings, eos_ids, device)
     suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
 

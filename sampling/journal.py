@@ -54,18 +54,20 @@ class Part:
 
 
 def read_part(path: Path) -> Part | None:
-    """The part at `path`, without a torn last line; None when not even the header is whole."""
+    """The part at `path`, without a torn last line; None when not even the header is whole, or the file is gone."""
     settings, lines, intact = None, {}, 0
-    with path.open("rb") as stream:
+    try:
+        stream = path.open("rb")
+    except FileNotFoundError:  # another shard has merged and deleted it just now
+        return None
+    with stream:
         for number, line in enumerate(stream, 1):
+            if not line.endswith(b"\n"):
+                break  # torn by a crash, or being written by another shard
             try:
-                entry = json.loads(line) if line.endswith(b"\n") else None
+                entry = json.loads(line)
             except ValueError:
-                entry = None
-            if entry is None:
-                if stream.read(1):
-                    raise ValueError(f"journal {path} is damaged in line {number}: move it away and start again")
-                break
+                raise ValueError(f"journal {path} is damaged in line {number}: move it away and start again") from None
             if number == 1:
                 if not isinstance(entry, dict) or "settings" not in entry:
                     raise ValueError(f"{path} is not a journal of this program: move it away")

@@ -17,18 +17,21 @@ import torch
 from transformers import AttentionInterface
 
 NAME = "shared_prefix"
+_ROOM = 32  # completion tokens a row has room for at first
 
 
 class SharedPrefixCache:
     """Prompt K/V once per prompt and, per row, a preallocated completion cache that grows by doubling."""
 
-    def __init__(self, prefixes: list[list[tuple[torch.Tensor, torch.Tensor]]], group: torch.Tensor, room: int = 32):
-        """`prefixes[g][layer]` = (keys, values), each (1, H, P_g, D); `group` (N,) names each row's prompt."""
+    def __init__(self, prefixes: list[list[tuple[torch.Tensor, torch.Tensor]]], group: torch.Tensor, limit: int):
+        """`prefixes[g][layer]` = (keys, values), each (1, H, P_g, D); `group` (N,) names each row's prompt; no
+        completion is longer than `limit`."""
         keys = prefixes[0][0][0]
         self.rows, self.steps = len(group), 0
         self._layers, self._heads, self._width = len(prefixes[0]), keys.shape[1], keys.shape[-1]
         self._like = keys
-        self.suffix = self._allocate(room)
+        self._limit = limit
+        self.suffix = self._allocate(min(_ROOM, limit))
         self.groups = _Groups(group, [p[0][0].shape[-2] for p in prefixes], keys)
         self.prefix = [
             tuple(_stack([p[layer][which] for p in prefixes], self.groups.longest) for which in (0, 1))
@@ -45,7 +48,7 @@ class SharedPrefixCache:
     def begin_step(self) -> None:
         """Make room for one more token; called before the forward pass of a step."""
         if self.steps == self.suffix.shape[-2]:
-            grown = self._allocate(2 * self.steps)
+            grown = self._allocate(min(2 * self.steps, self._limit))
             grown[..., : self.steps, :] = self.suffix
             self.suffix = grown
         self.steps += 1
@@ -120,6 +123,9 @@ def attend(
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
     """One softmax over the shared prompt and the row's own completion, as a weighted mean of the two parts."""
+    if torch.is_autocast_enabled(query.device.type):  # it would round the scores to half precision
+        with torch.autocast(query.device.type, enabled=False):
+            return attend(module, query, key, value, attention_mask, scaling)
     cache, layer = key, module.layer_idx
     (prompt_keys, prompt_values), groups = cache.prefix[layer], cache.groups
     rows, heads, _, width = query.shape
@@ -145,7 +151,7 @@ def _partial(
         scores = scores.add_(bias)
     peak = scores.amax(-1, keepdim=True)
     chances = scores.sub_(peak).exp_()
-    return (chances.to(values.dtype) @ values).float(), peak, chances.sum(-1, keepdim=True)
+    return (chances.to(values.dtype) @ values).to(chances.dtype), peak, chances.sum(-1, keepdim=True)
 
 
 def _scores(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

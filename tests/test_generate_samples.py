@@ -1,11 +1,10 @@
 """generate_samples.py as a user runs it, on the embedded model: files, resuming, shards, signals, refusals."""
 
 import json
+import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,6 @@ import generate_samples
 from sampling import job
 from sampling.journal import part_path
 
-ROOT = Path(__file__).parent.parent
 PROBLEMS, SAMPLES = 5, 6
 BASE = ["--checkpoint-path", "tiny", "--dataset-name", "synthetic", "--subset-size", str(PROBLEMS),
         "--num-samples", str(SAMPLES), "--max-new-tokens", "24"]  # fmt: skip
@@ -208,32 +206,43 @@ def test_bad_input_gets_one_line_and_code_2(tmp_path, capsys, flags, told):
     assert list(tmp_path.iterdir()) == []
 
 
-def start(output, *flags) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "generate_samples.py"), *BASE, "--output-path", str(output), *flags]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def whole_lines(path: Path) -> bytes:
+    content = path.read_bytes() if path.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 2, 3])
-def test_killed_at_ten_random_moments_the_final_file_is_the_same(tmp_path, shards):
-    bigger = ["--subset-size", "12", "--num-samples", "48"]
-    expected, output, rng = tmp_path / "expected.jsonl", tmp_path / "s.jsonl", random.Random(shards)
-    assert start(expected, *bigger).wait() == 0
-    parts = [part_path(output, (index, shards)) for index in range(1, shards + 1)]
-    for kill in range(10):
-        index = kill % shards
-        flags = [*bigger, "--shard", f"{index + 1}/{shards}"]
-        before = parts[index].stat().st_size if parts[index].exists() else 0
-        process = start(output, *flags)
-        while process.poll() is None and (not parts[index].exists() or parts[index].stat().st_size <= before):
-            time.sleep(0.01)
-        time.sleep(rng.random() * 0.5)
+def test_killed_at_ten_random_moments_the_final_file_is_the_same(tmp_path, monkeypatch, shards):
+    bigger = ["--subset-size", "16", "--num-samples", "32"]
+    expected, output, started = tmp_path / "expected.jsonl", tmp_path / "s.jsonl", tmp_path / "started"
+    assert run(expected, *bigger) == 0  # also imports everything, so that forked processes start at once
+    problem, rng, kills = job._problem, random.Random(shards), 0
+
+    def noted(sampler, question, *rest):
+        with started.open("a") as stream:
+            stream.write(f"{question.id}\n")
+        return problem(sampler, question, *rest)
+
+    monkeypatch.setattr(job, "_problem", noted)
+    fork = multiprocessing.get_context("fork")
+    for attempt in range(10):
+        index = attempt % shards + 1
+        path = part_path(output, (index, shards))
+        before, begun = whole_lines(path), started.stat().st_size if started.exists() else 0
+        process = fork.Process(target=run, args=(output, *bigger, "--shard", f"{index}/{shards}"))
+        process.start()
+        while process.is_alive() and (started.stat().st_size if started.exists() else 0) == begun:
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.3)  # about as long as a problem takes
+        kills += process.is_alive()
         process.kill()
-        process.wait()
-        whole = parts[index].read_bytes() if parts[index].exists() else b""
-        assert whole.count(b"\n") >= 1 or output.exists()
-    for index in range(shards):
+        process.join()
+        assert whole_lines(path).startswith(before) or output.exists()
+    assert kills >= 5
+    for index in range(1, shards + 1):
         if not output.exists():
-            assert start(output, *bigger, "--shard", f"{index + 1}/{shards}").wait() == 0
+            assert run(output, *bigger, "--shard", f"{index}/{shards}") == 0
     assert output.read_bytes() == expected.read_bytes()
-    assert not [path for path in tmp_path.rglob("*") if "journal" in path.name or "partial" in path.name]
+    assert len(started.read_text().split()) <= 16 + kills  # at most one problem redone each time
+    assert not [path for path in tmp_path.iterdir() if "journal" in path.name or "partial" in path.name]

@@ -19,6 +19,7 @@ from sampling.stock import generate
 from tests.families import FAMILIES, make_family
 
 EOS = [2]
+MARKERS = [3, 4, 5, 6, 7]
 
 
 def question(image: Image.Image | None = None, text: str = "What is the value of red?") -> ChartQuestion:
@@ -44,7 +45,7 @@ def qwen():
 
 
 def draw(model, inputs, settings=None, **changed):
-    options = {"n": 24, "problem_id": "p", "eos_ids": EOS, "suppress": [3, 4, 5, 6, 7]} | changed
+    options = {"n": 24, "problem_id": "p", "eos_ids": EOS, "suppress": MARKERS} | changed
     return sample(model, inputs, settings=settings or SamplingSettings(top_p=0.95, max_new_tokens=20), **options)
 
 
@@ -68,7 +69,7 @@ def test_logprobs_equal_a_forward_pass_over_the_whole_sequence(family, side):
     model(**inputs_for(processor, side=56))  # leaves another prompt's rope deltas behind
     drawn = draw(model, inputs, settings, n=9)
     for ids, logprobs in zip(drawn.token_ids, drawn.logprobs, strict=True):
-        expected = full_logprobs(model, inputs, ids, settings, [3, 4, 5, 6, 7])
+        expected = full_logprobs(model, inputs, ids, settings, MARKERS)
         torch.testing.assert_close(torch.tensor(logprobs), expected, rtol=0, atol=2e-5)
 
 
@@ -117,9 +118,9 @@ def test_a_lora_adapter_counts(qwen):
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(0, 0.3)
-    after = draw(adapted, inputs, settings := SamplingSettings(max_new_tokens=20), n=8, suppress=())
+    after = draw(adapted, inputs, settings := SamplingSettings(max_new_tokens=20), n=8)
     assert after.token_ids != before.token_ids[:8]
-    expected = full_logprobs(adapted, inputs, after.token_ids[0], settings, [])
+    expected = full_logprobs(adapted, inputs, after.token_ids[0], settings, MARKERS)
     torch.testing.assert_close(torch.tensor(after.logprobs[0]), expected, rtol=0, atol=2e-5)
 
 
@@ -145,6 +146,18 @@ def test_first_tokens_are_distributed_as_generates(qwen):
     assert len(shared) > 20
     for ids in shared:
         assert known[ids] == pytest.approx(theirs[ids], abs=1e-3)
+
+
+def test_under_autocast_and_in_bfloat16_logprobs_stay_close_to_the_models_own(qwen):
+    model, processor = qwen
+    inputs, settings = inputs_for(processor), SamplingSettings(max_new_tokens=20)
+    half = make_family("qwen2_5_vl", dtype=torch.bfloat16)[0]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = draw(model, inputs, settings, n=8)
+    for drawn in (mixed, draw(half, inputs, settings, n=8)):
+        for ids, logprobs in zip(drawn.token_ids, drawn.logprobs, strict=True):
+            exact = full_logprobs(model, inputs, ids, settings, MARKERS)
+            torch.testing.assert_close(torch.tensor(logprobs), exact, rtol=0, atol=0.15)
 
 
 def test_image_tokens_are_never_sampled(qwen):
