@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,11 @@ class Rows:
         """A function that opens the image of row `index`; keeps no bytes in memory."""
         if isinstance(self.data, list):
             return partial(open_image, stored, self.folder)
-        return partial(_open_row, self.data.select_columns([IMAGE]), index, self.folder)
+        return partial(_open_row, self._images, index, self.folder)
+
+    @cached_property
+    def _images(self):
+        return self.data.select_columns([IMAGE])  # one view for all rows: each costs memory
 
 
 def _open_row(dataset, index: int, folder: Path | None):

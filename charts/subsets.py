@@ -23,22 +23,18 @@ def hold_out(
 ) -> tuple[QuestionSet, QuestionSet]:
     """(train, held out): charts of the held-out questions never occur in train.
 
-    With `subset_size` train is drawn first, and the held-out charts come from the rows outside it as long as there are
-    any. Their number is `share` of the training rows, and at least 32 where rows outside the subset allow it.
+    Held out are `share` of the training rows, and at least 32 where there are rows to spare, so that a subset keeps its
+    size as long as there are rows outside it.
     """
     if not 0 < share < 1:
         raise ValueError(f"the held-out share is {share}: give a number between 0 and 1")
     check_subset(subset_size, subset_order)
     everything = question_set.questions
-    train = everything if subset_size is None else draw(everything, subset_size, subset_order, seed)
-    wanted = max(1, round(share * len(train)))
-    charts_in_train = {_chart(question) for question in train}
-    outside, within = defaultdict(list), defaultdict(list)
-    for question in distinct(everything):
-        (within if _chart(question) in charts_in_train else outside)[_chart(question)].append(question)
-    taken = _take_charts(outside, max(wanted, MIN_HELD_OUT), seed)
-    if len(taken) < wanted:
-        taken += _take_charts(within, wanted - len(taken), seed, leave=1)
+    if subset_size is None:
+        train, taken = everything, _hold_beside([], everything, max(1, round(share * len(everything))), seed)
+    else:
+        wanted = max(1, round(share * subset_size))
+        train, taken = _subset_and_held_out(everything, wanted, subset_size, subset_order, seed)
     held_charts = {_chart(question) for question in taken}
     train = [question for question in train if _chart(question) not in held_charts]
     if not train or not taken:
@@ -47,6 +43,32 @@ def hold_out(
         replace(question_set, questions=questions, split=split, fingerprint=fingerprint(questions))
         for questions, split in ((train, question_set.split), (taken, f"{question_set.split} (held out)"))
     )
+
+
+def _subset_and_held_out(everything: list, wanted: int, size: int, order: str, seed: int) -> tuple[list, list]:
+    """A stratified subset is drawn beside the held-out charts, as long as enough rows are left; literal first rows stay
+    what they are, and the charts come from behind them."""
+    if order == "stratified":
+        spare = len(distinct(everything)) - size
+        taken = _hold_beside([], everything, max(wanted, min(MIN_HELD_OUT, spare)), seed)
+        charts = {_chart(question) for question in taken}
+        left = [question for question in everything if _chart(question) not in charts]
+        if len(left) >= size:
+            return draw(left, size, order, seed), taken
+    train = draw(everything, size, order, seed)
+    return train, _hold_beside(train, everything, wanted, seed)
+
+
+def _hold_beside(train: list, everything: list, wanted: int, seed: int) -> list[ChartQuestion]:
+    """Distinct questions of whole charts, from outside `train` first: there at least 32, if there are as many."""
+    charts_in_train = {_chart(question) for question in train}
+    outside, within = defaultdict(list), defaultdict(list)
+    for question in distinct(everything):
+        (within if _chart(question) in charts_in_train else outside)[_chart(question)].append(question)
+    taken = _take_charts(outside, max(wanted, MIN_HELD_OUT) if train else wanted, seed, leave=0 if train else 1)
+    if len(taken) < wanted:
+        taken += _take_charts(within, wanted - len(taken), seed, leave=1)
+    return taken
 
 
 def fingerprint(questions: list[ChartQuestion]) -> str:

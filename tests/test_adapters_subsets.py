@@ -40,6 +40,20 @@ def test_a_subset_trains_on_exactly_its_size():
     assert not {q.image_id for q in train.questions} & {q.image_id for q in held_out.questions}
 
 
+@pytest.mark.parametrize("order", ["stratified", "sequential"])
+@pytest.mark.parametrize(("size", "times"), [(1, 1), (50, 1), (360, 1), (390, 1), (380, 3), (1000, 3)])
+def test_a_subset_keeps_its_size_while_there_are_rows_beside_it(size, times, order):
+    questions = rows(times=times)
+    train, held_out = hold_out(questions, 0.05, subset_size=size, subset_order=order)
+    assert len(held_out) >= min(10, size * 0.05)
+    assert not {q.image_id for q in train.questions} & {q.image_id for q in held_out.questions}
+    beside = 400 * times - size - times * len(held_out)
+    if order == "stratified" and beside > 0:
+        assert len(train) == size
+    if order == "sequential" and size <= 300:
+        assert train.questions == questions.questions[:size]
+
+
 def test_repeated_rows_are_held_out_in_all_their_copies():
     train, held_out = hold_out(rows(times=3), 0.05)
     assert not {q.image_id for q in train.questions} & {q.image_id for q in held_out.questions}
