@@ -5,7 +5,8 @@
 
 All rungs draw from the same distribution (temperature 1, top-p 0.95) with the same length law: the chance of the end
 token is held at 1/24 a step by a hook on the language head, so completions are geometric with mean 24, at most 96.
-Equality of the sampled tokens is asserted in an untimed pass in which `generate` reads the engine's random numbers.
+Equality of the sampled tokens is asserted in an untimed pass in which `generate` reads the engine's random numbers;
+two completions may part only where noise of 1e-5 on the logits, about their rounding, yields either token.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from sampling.choice import choose
+from sampling.choice import choose, weights
 from sampling.engine import Request, decode, sample
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
@@ -172,11 +173,31 @@ def check_equality(ladder: Ladder) -> None:
         first[0] = 0
         with shared_random_numbers(ladder.settings.seed, ladder.n, lambda: first[0]):
             rows = rung()
-        equal = sum(a == b for a, b in zip(rows, expected, strict=True))
-        print(f"  {equal} of {ladder.n} completions equal: {name}", flush=True)
-        if ladder.model.dtype == torch.float32 and ladder.model.device.type == "cpu":
-            assert equal == ladder.n, f"{name}: other tokens than the engine's"
+        unequal = [n for n, (a, b) in enumerate(zip(rows, expected, strict=True)) if a != b]
+        ties = sum(is_near_tie(ladder, n, rows[n], expected[n]) for n in unequal)
+        print(f"  {ladder.n - len(unequal)} of {ladder.n} equal, {ties} part at a near tie: {name}", flush=True)
+        if ladder.model.dtype == torch.float32:
+            assert ties == len(unequal), f"{name}: other tokens than the engine's"
     del ladder._generate
+
+
+def is_near_tie(ladder: Ladder, row: int, tokens: list[int], expected: list[int], slack: float = 1e-5) -> bool:
+    """Whether rounding can part the two: noise of `slack` on the logits yields either of the first unequal tokens."""
+    step = next(n for n, (a, b) in enumerate(zip(tokens, expected, strict=False)) if a != b)
+    ids = torch.tensor([expected[:step]], dtype=torch.long, device=ladder.model.device)
+    inputs = dict(ladder.inputs)
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
+    for name, filling in (("attention_mask", 1), ("mm_token_type_ids", 0)):
+        inputs[name] = torch.nn.functional.pad(inputs[name], (0, step), value=filling)
+    with torch.no_grad():
+        logits = ladder.model(**inputs, logits_to_keep=1).logits[:, -1]
+    key = stream_key(ladder.settings.seed, PROBLEM)
+    uniform = float(uniforms(key, step // BLOCK_STEPS, row, 1)[0, step % BLOCK_STEPS])
+    suppress = torch.tensor(ladder.suppress, device=logits.device)
+    noise = torch.randn((512, logits.shape[-1]), generator=torch.Generator().manual_seed(0)).to(logits.device)
+    weight = weights(logits.float() + slack * noise, ladder.settings, suppress)
+    possible = choose(weight, torch.full((512,), uniform, dtype=torch.float64, device=logits.device))[0]
+    return {tokens[step], expected[step]} <= set(possible.tolist())
 
 
 class PeakMemory:
