@@ -30,10 +30,13 @@ SYNTHETIC_SIZE = 1000
 def resolve_defaults(args: argparse.Namespace) -> str:
     """Fills in what depends on the model and the number of processes; returns the model's source (hub id or folder)."""
     from charts.prompt import PROMPTS
-    from models.registry import resolve_model
+    from models.registry import LORA_TARGETS, MODELS, resolve_model
     from rewards import PRESETS
 
     entry = resolve_model(args.vlm_name)
+    unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
+    if unknown and args.vlm_name in MODELS:
+        raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
     if args.rewards not in PRESETS:
         raise ValueError(f"--rewards {args.rewards}: unknown; choose one of {', '.join(PRESETS)}")
     if args.prompt not in PROMPTS:
@@ -126,7 +129,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out):
     """The mode's trainer with model, processor, rewards and rows."""
     from transformers.trainer_callback import ProgressCallback
 
-    from models.registry import load_model, load_processor, lora_config, unsampleable_token_ids
+    from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
     from rewards import build_rewards
     from trainers import TRAINERS
     from training.report import TrainingProgress
@@ -146,10 +149,9 @@ def build_trainer(args: argparse.Namespace, config, train, held_out):
         form=args.prompt,
     )
     config.reward_weights = [reward.weight for reward in rewards]
+    limits = {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels, "step": image_step(processor)}
     rows = [
-        training_rows(
-            [question.id for question in part.questions], questions, args.prompt, args.min_pixels, args.max_pixels
-        )
+        training_rows([question.id for question in part.questions], questions, prompt=args.prompt, **limits)
         if part.questions
         else None
         for part in (train, held_out)

@@ -67,12 +67,12 @@ if [[ $EVALUATE == 1 ]]; then
             --output-path "$RESULTS/samples_$METHOD.json" --num-samples "$NUM_SAMPLES" --subset-size "$PROBLEMS" \
             "${OVERWRITE[@]}"
         run python evaluation/pass_at_k.py --samples-path "$RESULTS/samples_$METHOD.json" \
-            --output-path "$RESULTS/results_$METHOD.json" --method-name "$METHOD" "${OVERWRITE[@]}"
+            --output-path "$RESULTS/results_$METHOD.json" --method-name "$METHOD"
         RESULT_FILES+=("$RESULTS/results_$METHOD.json") SAMPLE_FILES+=("$RESULTS/samples_$METHOD.json")
     done
     run python evaluation/plotting.py --results "${RESULT_FILES[@]}" --labels Base GRPO PSR NSR W-REINFORCE \
-        --output "$RESULTS/comparison_pass_at_k.png" "${OVERWRITE[@]}"
-    run python evaluation/report.py "${SAMPLE_FILES[@]}" --output "$RESULTS/report.html" "${OVERWRITE[@]}"
+        --output "$RESULTS/comparison_pass_at_k.png"
+    run python evaluation/report.py "${SAMPLE_FILES[@]}" --output-path "$RESULTS/report.html"
 fi
 
 heading "All POC tests completed!"

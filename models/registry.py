@@ -102,6 +102,11 @@ def set_pixel_limits(processor: ProcessorMixin, min_pixels: int | None, max_pixe
     processor.image_processor.size = {"shortest_edge": lowest, "longest_edge": highest}
 
 
+def image_step(processor: ProcessorMixin) -> int:
+    """Pixels that an image's sides are multiples of: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL."""
+    return processor.image_processor.patch_size * processor.image_processor.merge_size
+
+
 def lora_config(
     config: PreTrainedConfig,
     *,

@@ -11,6 +11,7 @@ from charts.images import fit_image
 from charts.parsing import parse_completion
 from charts.prompt import messages
 from charts.record import ChartQuestion
+from models.registry import image_step
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +34,7 @@ def prompt_inputs(
 ) -> dict[str, torch.Tensor]:
     """The processor's output for one question: a batch of one, without padding."""
     text = processor.apply_chat_template(messages(question, prompt), add_generation_prompt=True, tokenize=False)
-    images = None if image is None else [fit_image(image, min_pixels, max_pixels)]
+    images = None if image is None else [fit_image(image, min_pixels, max_pixels, image_step(processor))]
     return dict(processor(text=[text], images=images, return_tensors="pt", return_mm_token_type_ids=True))
 
 
@@ -61,6 +62,8 @@ def record(
         **_head(question),
         "answers": list(question.answers),
         "kind": question.kind,
+        "answer_kind": question.answer_kind,
+        "tolerance": question.tolerance,
         "image_id": question.image_id,
         "image": image,
         "source": question.source,

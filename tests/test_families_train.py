@@ -6,7 +6,7 @@ from trl import GRPOConfig
 
 from charts.prompt import messages
 from charts.synthetic import synthetic_questions
-from models.registry import lora_config, unsampleable_token_ids
+from models.registry import image_step, lora_config, unsampleable_token_ids
 from tests.families import FAMILIES, make_family
 from trainers import TRAINERS
 from training.rows import training_rows
@@ -43,7 +43,7 @@ def family_trainer(family, folder, mode="w-reinforce", dtype=torch.float64, **se
         model=model,
         reward_funcs=[accuracy],
         args=config,
-        train_dataset=training_rows(list(QUESTIONS), QUESTIONS, "short", **PIXELS),
+        train_dataset=training_rows(list(QUESTIONS), QUESTIONS, prompt="short", step=image_step(processor), **PIXELS),
         processing_class=processor,
         peft_config=adapter,
         **({"lambda_psr": 0.125} if mode == "w-reinforce" else {}),

@@ -23,13 +23,13 @@ class ImageRows:
     answer: it is unscorable and moves nothing. Above 1 % of the rows the run ends with ValueError.
     """
 
-    def __init__(self, questions: MutableMapping[str, ChartQuestion], min_pixels: int, max_pixels: int):
-        self.questions, self.min_pixels, self.max_pixels = questions, min_pixels, max_pixels
+    def __init__(self, questions: MutableMapping[str, ChartQuestion], min_pixels: int, max_pixels: int, step: int):
+        self.questions, self.limits = questions, (min_pixels, max_pixels, step)
         self.unreadable: dict[str, str] = {}
 
     def __reduce__(self):
         # `datasets` hashes a transform by pickling it; the questions hold open files and are not needed for a hash.
-        return (ImageRows, ({}, self.min_pixels, self.max_pixels))
+        return (ImageRows, ({}, *self.limits))
 
     def __call__(self, batch: dict[str, list]) -> dict[str, list]:
         images = [self._image(problem_id) for problem_id in batch["problem_id"]]
@@ -40,7 +40,7 @@ class ImageRows:
         if question.open_image is None:
             return None
         try:
-            return fit_image(question.open_image(), self.min_pixels, self.max_pixels)
+            return fit_image(question.open_image(), *self.limits)
         except ValueError as error:
             if problem_id not in self.unreadable:
                 self.unreadable[problem_id] = str(error)
@@ -55,9 +55,17 @@ class ImageRows:
 
 
 def training_rows(
-    ids: list[str], questions: MutableMapping[str, ChartQuestion], prompt: str, min_pixels: int, max_pixels: int
+    ids: list[str],
+    questions: MutableMapping[str, ChartQuestion],
+    *,
+    prompt: str,
+    min_pixels: int,
+    max_pixels: int,
+    step: int = 28,
 ) -> datasets.Dataset:
     """Rows {"prompt": conversation, "problem_id": str, "image": PIL image} of the questions with these ids.
+
+    Images keep their shape, their sides become multiples of `step` and their area stays within the limits.
 
     The text of a conversation is one string per turn; TRL puts the image in front of the first turn, where
     charts.prompt.messages has it too.
@@ -67,4 +75,4 @@ def training_rows(
         turns = messages(questions[problem_id], prompt)
         conversations.append([{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns])
     rows = datasets.Dataset.from_dict({"prompt": conversations, "problem_id": ids})
-    return rows.with_transform(ImageRows(questions, min_pixels, max_pixels))
+    return rows.with_transform(ImageRows(questions, min_pixels, max_pixels, step))
