@@ -1,0 +1,194 @@
+"""main.py as a user runs it: bad input before a model is loaded, what a run prints, what it leaves behind."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import main
+from evaluation.validate_rewards import main as validate_rewards
+from training import hardware
+
+ROOT = Path(__file__).parent.parent
+TINY = ["--vlm-name", "tiny", "--dataset-name", "synthetic"]
+SHORT = [*TINY, "--seed", "2025", "--subset-size", "4", "--num-epochs", "1", "--batch-size", "2",
+         "--disable-gradient-checkpointing", "--max-completion-length", "100"]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("WANDB_MODE", "WANDB_RUN_ID", "WANDB_NAME", "WANDB_PROJECT", "WANDB_SILENT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--mode nsr --vlm-name qwen9", "unknown model 'qwen9'"),
+        ("--mode nsr --dataset-name chartqs", "unknown data set 'chartqs'"),
+        ("--mode nsr --prompt long", "--prompt long: unknown; choose one of structured, short"),
+        ("--mode nsr --rewards all", "--rewards all: unknown"),
+        ("--mode nsr --lora-targets qproj", "--lora-targets qproj: unknown; choose from q_proj"),
+        ("--mode nsr --dataset-name chartqa --dataset-path nowhere", "nowhere"),
+        ("--mode nsr --subset-size 3 --num-generations 2 --batch-size 64", "zero steps"),
+        ("--mode nsr --precision fp16", "--precision fp16 needs a GPU"),
+        ("--mode nsr --num-generations 8 --gradient-accumulation-steps 3", "the nearest that fit: 4"),
+        ("--mode nsr --subset-size 8 --output-root /proc/none", "--output-root: cannot write to /proc/none"),
+        ("--mode best", "invalid choice: 'best'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2_before_a_model_is_loaded(line, message, folder, monkeypatch, capsys):
+    import models.registry
+
+    monkeypatch.setattr(models.registry, "load_model", lambda *a, **k: pytest.fail("a model was loaded"))
+    assert main.main([*line.split(), "--report-to", "none"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not list(folder.iterdir()), "nothing is left behind"
+
+
+def test_a_subset_larger_than_the_data_is_refused(folder, capsys, tmp_path):
+    rows = tmp_path / "data"
+    rows.mkdir()
+    from PIL import Image
+
+    lines = []
+    for n in range(4):
+        Image.new("RGB", (64, 64), (n * 40, 0, 0)).save(rows / f"{n}.png")
+        lines.append(json.dumps({"image": f"{n}.png", "question": f"How red is {n}?", "answer": str(n)}))
+    (rows / "train.jsonl").write_text("\n".join(lines))
+    arguments = ["--mode", "nsr", "--dataset-name", "custom", "--dataset-path", str(rows), "--subset-size", "5"]
+    assert main.main([*arguments, "--report-to", "none"]) == 2
+    assert re.search(r"error: .*5.*4", capsys.readouterr().err)
+
+
+def test_auto_precision_is_bf16_fp16_or_fp32(monkeypatch):
+    """The fp16 configuration that a T4 gets; it is chosen here, not run."""
+    assert hardware.choose_precision("auto") == "fp32"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for has_bf16, expected in ((True, "bf16"), (False, "fp16")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, has=has_bf16: has)
+        assert hardware.choose_precision("auto") == expected
+    assert hardware.weights_dtype("fp16", trains_all_weights=False, deepspeed=False) == "float16"
+    assert hardware.weights_dtype("fp16", trains_all_weights=True, deepspeed=False) == "float32"
+    assert hardware.weights_dtype("fp16", trains_all_weights=True, deepspeed=True) == "float16"
+
+
+def test_several_gpus_under_plain_python_means_the_first_and_says_so(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert "2 GPUs are visible; plain python uses the first" in hardware.use_first_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
+
+
+FILES = {
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "trainer_state.json",
+    "training_args.bin",
+    "training_settings.json",
+    "processor_config.json",
+    "tokenizer.json",
+}
+BLOCK = {
+    "grpo": "✓ GRPO TRAINING CONFIGURATION:\n  Training mode: grpo\n",
+    "psr": (
+        "✓ PSR TRAINING CONFIGURATION:\n  Training mode: psr\n  Reward threshold: 0.5\n\n"
+        "✓ PSR reward filtering enabled\n  → Training only on POSITIVE samples (correct responses)\n"
+    ),
+    "nsr": (
+        "✓ NSR TRAINING CONFIGURATION:\n  Training mode: nsr\n  Reward threshold: 0.5\n\n"
+        "✓ NSR reward filtering enabled\n  → Training only on NEGATIVE samples (incorrect responses)\n"
+    ),
+    "w-reinforce": (
+        "✓ W-REINFORCE TRAINING CONFIGURATION:\n  Training mode: w-reinforce\n  Lambda PSR: 0.1\n"
+        "  Reward threshold: 0.5\n\n✓ W-REINFORCE reward filtering enabled\n  → Weighted training: 0.1·PSR + NSR\n"
+    ),
+}
+LINE = {
+    "psr": r"PSR: Filtered [0-4]/4 positive samples",
+    "nsr": r"NSR: Filtered [0-4]/4 negative samples",
+    "w-reinforce": r"W-REINFORCE: [0-4] positive \(λ=0\.1\), [0-4] negative \(λ=1\.0\)",
+}
+
+
+def check_run(mode, log, run, steps):
+    assert BLOCK[mode] in log
+    assert len(re.findall(r"Format rewards: \[[0-9., ]+\]", log)) == steps
+    assert len(re.findall(r"Rewards Accuracy: \[[-0-9., ]+\]", log)) == steps
+    if mode in LINE:
+        assert len(re.findall(LINE[mode], log)) == steps
+    assert f"✓ Model saved to {run}" in log
+    assert {path.name for path in run.iterdir()} >= FILES | {f"checkpoint-{steps}"}
+    settings = json.loads((run / "training_settings.json").read_text())
+    assert settings["finished"] and settings["settings"]["mode"] == mode and settings["model"]["name"] == "tiny"
+    assert settings["data"]["num_questions"] == 4 and len(settings["data"]["fingerprint"]) == 64
+    assert settings["prompt"]["name"] == "structured" and settings["versions"]["trl"]
+    history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    for key in ("entropy", "decomposed/positive", "decomposed/kept_share", "tokens_per_second", "time/rollout"):
+        assert key in history[0], key
+    assert any("eval_decomposed/accuracy" in entry for entry in history)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["grpo", "psr", "nsr", "w-reinforce"])
+def test_the_guides_command_runs_and_leaves_its_lines_and_files(mode, folder):
+    generations = "2" if mode in ("grpo", "psr") else "4"
+    command = [sys.executable, str(ROOT / "main.py"), "--mode", mode, *SHORT, "--num-generations", generations]
+    command += ["--reward-threshold", "0.5"] * (mode != "grpo") + ["--lambda-psr", "0.1"] * (mode == "w-reinforce")
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    middle = "" if mode == "grpo" else f"-{mode}"
+    run = Path(f"grpo-start-ckpts/tiny-prm-large-train-v2{middle}-2025")
+    assert "Training progress: 100%" in done.stderr
+    check_run(mode, done.stdout, run, steps=2 if generations == "2" else 4)
+    (wandb_run,) = (folder / "wandb").glob("offline-run-*")
+    assert wandb_run.name.endswith(f"-{mode}")
+
+    again = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500)
+    assert again.returncode == 2 and "--resume or delete it with --overwrite" in again.stderr
+
+
+@pytest.mark.slow
+def test_the_launched_zero3_command_runs_on_two_processes(folder):
+    command = [
+        sys.executable, "-m", "accelerate.commands.launch", f"--config_file={ROOT / 'deepspeed_zero3.yaml'}",
+        "--num_processes", "2", str(ROOT / "main.py"), "--mode", "w-reinforce", *SHORT, "--num-generations", "4",
+        "--reward-threshold", "0.5", "--lambda-psr", "0.1",
+    ]  # fmt: skip
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    log = done.stdout
+    assert BLOCK["w-reinforce"] in log and log.count("✓ Model saved to") == 1
+    assert len(re.findall(r"W-REINFORCE: \d positive \(λ=0\.1\), \d negative \(λ=1\.0\)", log)) == 2
+    run = folder / "grpo-start-ckpts/tiny-prm-large-train-v2-w-reinforce-2025"
+    assert {path.name for path in run.iterdir()} >= FILES | {"checkpoint-2"}
+    from safetensors.torch import load_file
+
+    tensors = load_file(run / "adapter_model.safetensors")
+    moved = sum(tensor.abs().sum().item() for name, tensor in tensors.items() if "lora_B" in name)
+    assert moved > 0 and all(tensor.numel() for tensor in tensors.values()), "whole tensors, and trained ones"
+
+    bad = subprocess.run([*command, "--batch-size", "0"], cwd=folder, capture_output=True, text=True, timeout=300)
+    assert bad.returncode != 0 and bad.stderr.count("error: --batch-size 0: must be at least 1") == 1
+
+
+def test_the_reward_check_passes_on_the_lines_a_trainer_prints(folder, capsys):
+    lines = {
+        "grpo": "Rewards Accuracy: [1.0, 0.0]",
+        "psr": "Rewards Accuracy: [1.0, 0.0]",
+        "nsr": "Rewards Accuracy: [0.0, -1.0]",
+        "w-reinforce": "Rewards Accuracy: [1.0, -1.0]",
+    }
+    for mode, line in lines.items():
+        Path(f"poc_{mode}.log").write_text(line + "\n")
+        assert validate_rewards([f"poc_{mode}.log", "--mode", mode]) == 0
+        assert f"✓ {mode.upper()} validation passed" in capsys.readouterr().out
