@@ -8,7 +8,8 @@ if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || ! python -c "$needed" 2>/dev/nu
     stamp=.venv/$(sha256sum requirements*.txt | sha256sum | cut -c1-16)-$requirements
     if [ ! -f "$stamp" ]; then
         echo "Installing $requirements into .venv (about two minutes and 6 GB) ..."
-        [ -x .venv/bin/python ] || python3 -m venv .venv || return 1
+        python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; return 1; }
+        [ -x .venv/bin/pip ] || { rm -rf .venv && python3 -m venv .venv; } || { rm -rf .venv; return 1; }
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" || return 1
         touch "$stamp"
     fi

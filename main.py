@@ -51,6 +51,20 @@ def resolve_defaults(args: argparse.Namespace) -> str:
     return entry.source
 
 
+def check_model(args: argparse.Namespace) -> None:
+    """Reads configuration and processor, so that a name that leads nowhere fails before a folder or model is made."""
+    from transformers import AutoConfig
+
+    from models.registry import load_processor, resolve_model
+
+    try:
+        AutoConfig.from_pretrained(resolve_model(args.vlm_name).source)
+        load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"--vlm-name {args.vlm_name}: no configuration and processor to be had: {reason}") from None
+
+
 def load_data(args: argparse.Namespace):
     """(training questions, held-out questions) as QuestionSets; ValueError for data that cannot be trained on."""
     from charts.loading import hold_out, load_questions
@@ -62,6 +76,7 @@ def load_data(args: argparse.Namespace):
         path=args.dataset_path,
         # synthetic charts are drawn to order: the subset and the charts held out beside it
         subset_size=math.ceil(size * (1 + args.held_out)) + 20 if args.dataset_name == "synthetic" else None,
+        subset_order=args.subset_order,
         seed=args.seed,
         deduplicate=args.deduplicate,
     )
@@ -188,6 +203,7 @@ def prepare(args: argparse.Namespace):
     from training.run_folder import prepare_folder, run_folder, settings_record
 
     source = resolve_defaults(args)
+    check_model(args)
     precision = choose_precision(args.precision)
     train, held_out = load_data(args)
     steps = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
@@ -245,11 +261,11 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         return 2
     from training.report import banner
-    from training.run_folder import write_settings
+    from training.run_folder import newest_checkpoint, write_settings
 
     say(banner(args.mode, args.reward_threshold, args.lambda_psr))
     trainer = build_trainer(args, config, train, held_out)
-    trainer.train(resume_from_checkpoint=args.resume)
+    trainer.train(resume_from_checkpoint=str(newest_checkpoint(folder)) if args.resume else None)
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
     if measured:
         accuracy = measured[-1]["eval_decomposed/accuracy"]

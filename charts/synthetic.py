@@ -1,9 +1,10 @@
 """Synthetic bar charts: drawn from a seed, with questions, gold answers and gold tables, any number of them.
 
-A chart shows 3 to 6 bars of different colors on an axis from 0 to 50; its values are different even numbers, so that a
-bar is at least four pixels shorter or taller than any other. Every split owns a part of the space of charts: a chart's
-colors and values are hashed, and the hash says to which split it belongs. No chart of one split can therefore occur
-in another, whatever the seeds. Consecutive questions share a chart, two by two.
+A chart shows 3 to 6 bars of different colors, labelled A, B, C, ... from the left, on an axis from 0 to 50; its values
+are different even numbers, so that a bar is at least three pixels shorter or taller than any other. Every split owns a
+part of the space of charts: a chart's values are hashed, and the hash says to which split it belongs. No chart of one
+split can therefore occur in another, not even in other colors, whatever the seeds. Consecutive questions share a chart,
+two by two.
 """
 
 from __future__ import annotations
@@ -31,12 +32,17 @@ COLORS = {
     "black": (25, 25, 25),
     "gray": (145, 145, 145),
 }
+LABELS = "ABCDEF"
 VALUES = range(10, 50, 2)
 AXIS_TOP = 50
 # Share of the space of charts that a split owns, in percent. "warm-start" feeds models/build_tiny.py and nothing else.
 SPLITS = {"train": range(0, 50), "validation": range(50, 60), "test": range(60, 70), "warm-start": range(70, 100)}
-# How often a kind of question is asked, and what kind of answer it has.
-KINDS = {"value": 4, "tallest": 3, "shortest": 3, "count": 1, "sum": 5, "difference": 3, "yes/no": 1}
+# How often a kind of question is asked, and what kind of answer it has. The warm start of the embedded model practises
+# all kinds about evenly, and sums of two to four bars; the other splits ask more of what it can do (values) and of what
+# it can hardly do (sums of four and more), so that there is room to learn and diversity to lose.
+KINDS = {"value": 6, "tallest": 1, "shortest": 1, "count": 1, "sum": 6, "difference": 2, "yes/no": 2}
+WARM_START_KINDS = {"value": 3, "tallest": 2, "shortest": 2, "count": 1, "sum": 6, "difference": 4, "yes/no": 1}
+SUM_TERMS, WARM_START_SUM_TERMS = (4, 6), (2, 4)
 ANSWER_KINDS = {"tallest": "list", "shortest": "list", "count": "count", "yes/no": "yes/no"}
 QUESTIONS_PER_CHART = 2
 
@@ -53,13 +59,17 @@ class BarChart:
 
     @property
     def table(self) -> dict:
-        rows = [[color, str(value)] for color, value in zip(self.colors, self.values, strict=True)]
-        return {"columns": ["color", "value"], "rows": rows}
+        return {"columns": ["bar", "value"], "rows": [[label, str(value)] for label, value in self.labelled.items()]}
+
+    @property
+    def labelled(self) -> dict[str, int]:
+        """Label -> value, from left to right."""
+        return dict(zip(LABELS, self.values, strict=False))
 
     @property
     def part(self) -> int:
-        """The hundredth of the space of charts in which this one lies: colors and values alone decide."""
-        return int(hashlib.sha256(repr((self.colors, self.values)).encode()).hexdigest(), 16) % 100
+        """The hundredth of the space of charts in which this one lies: the values alone decide."""
+        return int(hashlib.sha256(repr(self.values).encode()).hexdigest(), 16) % 100
 
     @property
     def image_id(self) -> str:
@@ -68,16 +78,16 @@ class BarChart:
 
 
 def draw(chart: BarChart) -> Image.Image:
-    """The chart as a fresh 112 x 112 RGB image, two pixels to a unit of the axis."""
+    """The chart as a fresh 112 x 112 RGB image, 1.8 pixels to a unit of the axis."""
     from PIL import Image, ImageDraw, ImageFont
 
-    left, right, top, bottom = 17, 110, 6, 106
+    left, right, top, bottom = 17, 110, 8, 98
     ink, faint = (60, 60, 60), (215, 215, 215)
     image = Image.new("RGB", (112, 112), (255, 255, 255))
     canvas = ImageDraw.Draw(image)
     font = ImageFont.load_default_imagefont()  # a bitmap: the same pixels on every platform
     for tick in range(0, AXIS_TOP + 1, 10):
-        y = bottom - 2 * tick
+        y = bottom - round(1.8 * tick)
         if chart.gridlines:
             canvas.line([(left, y), (right, y)], fill=faint)
         canvas.line([(left - 2, y), (left, y)], fill=ink)
@@ -85,7 +95,9 @@ def draw(chart: BarChart) -> Image.Image:
     room = (right - left) / len(chart.values)
     for place, (color, value) in enumerate(zip(chart.colors, chart.values, strict=True)):
         middle, half = left + room * (place + 0.5), room * chart.bar_share / 2
-        canvas.rectangle([round(middle - half), bottom - 2 * value, round(middle + half), bottom], fill=COLORS[color])
+        height = round(1.8 * value)
+        canvas.rectangle([round(middle - half), bottom - height, round(middle + half), bottom], fill=COLORS[color])
+        canvas.text((round(middle) - 2, bottom + 1), LABELS[place], fill=ink, font=font)
     canvas.line([(left, top), (left, bottom), (right, bottom)], fill=ink)
     if chart.framed:
         canvas.line([(left, top), (right, top), (right, bottom)], fill=ink)
@@ -112,38 +124,47 @@ def listed(words: list[str] | tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def ask(kind: str, chart: BarChart, rng: random.Random) -> tuple[str, str, list[str]]:
+def ask(
+    kind: str, chart: BarChart, rng: random.Random, sum_terms: tuple[int, int] = SUM_TERMS
+) -> tuple[str, str, list[str]]:
     """One question of this kind about the chart, its answer, and reasoning steps that lead to it.
+
+    A sum has `sum_terms` (fewest, most) terms, or as many as there are bars.
 
     Steps copy the cells of the table that the answer needs and end in the answer: a very small model can follow that.
     """
-    value = dict(zip(chart.colors, chart.values, strict=True))
+    value = chart.labelled
+    labels = list(value)
     if kind == "value":
-        color = rng.choice(chart.colors)
-        return f"What is the value of {color}?", str(value[color]), [f"{color} {value[color]}"]
+        label = rng.choice(labels)
+        return f"What is the value of {label}?", str(value[label]), [cells(chart, [label])]
     if kind in ("tallest", "shortest"):
-        first, second = sorted(value, key=value.get, reverse=kind == "tallest")[:2]
-        steps = [f"{first} {value[first]}", f"{second} {value[second]}"]
-        return f"Which two bars are {kind}?", f"{first}, {second}", steps
+        pair = sorted(value, key=value.get, reverse=kind == "tallest")[:2]
+        return f"Which two bars are {kind}?", ", ".join(pair), [cells(chart, pair)]
     if kind == "count":
         answer = rng.randint(1, len(value) - 1)  # every answer is as likely as the others
         limit = sorted(value.values())[-answer] - 1
-        above = [f"{color} {height}" for color, height in value.items() if height > limit]
-        return f"How many bars are above {limit}?", str(answer), [", ".join(above), f"count {answer}"]
+        above = [label for label, height in value.items() if height > limit]
+        return f"How many bars are above {limit}?", str(answer), [cells(chart, above), f"count {answer}"]
     if kind == "sum":
-        colors = rng.sample(chart.colors, rng.randint(2, min(4, len(value))))
-        terms, total = [value[color] for color in colors], sum(value[color] for color in colors)
-        steps = [", ".join(f"{color} {value[color]}" for color in colors), f"{' + '.join(map(str, terms))} = {total}"]
-        return f"What is the sum of {listed(colors)}?", str(total), steps
-    first, second = rng.sample(chart.colors, 2)
-    cells = f"{first} {value[first]}, {second} {value[second]}"
+        fewest, most = (min(terms, len(value)) for terms in sum_terms)
+        chosen = rng.sample(labels, rng.randint(fewest, most))
+        terms = [value[label] for label in chosen]
+        steps = [cells(chart, chosen), f"{' + '.join(map(str, terms))} = {sum(terms)}"]
+        return f"What is the sum of {listed(chosen)}?", str(sum(terms)), steps
+    first, second = rng.sample(labels, 2)
     if kind == "difference":
         high, low = max(value[first], value[second]), min(value[first], value[second])
         question = f"What is the difference between {first} and {second}?"
-        return question, str(high - low), [cells, f"{high} - {low} = {high - low}"]
+        return question, str(high - low), [cells(chart, [first, second]), f"{high} - {low} = {high - low}"]
     assert kind == "yes/no", kind
     taller = value[first] > value[second]
-    return f"Is {first} taller than {second}?", "yes" if taller else "no", [cells]
+    return f"Is {first} taller than {second}?", "yes" if taller else "no", [cells(chart, [first, second])]
+
+
+def cells(chart: BarChart, labels: list[str]) -> str:
+    """The rows of these bars as the table has them: a step repeats what it needs."""
+    return ", ".join(json.dumps([label, str(chart.labelled[label])]) for label in labels)
 
 
 def completion_of(chart: BarChart, answer: str, steps: list[str]) -> str:
@@ -157,17 +178,18 @@ def completion_of(chart: BarChart, answer: str, steps: list[str]) -> str:
 
 def worked_examples(split: str, seed: int, start: int = 0) -> Iterator[tuple[ChartQuestion, str]]:
     """Questions of `split` without end, from the one numbered `start`, each with a right completion."""
-    index = start
+    index, warm = start, split == "warm-start"
+    weights, sum_terms = (WARM_START_KINDS, WARM_START_SUM_TERMS) if warm else (KINDS, SUM_TERMS)
     while True:
         place, turn = divmod(index, QUESTIONS_PER_CHART)
         rng = random.Random(f"synthetic/{split}/{seed}/{place}")
         chart = random_chart(split, rng)
         kinds: list[str] = []
         while len(kinds) < QUESTIONS_PER_CHART:  # different kinds, so no question is asked twice
-            kind = rng.choices(list(KINDS), weights=list(KINDS.values()))[0]
+            kind = rng.choices(list(weights), weights=list(weights.values()))[0]
             kinds += [kind] * (kind not in kinds)
         for kind in kinds[turn:]:
-            question, answer, steps = ask(kind, chart, random.Random(f"{split}/{seed}/{place}/{kind}"))
+            question, answer, steps = ask(kind, chart, random.Random(f"{split}/{seed}/{place}/{kind}"), sum_terms)
             record = ChartQuestion(
                 id=f"synthetic-{split}-{seed}-{index:06d}",
                 question=question,

@@ -11,9 +11,7 @@ several times as many steps.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import random
 import re
 import sys
 import time
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 MAX_NEW_TOKENS = 160
-STEPS = 1200
+STEPS = 800
 
 
 class Row(NamedTuple):
@@ -90,50 +88,10 @@ def new_model(seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
     return model, processor
 
 
-def practise_lookups(
-    model: PreTrainedModel, processor: ProcessorMixin, *, steps: int, batch_size: int, learning_rate: float, seed: int
-) -> None:
-    """Text alone: copy the values of named colors out of a table. The loss sees the copied numbers only.
-
-    Learned beside a picture this takes thousands of steps, for the few numbers drown among the table's tokens; alone it
-    takes a few hundred cheap ones. The picture comes afterwards.
-    """
-    import torch
-    from tqdm import tqdm
-
-    from charts.synthetic import COLORS, VALUES
-
-    tokenizer, rng = processor.tokenizer, random.Random(seed)
-    numbers = torch.tensor([i for i in range(len(tokenizer)) if any(c.isdigit() for c in tokenizer.decode([i]))])
-    optimizers = make_optimizers(model, learning_rate)
-    model.train()
-    bar = tqdm(range(steps), desc="lookups", unit="step", mininterval=5)
-    for step in bar:
-        texts = []
-        for _ in range(batch_size):
-            colors = rng.sample(list(COLORS), rng.randint(3, 6))
-            value = dict(zip(colors, rng.sample(VALUES, len(colors)), strict=True))
-            table = {"columns": ["color", "value"], "rows": [[color, str(value[color])] for color in colors]}
-            cells = ", ".join(f"{color} {value[color]}" for color in rng.sample(colors, len(colors)))
-            texts.append(f"<table>{json.dumps(table)}</table>\nStep 1: {cells}\n")
-        batch = tokenizer(texts, padding=True, padding_side="right", return_tensors="pt")
-        ids = batch["input_ids"]
-        copied = (ids == tokenizer.convert_tokens_to_ids("</table>")).cumsum(dim=1).bool() & torch.isin(ids, numbers)
-        loss = model(input_ids=ids, attention_mask=batch["attention_mask"], labels=ids.masked_fill(~copied, -100)).loss
-        loss.backward()
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("highest", group["lr"]) * min(1.0, (step + 1) / 30)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{loss.item():.4f}")
-
-
 def warm_start(
     model: PreTrainedModel, processor: ProcessorMixin, *, steps: int, batch_size: int, learning_rate: float, seed: int
 ) -> None:
-    """Supervised training on charts drawn as they are needed; warm-up, then a cosine down to a tenth."""
+    """Supervised training on charts drawn as they are needed; warm-up, then a cosine down to a twentieth."""
     import torch
     from tqdm import tqdm
 
@@ -178,8 +136,16 @@ def make_optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.
     ]
 
 
-def measure(model: PreTrainedModel, processor: ProcessorMixin, *, problems: int, samples: int, seed: int) -> list[Row]:
-    """The first `problems` test questions, `samples` completions of each at temperature 1, strictly graded."""
+def measure(
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    *,
+    problems: int,
+    samples: int,
+    seed: int,
+    split: str = "test",
+) -> list[Row]:
+    """The first `problems` questions of a split, `samples` completions of each at temperature 1, strictly graded."""
     from tqdm import tqdm
 
     from charts.answers import grade
@@ -193,7 +159,7 @@ def measure(model: PreTrainedModel, processor: ProcessorMixin, *, problems: int,
     settings = SamplingSettings(max_new_tokens=MAX_NEW_TOKENS, seed=seed)
     suppress = unsampleable_token_ids(processor)
     rows = []
-    for question in tqdm(synthetic_questions("test", problems), desc="measuring", unit="problem", mininterval=5):
+    for question in tqdm(synthetic_questions(split, problems), desc="measuring", unit="problem", mininterval=5):
         conversation = messages(question, "structured")
         prompt = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
         inputs = processor(text=[prompt], images=[question.open_image()], return_tensors="pt")
@@ -212,15 +178,17 @@ def measure(model: PreTrainedModel, processor: ProcessorMixin, *, problems: int,
     return rows
 
 
+def pass_at(k: int, right: list[int], samples: int) -> float:
+    """Unbiased Pass@k, 1 - C(n-c, k) / C(n, k), averaged over problems with c right of n samples."""
+    return sum(1 - math.comb(samples - c, k) / math.comb(samples, k) for c in right) / len(right)
+
+
 def figures(rows: list[Row], samples: int) -> str:
-    """Pass@1 and Pass@64 (unbiased: 1 - C(n-c, k) / C(n, k), averaged over problems), in all and by kind."""
+    """Pass@1 and Pass@64, in all and by kind."""
     lines = []
     for wanted in ("all", *sorted({row.kind for row in rows})):
         chosen = [row.right for row in rows if wanted in ("all", row.kind)]
-        passed = {
-            k: sum(1 - math.comb(samples - right, k) / math.comb(samples, k) for right in chosen) / len(chosen)
-            for k in (1, min(64, samples))
-        }
+        passed = {k: pass_at(k, chosen, samples) for k in (1, min(64, samples))}
         shown = ", ".join(f"Pass@{k} {100 * share:.1f} %" for k, share in passed.items())
         lines.append(f"{wanted:<11} {len(chosen):>4} problems: {shown}")
     drawn = samples * len(rows)
@@ -233,7 +201,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m models.build_tiny", description=__doc__.split("\n")[0])
     parser.add_argument("--output-path", type=Path, default=HERE / "tiny", help="folder to write (default models/tiny)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"supervised steps (default {STEPS})")
-    parser.add_argument("--lookup-steps", type=int, default=400, help="steps on text alone before (default 400)")
     parser.add_argument("--batch-size", type=int, default=32, help="questions a step (default 32)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 2e-3)")
     parser.add_argument("--seed", type=int, default=2025, help="of the initial weights and of the charts")
@@ -269,7 +236,6 @@ def main(argv: list[str] | None = None) -> int:
     if not args.measure_only:
         model, processor = new_model(args.seed)
         plan = {"steps": args.steps, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
-        practise_lookups(model, processor, **(plan | {"steps": args.lookup_steps}), seed=args.seed)
         warm_start(model, processor, **plan, seed=args.seed)
         save(model, processor, args.output_path)
     model = load_model(str(args.output_path), dtype=torch.float32).eval()

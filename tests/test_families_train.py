@@ -4,6 +4,7 @@ import pytest
 import torch
 from trl import GRPOConfig
 
+from charts.images import fit_image
 from charts.prompt import messages
 from charts.synthetic import synthetic_questions
 from models.registry import image_step, lora_config, unsampleable_token_ids
@@ -55,6 +56,10 @@ def family_trainer(family, folder, mode="w-reinforce", dtype=torch.float64, **se
     return trainer, processor
 
 
+def seen(question, processor):
+    return fit_image(question.open_image(), **PIXELS, step=image_step(processor))
+
+
 def rollout(trainer):
     """Two completions of each question; a random model hardly ever ends by itself, so the end token is put there."""
     rows, generate = trainer.train_dataset, trainer._generate_single_turn
@@ -78,7 +83,7 @@ def independent_loss(trainer, processor, batch):
     del model.forward  # TRL's patched forward with the fused head: back to the class's own
     for row, question in enumerate([q for q in QUESTIONS.values() for _ in range(2)]):
         text = processor.apply_chat_template(messages(question, "short"), add_generation_prompt=True, tokenize=False)
-        inputs = processor(text=[text], images=[question.open_image()], return_tensors="pt")
+        inputs = processor(text=[text], images=[seen(question, processor)], return_tensors="pt")
         kept = batch["completion_mask"][row].bool()
         completion = batch["completion_ids"][row][kept][None]
         prompt = inputs.pop("input_ids")
@@ -154,5 +159,5 @@ def test_trl_and_the_sampler_ask_with_the_same_tokens(tmp_path):
     batch = rollout(trainer)
     for row, question in zip((0, 2), QUESTIONS.values(), strict=True):
         text = processor.apply_chat_template(messages(question, "short"), add_generation_prompt=True, tokenize=False)
-        expected = processor(text=[text], images=[question.open_image()], return_tensors="pt")["input_ids"][0]
+        expected = processor(text=[text], images=[seen(question, processor)], return_tensors="pt")["input_ids"][0]
         assert batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist() == expected.tolist()

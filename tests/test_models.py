@@ -257,3 +257,15 @@ def test_figures_are_the_unbiased_estimate_by_hand():
     assert "all            2 problems: Pass@1 25.0 %, Pass@4 50.0 %" in text
     assert "sum            1 problems: Pass@1 50.0 %, Pass@4 100.0 %" in text
     assert "mean completion 15.0 tokens, 12.50 % truncated" in text
+
+
+@pytest.mark.slow
+def test_tiny_has_room_to_learn_and_diversity_to_lose():
+    """Pass@1 between 30 and 60 %, Pass@64 between 80 and 96 %, on charts of the validation split."""
+    from models.build_tiny import measure, pass_at
+
+    processor = load_processor("tiny", min_pixels=3136, max_pixels=401408)
+    rows = measure(load_model("tiny").eval(), processor, split="validation", problems=100, samples=96, seed=7)
+    right = [row.right for row in rows]
+    assert 0.30 <= pass_at(1, right, 96) <= 0.60
+    assert 0.80 <= pass_at(64, right, 96) <= 0.96

@@ -5,7 +5,14 @@ import json
 
 import pytest
 
-from training.run_folder import SETTINGS_FILE, prepare_folder, run_folder, settings_record, write_settings
+from training.run_folder import (
+    SETTINGS_FILE,
+    newest_checkpoint,
+    prepare_folder,
+    run_folder,
+    settings_record,
+    write_settings,
+)
 
 DATA = {"name": "synthetic", "split": "train", "fingerprint": "f00d", "num_questions": 100}
 
@@ -46,15 +53,29 @@ def test_a_finished_run_with_other_settings_is_set_aside_and_kept(tmp_path):
 
 def test_a_finished_run_with_the_same_settings_is_refused_and_left_alone(tmp_path):
     finish(tmp_path / "run", record())
-    with pytest.raises(ValueError, match="a finished run with these settings; continue"):
+    with pytest.raises(ValueError, match="a finished run with these settings; delete it"):
         prepare_folder(tmp_path / "run", record(), resume=False, overwrite=False)
     assert (tmp_path / "run" / "adapter_model.safetensors").read_bytes() == b"weights"
 
 
 def test_an_unfinished_run_is_refused_even_with_other_settings(tmp_path):
     prepare_folder(tmp_path / "run", record(), resume=False, overwrite=False)
-    with pytest.raises(ValueError, match="an unfinished run"):
+    (tmp_path / "run" / "checkpoint-5").mkdir()
+    with pytest.raises(ValueError, match="an unfinished run; continue it with --resume"):
         prepare_folder(tmp_path / "run", record(subset_size=5), resume=False, overwrite=False)
+
+
+def test_a_run_that_died_before_it_left_anything_blocks_nobody(tmp_path):
+    for size in (100, 5):
+        prepare_folder(tmp_path / "run", record(subset_size=size), resume=False, overwrite=False)
+
+
+def test_the_newest_whole_checkpoint_is_resumed_from(tmp_path):
+    for step, whole in ((5, True), (20, True), (100, False)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if whole:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
+    assert newest_checkpoint(tmp_path).name == "checkpoint-20"
 
 
 def test_a_folder_that_is_no_run_of_ours_is_refused(tmp_path):
@@ -77,9 +98,10 @@ def test_resume_needs_a_checkpoint_and_the_same_settings(tmp_path):
     with pytest.raises(ValueError, match="no run to continue"):
         prepare_folder(folder, record(), resume=True, overwrite=False)
     prepare_folder(folder, record(), resume=False, overwrite=False)
-    with pytest.raises(ValueError, match="no checkpoint yet"):
+    (folder / "checkpoint-5").mkdir()  # torn: nothing in it
+    with pytest.raises(ValueError, match="no whole checkpoint"):
         prepare_folder(folder, record(), resume=True, overwrite=False)
-    (folder / "checkpoint-5").mkdir()
+    (folder / "checkpoint-5" / "trainer_state.json").write_text("{}")
     with pytest.raises(ValueError, match="other settings: subset_size: 100 -> 7"):
         prepare_folder(folder, record(subset_size=7), resume=True, overwrite=False)
     prepare_folder(folder, record(output_root="elsewhere", save_steps=3), resume=True, overwrite=False)

@@ -45,15 +45,15 @@ class DecomposedTrainer(EngineRollouts):
         self._barren_updates = 0
         self._window_has_signal = False  # whether any row of the current optimiser step has an advantage, on any rank
         self._seconds = {"rollout": 0.0, "reward": 0.0, "update": 0.0}
-        self._tokens_at_last_log = 0.0
+        self._tokens_at_last_log = None
 
     def advantages_of(self, correct: torch.Tensor) -> torch.Tensor | None:
         """correct (B,): 1, 0, NaN (unscorable) -> advantages (B,), or None to keep GRPO's group-normalised reward."""
         return None
 
-    def report(self, correct: torch.Tensor, accuracy: torch.Tensor) -> tuple[list[float], str | None, bool]:
-        """What the log shows of one rollout batch: the accuracies left by the mode's filter, its line, any signal."""
-        return accuracy.nan_to_num(0.0).tolist(), None, True
+    def report(self, correct: torch.Tensor, accuracy: torch.Tensor) -> tuple[list[float], str | None]:
+        """What the log shows of one rollout batch: the accuracies left by the mode's filter, and the mode's line."""
+        return accuracy.nan_to_num(0.0).tolist(), None
 
     # -- scoring ------------------------------------------------------------------------------------------------------
 
@@ -123,8 +123,8 @@ class DecomposedTrainer(EngineRollouts):
         metrics["decomposed/kept_share"].append(kept.mean().item())
         if mode == "eval":
             return
-        remaining, line, has_signal = self.report(correct, accuracy)
-        self._barren_updates = 0 if has_signal else self._barren_updates + 1
+        remaining, line = self.report(correct, accuracy)
+        self._barren_updates = 0 if kept.any() else self._barren_updates + 1
         for name, scale in self.reward_scales.items():
             column = self._rewards[:, self.reward_func_names.index(name)]
             self._print(f"{name.replace('_', ' ').capitalize()} rewards: {_numbers((column * scale).tolist())}")
@@ -153,6 +153,8 @@ class DecomposedTrainer(EngineRollouts):
         return loss
 
     def _prepare_inputs(self, generation_batch):
+        if self._tokens_at_last_log is None:
+            self._tokens_at_last_log = self.state.num_input_tokens_seen  # not 0 when a run is resumed
         inputs = super()._prepare_inputs(generation_batch)
         if self.model.training:
             self._hold_still_without_signal(inputs["advantages"])
@@ -182,7 +184,7 @@ class DecomposedTrainer(EngineRollouts):
                 logs[f"time/{part}"] = seconds
                 self._seconds[part] = 0.0
             tokens = self.state.num_input_tokens_seen
-            logs["tokens_per_second"] = (tokens - self._tokens_at_last_log) / max(total, 1e-9)
+            logs["tokens_per_second"] = (tokens - (self._tokens_at_last_log or 0)) / max(total, 1e-9)
             self._tokens_at_last_log = tokens
         super().log(logs, start_time)
 

@@ -22,4 +22,4 @@ class NSRTrainer(DecomposedTrainer):
     def report(self, correct, accuracy):
         negative = int((correct == 0).sum())
         line = f"NSR: Filtered {negative}/{len(correct)} negative samples"
-        return nsr_advantages(correct).tolist(), line, negative > 0
+        return nsr_advantages(correct).tolist(), line

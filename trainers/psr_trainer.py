@@ -21,4 +21,4 @@ class PSRTrainer(DecomposedTrainer):
     def report(self, correct, accuracy):
         positive = int((correct == 1).sum())
         line = f"PSR: Filtered {positive}/{len(correct)} positive samples"
-        return psr_advantages(correct).tolist(), line, positive > 0
+        return psr_advantages(correct).tolist(), line

@@ -24,4 +24,4 @@ class WReinforceTrainer(DecomposedTrainer):
     def report(self, correct, accuracy):
         positive, negative = int((correct == 1).sum()), int((correct == 0).sum())
         line = f"W-REINFORCE: {positive} positive (λ={self.lambda_psr}), {negative} negative (λ=1.0)"
-        return w_reinforce_advantages(correct, 1.0).tolist(), line, positive + negative > 0
+        return w_reinforce_advantages(correct, 1.0).tolist(), line

@@ -34,7 +34,7 @@ MINIMUM = {
     "max_steps": 1,
 }
 ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha")  # zero itself is refused
-MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5}
+MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5, "seed": 2**32 - 1}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -231,6 +231,8 @@ def _read_config(path: str) -> dict:
         name = str(key).replace("-", "_")
         if name not in known:
             raise ValueError(f"--config {path}: unknown setting '{key}'; allowed are {', '.join(sorted(known))}")
+        if name in settings:
+            raise ValueError(f"--config {path}: {name} is there twice")
         settings[name] = _typed(known[name], value, path)
     return settings
 
@@ -242,10 +244,10 @@ def _typed(action: argparse.Action, value, path: str):
             raise ValueError(f"--config {path}: {action.dest} must be true or false, got {value!r}")
         return value
     items = value if isinstance(value, list) else [value]
-    if isinstance(value, list) != (action.nargs == "+"):
+    if value is not None and isinstance(value, list) != (action.nargs == "+"):
         raise ValueError(f"--config {path}: {action.dest} must be {'a list' if action.nargs else 'one value'}")
     if value is None:
-        return None
+        raise ValueError(f"--config {path}: {action.dest} has no value; leave the line out for the default")
     try:
         if any(isinstance(item, bool) or (action.type is int and item != int(item)) for item in items):
             raise ValueError

@@ -50,12 +50,25 @@ def few_generations_warning(mode: str, num_generations: int) -> str | None:
 
 
 def set_up_wandb(mode: str, name: str, online: bool) -> None:
-    """Environment for the Trainer's W&B callback: offline unless asked, a unique run id that ends in the mode."""
-    os.environ["WANDB_MODE"] = "online" if online else "offline"
-    os.environ["WANDB_RUN_ID"] = f"{time.strftime('%H%M%S')}-{secrets.token_hex(4)}-{mode}"
-    os.environ.setdefault("WANDB_PROJECT", "decomposed-vlm-rl")
-    os.environ.setdefault("WANDB_NAME", name)
-    os.environ.setdefault("WANDB_SILENT", "true")
+    """Environment for the Trainer's W&B callback: offline unless asked, a unique run id that ends in the mode.
+
+    What the user has set in the environment stays. Raises ValueError when a run is to go online without a login.
+    """
+    if online:
+        import wandb
+
+        if not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
+            raise ValueError("--wandb-online needs a login: run `wandb login` or set WANDB_API_KEY")
+        os.environ["WANDB_MODE"] = "online"
+    settings = {
+        "WANDB_MODE": "offline",
+        "WANDB_RUN_ID": f"{time.strftime('%H%M%S')}-{secrets.token_hex(4)}-{mode}",
+        "WANDB_PROJECT": "decomposed-vlm-rl",
+        "WANDB_NAME": name,
+        "WANDB_SILENT": "true",
+    }
+    for key, value in settings.items():
+        os.environ.setdefault(key, value)
 
 
 class TrainingProgress(ProgressCallback):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -34,6 +35,7 @@ def settings_record(args: argparse.Namespace, source: str, data: dict) -> dict:
     `data` has name, split, fingerprint and num_questions of the questions trained on.
     """
     settings = {name: value for name, value in vars(args).items() if name != "explicit"}
+    settings["num_processes"] = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "settings": settings,
         "model": {"name": args.vlm_name, "source": source},
@@ -60,13 +62,20 @@ def prepare_folder(folder: Path, record: dict, *, resume: bool, overwrite: bool)
     finished run with the same settings or an unfinished one and neither flag is given, when --resume finds nothing to
     continue or other settings, and when the folder cannot be written.
     """
+    try:
+        return _prepare(folder, record, resume=resume, overwrite=overwrite)
+    except OSError as error:
+        raise ValueError(f"--output-root: cannot write to {folder}: {error.strerror}") from None
+
+
+def _prepare(folder: Path, record: dict, *, resume: bool, overwrite: bool) -> list[str]:
     lines = []
     if folder.exists() and any(folder.iterdir()):
         old = _read_settings(folder)
         changed = differences(old, record) if old else []
         if old is None:
             raise ValueError(f"{folder} has no readable {SETTINGS_FILE}, so it is no run of this program; move it away")
-        if overwrite:
+        if overwrite or _is_empty_start(folder, old):
             shutil.rmtree(folder)
             lines.append(f"Deleted the old {folder}")
         elif resume:
@@ -76,15 +85,15 @@ def prepare_folder(folder: Path, record: dict, *, resume: bool, overwrite: bool)
             folder.rename(aside)
             lines.append(f"Set the finished run made with other settings aside as {aside}")
         else:
-            state = "a finished run with these settings" if old.get("finished") else "an unfinished run"
-            raise ValueError(f"{folder} holds {state}; continue it with --resume or delete it with --overwrite")
+            if old.get("finished"):
+                raise ValueError(f"{folder} holds a finished run with these settings; delete it with --overwrite")
+            raise ValueError(
+                f"{folder} holds an unfinished run; continue it with --resume or delete it with --overwrite"
+            )
     elif resume:
         raise ValueError(f"--resume: there is no run to continue in {folder}; leave the flag out to start one")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_settings(folder, record)
-    except OSError as error:
-        raise ValueError(f"--output-root: cannot write to {folder}: {error.strerror}") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    write_settings(folder, record)
     return lines
 
 
@@ -93,8 +102,20 @@ def _check_resumable(folder: Path, old: dict, changed: list[str]) -> None:
         raise ValueError(f"--resume: the run in {folder} is finished; start anew with --overwrite")
     if changed:
         raise ValueError(f"--resume: {folder} was made with other settings: {'; '.join(changed)}")
-    if not any(folder.glob("checkpoint-*")):
-        raise ValueError(f"--resume: {folder} has no checkpoint yet; start anew with --overwrite")
+    if newest_checkpoint(folder) is None:
+        raise ValueError(f"--resume: {folder} has no whole checkpoint; start anew with --overwrite")
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint with the most steps that is whole: trainer_state.json is what the Trainer writes last."""
+    whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
+    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _is_empty_start(folder: Path, old: dict) -> bool:
+    """Whether a run ended before it left anything: no checkpoint, no result."""
+    kept = {path.name for path in folder.iterdir()} - {SETTINGS_FILE, "README.md"}
+    return not old.get("finished") and not kept
 
 
 def differences(old: dict, new: dict) -> list[str]:
