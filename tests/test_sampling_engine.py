@@ -188,7 +188,7 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch)
     forward = engine._forward
 
     def small(model, tokens, *rest):
-        if len(tokens) > 10:
+        if len(tokens) > engine.MIN_ROWS:
             raise torch.OutOfMemoryError("pretend")
         return forward(model, tokens, *rest)
 
