@@ -2,13 +2,22 @@
 # The proof of concept: the four modes on 100 questions, the reward check, then samples, Pass@k, one picture, one page.
 #
 #   ./poc_test_nsr.sh                     on a fresh clone; installs what it needs
-#   ./poc_test_nsr.sh --overwrite         once more: arguments go to main.py
+#   ./poc_test_nsr.sh                     again: finished modes are kept, the rest is done
+#   ./poc_test_nsr.sh --overwrite         everything anew; arguments go to main.py
 #   MODEL=qwen2-5-3b DATASET=evochart NUM_PROCESSES=2 ./poc_test_nsr.sh
 #
 # Settings by environment: MODEL, DATASET, SUBSET (100), SEED (2025), NUM_PROCESSES (1), PROBLEMS (24), NUM_SAMPLES (256),
 # EVALUATE (1; 0 stops after the reward check), RESULTS (poc_results).
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
+for argument in "$@"; do
+    case $argument in
+        -h | --help) sed -n '2,12p' "$0"; exit 0 ;;
+        --mode* | --vlm-name* | --dataset-name* | --seed* | --subset-size* | --output-root*)
+            echo "error: $argument is set by the script; use MODEL, DATASET, SUBSET or SEED in the environment" >&2
+            exit 2 ;;
+    esac
+done
 source ./environment.sh requirements.txt || exit 1
 
 if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
@@ -20,6 +29,8 @@ fi
 SUBSET=${SUBSET:-100} SEED=${SEED:-2025} NUM_PROCESSES=${NUM_PROCESSES:-1} EVALUATE=${EVALUATE:-1}
 PROBLEMS=${PROBLEMS:-24} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
 MODES=(grpo psr nsr w-reinforce)
+NAME=${MODEL//\//--}
+[[ -d $MODEL ]] && NAME=$(basename "$(realpath "$MODEL")")
 
 heading() { printf '\n==========================================\n%s\n==========================================\n' "$1"; }
 
@@ -40,8 +51,14 @@ for MODE in "${MODES[@]}"; do
     [[ $MODE != grpo ]] && COMMAND+=(--reward-threshold 0.5)
     COMMAND+=("$@")
     echo "Running: ${COMMAND[*]}"
-    "${COMMAND[@]}" 2>&1 | tee "poc_$MODE.log"
+    "${COMMAND[@]}" 2>&1 | tee "poc_$MODE.log.part"
     code=${PIPESTATUS[0]}
+    if [[ $code -ne 0 && -f poc_$MODE.log ]] && grep -q "holds a finished run with these settings" "poc_$MODE.log.part"; then
+        rm "poc_$MODE.log.part"
+        echo "✓ $MODE is finished already"
+        continue
+    fi
+    mv "poc_$MODE.log.part" "poc_$MODE.log"
     if [[ $code -ne 0 ]]; then
         echo "✗ $MODE failed with exit code $code; see poc_$MODE.log" >&2
         exit "$code"
@@ -57,15 +74,13 @@ done
 if [[ $EVALUATE == 1 ]]; then
     heading "Samples and Pass@k"
     mkdir -p "$RESULTS"
-    OVERWRITE=()
-    [[ " $* " == *" --overwrite "* ]] && OVERWRITE=(--overwrite)
     RESULT_FILES=() SAMPLE_FILES=()
     for METHOD in base "${MODES[@]}"; do
         CHECKPOINT=$MODEL
-        [[ $METHOD != base ]] && CHECKPOINT=grpo-start-ckpts/${MODEL//\//--}-prm-large-train-v2-$METHOD-$SEED
+        [[ $METHOD != base ]] && CHECKPOINT=grpo-start-ckpts/$NAME-prm-large-train-v2-$METHOD-$SEED
         run python generate_samples.py --checkpoint-path "$CHECKPOINT" --dataset-name "$DATASET" \
             --output-path "$RESULTS/samples_$METHOD.json" --num-samples "$NUM_SAMPLES" --subset-size "$PROBLEMS" \
-            "${OVERWRITE[@]}"
+            --overwrite
         run python evaluation/pass_at_k.py --samples-path "$RESULTS/samples_$METHOD.json" \
             --output-path "$RESULTS/results_$METHOD.json" --method-name "$METHOD"
         RESULT_FILES+=("$RESULTS/results_$METHOD.json") SAMPLE_FILES+=("$RESULTS/samples_$METHOD.json")
@@ -77,7 +92,7 @@ fi
 
 heading "All POC tests completed!"
 echo "Checkpoints saved to:"
-ls -d grpo-start-ckpts/"${MODEL//\//--}"-prm-large-train-v2*-"$SEED"/
+ls -d grpo-start-ckpts/"$NAME"-prm-large-train-v2*-"$SEED"/
 echo "Logs saved to:"
 ls -1 poc_*.log
 [[ $EVALUATE == 1 ]] && echo "Pass@k picture: $RESULTS/comparison_pass_at_k.png   Samples to look at: $RESULTS/report.html"
