@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from peft.tuners import lora
 from trl import GRPOConfig
 
 from charts.images import fit_image
@@ -151,6 +152,14 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
         )
     for row, expected in enumerate(sampled):
         assert logps[row, :5].tolist() == pytest.approx(expected[:5], abs=2e-4)
+
+
+def test_a_rollout_leaves_every_weight_bit_for_bit_as_it_was(tmp_path):
+    trainer, _ = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    rollout(trainer)
+    assert all(torch.equal(before[name], p) for name, p in trainer.model.named_parameters())
+    assert not any(module.merged for module in trainer.model.modules() if isinstance(module, lora.Linear))
 
 
 def test_trl_and_the_sampler_ask_with_the_same_tokens(tmp_path):
