@@ -114,11 +114,9 @@ class DecomposedTrainer(EngineRollouts):
     def _report_batch(self, correct, accuracy, output, local):
         mode = "train" if self.model.training else "eval"
         metrics = self._metrics[mode]
-        scorable = ~correct.isnan()
-        metrics["decomposed/accuracy"].append(correct.nanmean().item())
         metrics["decomposed/positive"].append((correct == 1).sum().item())
         metrics["decomposed/negative"].append((correct == 0).sum().item())
-        metrics["decomposed/unscorable"].append((~scorable).sum().item())
+        metrics["decomposed/unscorable"].append(correct.isnan().sum().item())
         kept = self.accelerator.gather((output["advantages"] != 0).float())
         metrics["decomposed/kept_share"].append(kept.mean().item())
         if mode == "eval":
@@ -186,6 +184,10 @@ class DecomposedTrainer(EngineRollouts):
             tokens = self.state.num_input_tokens_seen
             logs["tokens_per_second"] = (tokens - (self._tokens_at_last_log or 0)) / max(total, 1e-9)
             self._tokens_at_last_log = tokens
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        positive, negative = (sum(metrics.get(f"decomposed/{sign}", ())) for sign in ("positive", "negative"))
+        if positive + negative:  # over all rows since the last log, not a mean of batch means: batches differ in size
+            metrics["decomposed/accuracy"] = [positive / (positive + negative)]
         super().log(logs, start_time)
 
 
