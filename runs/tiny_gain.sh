@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt
-MODES=${MODES:-grpo psr nsr w-reinforce} UPDATES=${UPDATES:-200} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200}
+MODES=${MODES:-grpo psr nsr w-reinforce} UPDATES=${UPDATES:-150} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200}
 NUM_SAMPLES=${NUM_SAMPLES:-32} RESULTS=${RESULTS:-gain_results}
 PER_UPDATE=8  # questions an update: 64 completions, 8 of each question
 
