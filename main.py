@@ -261,10 +261,12 @@ def main(argv: list[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
         return 2
     from training.report import banner
-    from training.run_folder import newest_checkpoint, write_settings
+    from training.run_folder import discard_replaced, newest_checkpoint, write_settings
 
     say(banner(args.mode, args.reward_threshold, args.lambda_psr))
     trainer = build_trainer(args, config, train, held_out)
+    if is_main_process():
+        discard_replaced(folder)
     trainer.train(resume_from_checkpoint=str(newest_checkpoint(folder)) if args.resume else None)
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
     if measured:

@@ -7,6 +7,7 @@ import pytest
 
 from training.run_folder import (
     SETTINGS_FILE,
+    discard_replaced,
     newest_checkpoint,
     prepare_folder,
     run_folder,
@@ -90,6 +91,9 @@ def test_overwrite_starts_empty(tmp_path):
     finish(tmp_path / "run", record())
     prepare_folder(tmp_path / "run", record(), resume=False, overwrite=True)
     assert [path.name for path in (tmp_path / "run").iterdir()] == [SETTINGS_FILE]
+    assert (tmp_path / "run.replaced" / "adapter_model.safetensors").exists(), "kept until the new model is loaded"
+    discard_replaced(tmp_path / "run")
+    assert not (tmp_path / "run.replaced").exists()
     assert json.loads((tmp_path / "run" / SETTINGS_FILE).read_text())["finished"] is False
 
 

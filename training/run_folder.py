@@ -75,9 +75,12 @@ def _prepare(folder: Path, record: dict, *, resume: bool, overwrite: bool) -> li
         changed = differences(old, record) if old else []
         if old is None:
             raise ValueError(f"{folder} has no readable {SETTINGS_FILE}, so it is no run of this program; move it away")
-        if overwrite or _is_empty_start(folder, old):
+        if _is_empty_start(folder, old):
             shutil.rmtree(folder)
-            lines.append(f"Deleted the old {folder}")
+        elif overwrite:
+            discard_replaced(folder)
+            folder.rename(_replaced(folder))
+            lines.append(f"Replacing the old {folder}; it is deleted once the new model is loaded")
         elif resume:
             _check_resumable(folder, old, changed)
         elif old.get("finished") and changed:
@@ -110,6 +113,16 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint with the most steps that is whole: trainer_state.json is what the Trainer writes last."""
     whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
     return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+
+
+def _replaced(folder: Path) -> Path:
+    return Path(f"{folder}.replaced")
+
+
+def discard_replaced(folder: Path) -> None:
+    """Deletes what --overwrite moved out of the way: called when the new run has its model, not before."""
+    if _replaced(folder).exists():
+        shutil.rmtree(_replaced(folder))
 
 
 def _is_empty_start(folder: Path, old: dict) -> bool:
