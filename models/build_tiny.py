@@ -4,8 +4,8 @@ A tokenizer is trained, a Qwen2.5-VL of fewer than two million parameters is ini
 the project's answer format on synthetic charts by supervised training, and its Pass@1 and Pass@64 on test charts are
 printed. The charts it learns from form a split of their own: none of them occurs in train, validation or test.
 
-Matrices are trained by Muon, everything else by AdamW: with AdamW alone the reading of colors and bar heights takes
-several times as many steps.
+Matrices are trained by Muon, everything else by AdamW. Together with the wider initial weights of models/tiny_parts.py
+this learned in a third of the steps of AdamW with the usual ones; which of the two does it was not separated.
 """
 
 from __future__ import annotations
