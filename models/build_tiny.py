@@ -5,7 +5,8 @@ the project's answer format on synthetic charts by supervised training, and its 
 printed. The charts it learns from form a split of their own: none of them occurs in train, validation or test.
 
 Matrices are trained by Muon, everything else by AdamW. Together with the wider initial weights of models/tiny_parts.py
-this learned in a third of the steps of AdamW with the usual ones; which of the two does it was not separated.
+this reached after 225 steps the loss that AdamW with the usual ones reached after 1,200, on an earlier kind of chart;
+which of the two does it was not separated.
 """
 
 from __future__ import annotations
