@@ -1,8 +1,9 @@
-"""Run by test_two_processes.py, in one process or two: prints what each process trains on, as JSON."""
+"""Run by test_two_processes.py, in one process or two: what each process trains on, as JSON, in a file per process."""
 
 import json
 import os
 import sys
+from pathlib import Path
 
 from tests import one_layer
 from trainers import TRAINERS
@@ -11,8 +12,9 @@ COMPLETIONS = ["a b .", "b c d .", "c .", "h a .", "b b .", "c c d .", "a b c d 
 
 
 def main(folder: str) -> None:
-    for mode in TRAINERS:
-        print("RESULT " + json.dumps(train(mode, folder)), flush=True)
+    results = [train(mode, folder) for mode in TRAINERS]
+    # not through standard output, where lines of two processes can run into each other
+    Path(folder, f"results_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(results))
 
 
 def train(mode: str, folder: str) -> dict:
