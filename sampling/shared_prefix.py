@@ -168,7 +168,7 @@ def _scores(query: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
 @contextmanager
 def shared_prefix_attention(model: torch.nn.Module) -> Iterator[None]:
     """Inside, the language model's attention reads a `SharedPrefixCache`; the vision tower keeps its own."""
-    configs = {id(m.config): m.config for m in model.modules() if _is_language_attention(m)}.values()
+    configs = {id(m.config): m.config for m in model.modules() if language_attention(m)}.values()
     before = [config._attn_implementation for config in configs]
     try:
         for config in configs:
@@ -179,7 +179,7 @@ def shared_prefix_attention(model: torch.nn.Module) -> Iterator[None]:
             config._attn_implementation = name
 
 
-def _is_language_attention(module: torch.nn.Module) -> bool:
+def language_attention(module: torch.nn.Module) -> bool:
     return all(hasattr(module, name) for name in ("layer_idx", "k_proj", "num_key_value_groups", "config"))
 
 
@@ -187,7 +187,7 @@ def supports(model: torch.nn.Module) -> bool:
     """Full attention in every language layer, all of it dispatched through transformers' AttentionInterface."""
     text = model.config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-    attentions = sum(_is_language_attention(module) for module in model.modules())
+    attentions = sum(language_attention(module) for module in model.modules())
     return (
         kinds == {"full_attention"}
         and attentions == text.num_hidden_layers

@@ -22,28 +22,34 @@ def accuracy(completions, completion_ids, **columns):
     return [float(row % 2 == 0) for row in range(len(completion_ids))]
 
 
-def family_trainer(family, folder, mode="w-reinforce", dtype=torch.float64, **settings):
+def family_trainer(
+    family, folder, mode="w-reinforce", dtype=torch.float64, rewards=(accuracy,), config=None, **settings
+):
+    """A real trainer on a small random model of the family; `config` overrides the GRPOConfig."""
     model, processor = make_family(family, dtype=dtype)
     config = GRPOConfig(
-        output_dir=str(folder),
-        per_device_train_batch_size=4,
-        gradient_accumulation_steps=1,
-        num_generations=2,
-        max_completion_length=6,
-        loss_type="dapo",
-        use_cpu=True,
-        bf16=False,
-        report_to="none",
-        save_strategy="no",
-        learning_rate=1e-2,
-        gradient_checkpointing=settings.pop("gradient_checkpointing", False),
-        generation_kwargs={"suppress_tokens": unsampleable_token_ids(model.config)},
+        **{
+            "output_dir": str(folder),
+            "per_device_train_batch_size": 4,
+            "gradient_accumulation_steps": 1,
+            "num_generations": 2,
+            "max_completion_length": 6,
+            "loss_type": "dapo",
+            "use_cpu": True,
+            "bf16": False,
+            "report_to": "none",
+            "save_strategy": "no",
+            "learning_rate": 1e-2,
+            "gradient_checkpointing": settings.pop("gradient_checkpointing", False),
+            "generation_kwargs": {"suppress_tokens": unsampleable_token_ids(model.config)},
+            **(config or {}),
+        }
     )
     adapter = lora_config(model.config)
     adapter.init_lora_weights = False  # away from zero, so that both halves of the adapter have a gradient
     trainer = TRAINERS[mode](
         model=model,
-        reward_funcs=[accuracy],
+        reward_funcs=list(rewards),
         args=config,
         train_dataset=training_rows(list(QUESTIONS), QUESTIONS, prompt="short", step=image_step(processor), **PIXELS),
         processing_class=processor,

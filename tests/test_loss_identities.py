@@ -3,29 +3,12 @@
 import pytest
 import torch
 
-from tests import one_layer
+from tests import one_layer, plain_head
 from trainers import TRAINERS
 
 # Two right, two wrong, ragged; 4 tokens of 12 are right, so that no factor of the kept normaliser rounds in the float32
 # that TRL keeps advantages in. For the same reason lambda is 1/8 here.
 BATCH = ["a .", "b c d e .", "a .", "d a ."]
-
-
-def plain_head(model):
-    """The model's forward with log-probabilities from an ordinary float64 head instead of TRL's fp32 fused one."""
-
-    def forward(input_ids, attention_mask, labels=None, **unused):
-        hidden = model.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        logp = model.lm_head(hidden).log_softmax(-1)
-        shifted = logp[:, :-1].gather(-1, input_ids[:, 1:].unsqueeze(-1)).squeeze(-1)
-        entropy = -(logp.exp() * logp).sum(-1)[:, :-1]
-        start = torch.zeros_like(shifted[:, :1])
-        output = type("Output", (), {})()
-        output.log_probs = torch.cat([start, shifted], 1)
-        output.entropy = torch.cat([start, entropy], 1)
-        return output
-
-    return forward
 
 
 def gradient(mode, folder, completions=BATCH, lambda_psr=None, **settings):
@@ -39,7 +22,7 @@ def gradient(mode, folder, completions=BATCH, lambda_psr=None, **settings):
     trainer.model.train()
     trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
     rollout = trainer._generate_and_score_completions([{"prompt": "ask"}] * len(completions))
-    trainer.model.forward = plain_head(trainer.model)
+    plain_head.use(trainer.model)
     loss = trainer._compute_loss(trainer.model, rollout)
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(trainer.model.parameters()))]), trainer
 

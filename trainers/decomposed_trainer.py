@@ -18,6 +18,7 @@ import torch
 from tqdm import tqdm
 
 from trainers.advantages import correctness, kept_scale
+from trainers.lean_update import LeanUpdate
 from trainers.rollouts import EngineRollouts
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
@@ -25,7 +26,7 @@ BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from befo
 MAX_PRINTED = 64  # numbers of one logged list
 
 
-class DecomposedTrainer(EngineRollouts):
+class DecomposedTrainer(EngineRollouts, LeanUpdate):
     """GRPOTrainer that knows which completions are correct; a subclass turns that into its advantages.
 
     Args beyond GRPOTrainer's: `reward_threshold` (correct is accuracy >= threshold), `truncated` ("wrong" or
@@ -43,7 +44,6 @@ class DecomposedTrainer(EngineRollouts):
         self.reward_threshold, self.truncated, self.normaliser = reward_threshold, truncated, normaliser
         self.reward_scales = reward_scales or {}
         self._barren_updates = 0
-        self._window_has_signal = False  # whether any row of the current optimiser step has an advantage, on any rank
         self._seconds = {"rollout": 0.0, "reward": 0.0, "update": 0.0}
         self._tokens_at_last_log = None
 
@@ -145,7 +145,9 @@ class DecomposedTrainer(EngineRollouts):
 
     def training_step(self, model, inputs, num_items_in_batch):
         start, before = time.perf_counter(), self._seconds["rollout"] + self._seconds["reward"]
-        loss = super().training_step(model, inputs, num_items_in_batch)
+        micro_batch = self._prepare_inputs(inputs)
+        self._hold_still_without_signal()
+        loss = super().training_step(model, micro_batch, num_items_in_batch)
         elsewhere = self._seconds["rollout"] + self._seconds["reward"] - before
         self._seconds["update"] += time.perf_counter() - start - elsewhere
         return loss
@@ -153,23 +155,21 @@ class DecomposedTrainer(EngineRollouts):
     def _prepare_inputs(self, generation_batch):
         if self._tokens_at_last_log is None:
             self._tokens_at_last_log = self.state.num_input_tokens_seen  # not 0 when a run is resumed
-        inputs = super()._prepare_inputs(generation_batch)
-        if self.model.training:
-            self._hold_still_without_signal(inputs["advantages"])
-        return inputs
+        return super()._prepare_inputs(generation_batch)
 
-    def _hold_still_without_signal(self, advantages):
+    def _hold_still_without_signal(self):
         """Learning rate 0 for an optimiser step in which no row on any process has an advantage.
 
         Its gradient is exactly zero, but Adam's momentum would still move the weights. Not when a KL or entropy term
         acts. The scheduler sets the learning rate anew after the step.
         """
-        if self.beta != 0.0 or self._entropy_bonus_enabled:
+        length = self.current_gradient_accumulation_steps
+        if self.beta != 0.0 or self._entropy_bonus_enabled or self._step % length:
             return
-        signal = self.accelerator.reduce((advantages != 0).any().float(), reduction="sum") > 0
-        position = self._step % self.current_gradient_accumulation_steps
-        self._window_has_signal = bool(signal) or (position > 0 and self._window_has_signal)
-        if position == self.current_gradient_accumulation_steps - 1 and not self._window_has_signal:
+        first = self._step % self.args.steps_per_generation
+        window = self._buffered_inputs[first : first + length]
+        signal = torch.stack([batch["advantages"].any() for batch in window]).any().float()
+        if not self.accelerator.reduce(signal, reduction="sum"):
             for group in self.optimizer.param_groups:
                 group["lr"] = 0.0
             self._metrics["train"]["decomposed/skipped_update"].append(1.0)

@@ -1,0 +1,296 @@
+"""The update without waste: prompts computed once, no completion that teaches nothing, no padding.
+
+Three overrides of GRPOTrainer around its own loss, which stays as it is:
+
+* `_prepare_inputs`: the rows of every optimiser step are dealt anew over its micro-batches; rows of weight zero leave;
+* `_get_per_token_logps_and_entropies`: rows of one prompt share its computation (`shared_prompts`);
+* `training_step`: micro-batches left empty on every process are skipped.
+
+The gradient is that of the plain path: the loss's normaliser is a constant of the rollout batch, and every process runs
+the same number of forward passes. `update="plain"` turns all of it off.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+
+import torch
+from trl import GRPOTrainer
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+
+from sampling.engine import base_model
+from trainers import micro_batches, shared_prompts
+from trainers.micro_batches import Row
+
+logger = logging.getLogger(__name__)
+SHARE_OF_BATCH = 0.5  # tokens a packed forward pass may hold, of what the plain one would: half the memory
+LEFT_PADDED = ("prompt_ids", "prompt_mask")
+RIGHT_PADDED = (
+    "completion_ids",
+    "completion_mask",
+    "tool_mask",
+    "old_per_token_logps",
+    "ref_per_token_logps",
+    "sampling_per_token_logps",
+    "rollout_entropy",
+)
+BOTH_PADDED = ("token_type_ids", "mm_token_type_ids")
+PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
+CLIP_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+
+
+class LeanUpdate(GRPOTrainer):
+    """GRPOTrainer whose update computes prompts once and leaves out rows without weight."""
+
+    def __init__(self, *args, update: str = "shared", **kwargs):
+        super().__init__(*args, **kwargs)
+        if update not in ("shared", "plain"):
+            raise ValueError(f"update must be 'shared' or 'plain', got {update!r}")
+        # the loss must be a sum over rows with a constant in front, so that rows can move between micro-batches
+        deals = self.loss_type in ("dapo", "grpo") and not self._entropy_bonus_enabled and not self.aux_loss_enabled
+        self.deals_rows = update == "shared" and deals and self.importance_sampling_level == "token"
+        self.shares_prompts = update == "shared" and self._enable_sharing()
+        self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
+        self._window_rows: list[dict] = []
+
+    def _enable_sharing(self) -> bool:
+        models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
+        able = all(shared_prompts.enable(self.accelerator.unwrap_model(model)) for model in models if model is not None)
+        if not able:
+            name = type(models[0]).__name__
+            logger.warning("%s: completions of a prompt cannot share its computation here; plain rows are used", name)
+        return able
+
+    # -- rollouts ----------------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs):
+        """TRL's rollout batch, with the number of each row's prompt."""
+        generations = self.num_generations if self.model.training else self.num_generations_eval
+        first = self.accelerator.process_index * len(inputs)
+        rows = torch.arange(first, first + len(inputs), device=self.accelerator.device)
+        self._prompt_index = rows // generations
+        output = super()._generate_and_score_completions(inputs)
+        output["prompt_index"] = self._prompt_index
+        return output
+
+    # -- dealing rows to micro-batches -------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch):
+        """One micro-batch; after a rollout, those of all its optimiser steps are dealt anew."""
+        if isinstance(generation_batch, dict) or not self.model.training:  # a micro-batch already, or evaluation
+            return generation_batch if isinstance(generation_batch, dict) else super()._prepare_inputs(generation_batch)
+        every = self.args.steps_per_generation * self.num_iterations
+        rollout = self._buffered_inputs is None or self._step % every == 0
+        inputs = super()._prepare_inputs(generation_batch)
+        if rollout and self.deals_rows:
+            window = self.args.gradient_accumulation_steps
+            dealt = []
+            for start in range(0, self.args.steps_per_generation, window):
+                dealt += self._deal(self._buffered_inputs[start : start + window])
+            self._buffered_inputs = dealt
+            inputs = dealt[self._step % self.args.steps_per_generation]
+        return inputs
+
+    def _deal(self, batches: Sequence[dict]) -> list[dict]:
+        """The micro-batches of one optimiser step with only the rows that act, the empty ones first.
+
+        The last one is never empty on any process: it is the one that synchronises gradients.
+        """
+        rows, together = _rows(batches), _join(batches)
+        keep = rows if self.beta != 0.0 else [row for row in rows if together["advantages"][row.index].any()]
+        most, per_batch = len(batches), self.args.per_device_train_batch_size
+        if self.shares_prompts:
+            budget = int(SHARE_OF_BATCH * micro_batches.padded_cost(rows) / len(rows) * per_batch)
+            packed = micro_batches.pack(keep, most, budget)
+        else:
+            packed = micro_batches.pack_padded(keep, per_batch)
+        count = max(1, self._largest([len(packed)])[0])
+        if self.shares_prompts and len(packed) < count:
+            packed = micro_batches.spread(keep, count)
+        heights = self._largest([len(part) for part in packed] + [1] * (count - len(packed)))
+        shortest = min(rows, key=lambda row: row.prompt_tokens + row.tokens)
+        micro = []
+        for height, part in zip(heights, packed + [[]] * (count - len(packed)), strict=True):
+            fill = height - len(part) if part else height - 1
+            chosen = [row.index for row in part or [shortest]]
+            micro.append(_select(together, chosen, fill, idle=not part))
+        return [_select(together, [], 0)] * (most - count) + micro
+
+    def _largest(self, numbers: list[int]) -> list[int]:
+        """Elementwise maximum over processes."""
+        if self.accelerator.num_processes == 1:
+            return numbers
+        mine = torch.tensor(numbers, device=self.accelerator.device)
+        return self.accelerator.gather(mine).view(-1, len(numbers)).amax(0).tolist()
+
+    # -- the update --------------------------------------------------------------------------------------------------
+
+    def training_step(self, model, inputs, num_items_in_batch):
+        start = time.perf_counter()
+        micro_batch = self._prepare_inputs(inputs)
+        if len(micro_batch["advantages"]) == 0:
+            self._step += 1
+            self._current_train_step_time += time.perf_counter() - start
+            return torch.zeros((), device=self.accelerator.device)
+        self._current_train_step_time += time.perf_counter() - start
+        return super().training_step(model, micro_batch, num_items_in_batch)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        self._prompt_index = inputs.get("prompt_index")
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.deals_rows and self.model.training and self.loss_type == "grpo":
+            # TRL averages over the rows it is given; the mean is over all rows of the plain micro-batch
+            loss = loss * (len(inputs["advantages"]) / self.args.per_device_train_batch_size)
+        return loss
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **fields
+    ):
+        """TRL's log-probabilities and entropies (B, C), with every prompt computed once for all of its rows."""
+        given = {name for name, value in fields.items() if value is not None and value is not False}
+        if not self.shares_prompts or self._prompt_index is None or not given <= PACKED_FIELDS:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **fields
+            )
+        prompt_mask, completion_mask = attention_mask[:, :-logits_to_keep], attention_mask[:, -logits_to_keep:]
+        lengths = torch.stack([prompt_mask.sum(1), completion_mask.sum(1), self._prompt_index], 1).tolist()
+        rows = [Row(i, prompt, p, c) for i, (p, c, prompt) in enumerate(lengths) if c]
+        shape = completion_mask.shape
+        logps = torch.zeros(shape, device=input_ids.device)
+        entropies = torch.zeros(shape, device=input_ids.device) if compute_entropy else None
+        images = _Images(fields.get("pixel_values"), fields.get("image_grid_thw"), fields.get("num_images"))
+        for part in self._passes(rows, batch_size):
+            packed, cells = self._pack(part, input_ids, logits_to_keep, images, fields.get("mm_token_type_ids"))
+            with self.accelerator.autocast():
+                out = model(**packed, fused_lm_head=True)
+            scored = packed["shift_labels"][0] != -100
+            logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0][scored])
+            if compute_entropy:
+                entropies = entropies.to(out.entropy.dtype).index_put(cells, out.entropy[0][scored])
+        return logps, entropies, None
+
+    def _passes(self, rows: list[Row], batch_size: int | None) -> list[list[Row]]:
+        """All rows in one pass, or, when TRL asks for `batch_size` rows at a time, in passes of as many tokens."""
+        if batch_size is None or batch_size >= len(rows):
+            return [rows]
+        budget = micro_batches.padded_cost(rows) // len(rows) * batch_size
+        packed = micro_batches.pack(rows, len(rows), budget)
+        count = self._largest([len(packed)])[0]
+        packed = micro_batches.spread(rows, count) if len(packed) < count else packed
+        return packed + [packed[-1]] * (count - len(packed))  # computed again, so that processes stay in step
+
+    def _pack(self, rows, input_ids, logits_to_keep, images, token_types):
+        """Model inputs of one packed pass, and the (row, column) of every scored token in its order."""
+        device = input_ids.device
+        model = base_model(self.accelerator.unwrap_model(self.model))
+        by_prompt: dict[int, list[Row]] = {}
+        for row in rows:
+            by_prompt.setdefault(row.prompt, []).append(row)
+        ids, labels, positions, pixels, grids, cells = [], [], [], [], [], []
+        for group in by_prompt.values():
+            first = group[0]
+            end = input_ids.shape[1] - logits_to_keep
+            prompt = input_ids[first.index, end - first.prompt_tokens : end]
+            fields = images.of(first.index)
+            if fields:
+                pixels.append(fields["pixel_values"])
+                grids.append(fields["image_grid_thw"])
+                fields["mm_token_type_ids"] = token_types[first.index, end - first.prompt_tokens : end][None]
+            of_prompt = shared_prompts.positions_of(model, prompt[None], fields)  # (axes, P)
+            ids.append(prompt[:-1])
+            labels.append(torch.full_like(prompt[:-1], -100))
+            positions.append(of_prompt[:, :-1])
+            for row in group:
+                completion = input_ids[row.index, end : end + row.tokens]
+                ids += [prompt[-1:], completion[:-1]]
+                labels.append(completion)
+                positions.append(of_prompt[:, -1:] + torch.arange(row.tokens, device=device))
+                cells.append((row.index, row.tokens))
+        prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
+        completions = [[row.tokens for row in group] for group in by_prompt.values()]
+        packed = {
+            "input_ids": torch.cat(ids)[None],
+            "shift_labels": torch.cat(labels)[None],
+            "position_ids": torch.cat(positions, 1)[:, None] if positions[0].shape[0] > 1 else torch.cat(positions, 1),
+            "shared_prompts": shared_prompts.lay_out(prompts, completions, device),
+        }
+        if pixels:
+            packed |= {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.cat(grids)}
+        row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
+        column_of = torch.cat([torch.arange(tokens) for _, tokens in cells]).to(device)
+        return packed, (row_of, column_of)
+
+
+class _Images:
+    """Pixels and grids of one row, out of tensors in which all rows follow one another."""
+
+    def __init__(self, pixels: torch.Tensor | None, grid: torch.Tensor | None, counts: Sequence[int] | None):
+        self.pixels, self.grid = pixels, grid
+        if pixels is not None:
+            self.images = torch.tensor([0, *counts]).cumsum(0).tolist()
+            self.patches = [0, *grid.prod(1).cumsum(0).tolist()]
+
+    def of(self, row: int) -> dict[str, torch.Tensor]:
+        if self.pixels is None or self.images[row] == self.images[row + 1]:
+            return {}
+        start, stop = self.images[row : row + 2]
+        pixels = self.pixels[self.patches[start] : self.patches[stop]]
+        return {"pixel_values": pixels, "image_grid_thw": self.grid[start:stop]}
+
+
+def _rows(batches: Sequence[dict]) -> list[Row]:
+    columns = [
+        torch.cat([values.sum(1) if values.dim() > 1 else values for values in (batch[name] for batch in batches)])
+        for name in ("prompt_index", "prompt_mask", "completion_mask")
+    ]
+    return [Row(i, *numbers) for i, numbers in enumerate(torch.stack(columns, 1).tolist())]
+
+
+def _join(batches: Sequence[dict]) -> dict:
+    """The rows of several micro-batches in one; pixel values and grids as one tensor a row."""
+    split = [split_pixel_values_by_grid(dict(batch)) for batch in batches]
+    together = {}
+    for name, value in split[0].items():
+        values = [batch[name] for batch in split]
+        if isinstance(value, torch.Tensor) and value.dim():
+            together[name] = torch.cat(values)
+        elif isinstance(value, list):
+            together[name] = [one for part in values for one in part]
+        else:
+            together[name] = value  # a number of the whole rollout batch, such as its token count
+    return together
+
+
+def _select(together: dict, chosen: list[int], fill: int, idle: bool = False) -> dict:
+    """The chosen rows without columns that only pad, and `fill` rows without a token.
+
+    `idle`: the rows are computed, so that this process keeps step with the others, and count for nothing.
+    """
+    indices = chosen + chosen[:1] * fill
+    out = {}
+    for name, value in together.items():
+        if isinstance(value, torch.Tensor) and value.dim():
+            out[name] = value[indices]
+        else:
+            out[name] = [value[i] for i in indices] if isinstance(value, list) else value
+    if not chosen:
+        return out
+    if fill:
+        for name in ("completion_mask", "advantages"):
+            out[name] = out[name].clone()
+            out[name][len(chosen) :] = 0
+    if idle:
+        out["tool_mask"] = torch.zeros_like(out["completion_mask"])
+    left = out["prompt_ids"].shape[1] - int(out["prompt_mask"].sum(1).max())
+    right = int(out["completion_mask"].sum(1).max())
+    over = out["completion_ids"].shape[1] - right
+    for name in out:
+        if name in LEFT_PADDED:
+            out[name] = out[name][:, left:]
+        elif name in RIGHT_PADDED:
+            out[name] = out[name][:, :right]
+        elif name in BOTH_PADDED:
+            out[name] = out[name][:, left : out[name].shape[1] - over]
+    return unsplit_pixel_values_by_grid(out)

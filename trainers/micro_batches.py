@@ -1,0 +1,96 @@
+"""Which completions an update computes, and how they are spread over its forward passes.
+
+An optimiser step has a fixed number of micro-batches. The rows that can move the weights are packed into as few of them
+as a token budget allows, evenly; the others stay empty and are skipped. Pure functions on lists, no tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Row:
+    """One completion: its place in the window, its prompt, and the tokens of both."""
+
+    index: int
+    prompt: int  # rows with the same number have the same prompt
+    prompt_tokens: int
+    tokens: int
+
+
+def cost(rows: Sequence[Row]) -> int:
+    """Tokens of a forward pass over these rows: every prompt once."""
+    return sum(row.tokens for row in rows) + sum({row.prompt: row.prompt_tokens for row in rows}.values())
+
+
+def padded_cost(rows: Sequence[Row]) -> int:
+    """Tokens of a forward pass in which every row is a row of its own, as long as the longest."""
+    return len(rows) * (max(row.prompt_tokens for row in rows) + max(row.tokens for row in rows))
+
+
+def pack(rows: Sequence[Row], most: int, budget: int) -> list[list[Row]]:
+    """Rows in at most `most` micro-batches of at most `budget` tokens each where that is possible, evenly filled.
+
+    Prompts stay whole if they can: a prompt whose completions are split over two passes is computed twice. When
+    `most` micro-batches of the budget cannot hold the rows, the budget grows to the smallest that can.
+    """
+    if not rows:
+        return []
+    rows = sorted(rows, key=lambda row: (row.prompt, row.index))
+    groups: list[list[Row]] = []
+    for row in rows:
+        if groups and groups[-1][0].prompt == row.prompt:
+            groups[-1].append(row)
+        else:
+            groups.append([row])
+    for pieces in (groups, [[row] for row in rows]):
+        count = len(_fill(pieces, budget))
+        if count <= most and max(map(cost, pieces)) <= budget:
+            return _evenly(pieces, count)
+    return _evenly([[row] for row in rows], most)
+
+
+def spread(rows: Sequence[Row], count: int) -> list[list[Row]]:
+    """Rows in at most `count` micro-batches, evenly; prompts stay whole where there are enough of them."""
+    if not rows:
+        return []
+    return pack(rows, count, -(-cost(rows) // count) + max(row.prompt_tokens + row.tokens for row in rows))
+
+
+def pack_padded(rows: Sequence[Row], size: int) -> list[list[Row]]:
+    """Rows of similar length together, `size` to a micro-batch, for models that cannot share a prompt."""
+    rows = sorted(rows, key=lambda row: (row.tokens, row.prompt_tokens, row.index))
+    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
+def _fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
+    """Pieces in order of prompt, a new micro-batch whenever the next piece does not fit."""
+    out: list[list[Row]] = []
+    room = 0
+    for piece in pieces:
+        own = sum(row.tokens for row in piece)
+        known = bool(out) and out[-1][-1].prompt == piece[0].prompt
+        if out and own + (0 if known else piece[0].prompt_tokens) <= room:
+            room -= own + (0 if known else piece[0].prompt_tokens)
+            out[-1].extend(piece)
+        else:
+            out.append(list(piece))
+            room = budget - own - piece[0].prompt_tokens
+    return out
+
+
+def _evenly(pieces: Sequence[list[Row]], count: int) -> list[list[Row]]:
+    """The partition into at most `count` runs of pieces whose largest run is smallest."""
+    least, most = max(map(cost, pieces)), sum(map(cost, pieces))
+    budget = smallest(lambda budget: len(_fill(pieces, budget)) <= count, least, most)
+    return _fill(pieces, budget)
+
+
+def smallest(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """The smallest number in [low, high] that fits; high must, and with a number every larger one."""
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return low

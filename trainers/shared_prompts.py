@@ -1,0 +1,145 @@
+"""Many completions behind one copy of their prompt, in one row without padding.
+
+A forward pass gets the tokens [prompt 1, its completions, prompt 2, its completions, ...] as a batch of one. Everything
+but attention works token by token; attention lets a prompt see itself and a completion see its prompt and itself, with
+the rope positions it would have in a row of its own. So log-probabilities and gradients are those of separate rows,
+while a prompt and its image are computed once (compare tree attention; the idea of a shared prefix in training is that
+of arXiv 2402.05099 for inference).
+
+A segment is the prompt's last token and all tokens of the completion but the last: its outputs are the predictions of
+the completion, without a shift. The prompt proper is therefore one token shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.attention.bias import causal_lower_right
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from sampling.shared_prefix import language_attention, supports
+
+NAME = "shared_prompts"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One prompt and its completions within the row of tokens."""
+
+    start: int  # first token of the prompt
+    prompt: int  # P, tokens of the prompt without its last one
+    lengths: tuple[int, ...]  # tokens of each of the n completions; the longest has C
+    slots: torch.Tensor | None  # (n * C,) completion tokens laid out as n rows of C; None when no row is shorter
+    filled: torch.Tensor | None  # (sum of lengths,) where each of them lies in that layout
+    mask: torch.Tensor | object  # what (C,) queries may see of (P + C,) keys
+
+    @property
+    def tokens(self) -> int:
+        return self.prompt + sum(self.lengths)
+
+
+def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device: torch.device) -> list[Group]:
+    """Groups for `prompts[g]` tokens (the last one left out) followed by `completions[g]` tokens of each completion."""
+    groups, start = [], 0
+    for prompt, lengths in zip(prompts, completions, strict=True):
+        longest, slots, filled = max(lengths), None, None
+        if min(lengths) < longest:
+            column = torch.arange(longest)
+            ends = torch.tensor(lengths)
+            inside = column < ends[:, None]  # (n, C)
+            first = (ends.cumsum(0) - ends)[:, None]
+            slots = torch.where(inside, first + column, 0).flatten().to(device)  # a filler token, never read
+            filled = inside.flatten().nonzero()[:, 0].to(device)
+        mask = causal_lower_right(longest, prompt + longest)
+        if device.type != "cuda":  # there the kernels know the shape of the mask; elsewhere it is built once
+            mask = torch.ones(longest, prompt + longest, dtype=torch.bool, device=device).tril_(prompt)
+        groups.append(Group(start, prompt, tuple(lengths), slots, filled, mask))
+        start += groups[-1].tokens
+    return groups
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,  # (1, H, T, D)
+    key: torch.Tensor,  # (1, K, T, D)
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    shared_prompts: Sequence[Group] | None = None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **kwargs: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention over packed groups -> (1, T, H, D); without `shared_prompts`, transformers' own for plain rows."""
+    if shared_prompts is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
+        )
+    share = query.shape[1] // key.shape[1]
+    if share > 1 and not query.is_cuda:  # no grouped kernel there
+        key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
+    options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": share > 1 and query.is_cuda}
+    outputs = []
+    for group in shared_prompts:
+        of_prompt = slice(group.start, group.start + group.prompt)
+        own = slice(of_prompt.stop, group.start + group.tokens)
+        if group.prompt:
+            parts = (part[:, :, of_prompt] for part in (query, key, value))
+            outputs.append(_sdpa(*parts, is_causal=True, **options)[0].transpose(0, 1))  # (P, H, D)
+        rows = len(group.lengths)
+        queries, keys, values = (_rows(part[0, :, own], rows, group.slots) for part in (query, key, value))
+        keys, values = (
+            torch.cat([part[:, :, of_prompt].expand(rows, -1, -1, -1), one], dim=2)
+            for part, one in ((key, keys), (value, values))
+        )
+        found = _sdpa(queries, keys, values, attn_mask=group.mask, **options)  # (n, H, C, D)
+        found = found.transpose(1, 2).flatten(0, 1)
+        outputs.append(found if group.filled is None else found[group.filled])
+    return torch.cat(outputs).unsqueeze(0), None
+
+
+_sdpa = torch.nn.functional.scaled_dot_product_attention
+
+
+def _rows(part: torch.Tensor, rows: int, slots: torch.Tensor | None) -> torch.Tensor:
+    """(H, S, D) tokens of the completions -> (n, H, C, D)."""
+    part = part if slots is None else part[:, slots]
+    return part.unflatten(1, (rows, -1)).transpose(0, 1)
+
+
+def enable(model: torch.nn.Module) -> bool:
+    """Makes the language model understand `shared_prompts`; False, and nothing changed, where it cannot.
+
+    Plain rows still go to the attention they went to. It stays enabled: with gradient checkpointing, layers run again
+    in the backward pass.
+    """
+    inner = model.model if hasattr(model, "model") else None
+    text = model.config.get_text_config()
+    multimodal = text is not model.config
+    if not supports(model) or text._attn_implementation not in ("sdpa", NAME):
+        return False
+    if multimodal and not hasattr(inner, "get_rope_index"):
+        return False
+    for module in model.modules():
+        if language_attention(module):
+            module.config._attn_implementation = NAME
+    return True
+
+
+def positions_of(model: torch.nn.Module, prompt_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Rope positions (axes, P) of one prompt (1, P); axes are 3 with images, else 1."""
+    if not hasattr(model.model, "get_rope_index"):
+        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device)[None]
+    if "image_grid_thw" not in inputs:
+        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device).expand(3, -1)
+    types = inputs["mm_token_type_ids"]
+    return model.model.get_rope_index(prompt_ids, image_grid_thw=inputs["image_grid_thw"], mm_token_type_ids=types)[0][
+        :, 0
+    ]
+
+
+AttentionInterface.register(NAME, attend)
+AttentionMaskInterface.register(NAME, sdpa_mask)
