@@ -186,6 +186,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out):
         truncated=args.truncated,
         normaliser=args.normaliser,
         rollouts=args.rollouts,
+        update="plain" if args.plain_update else "shared",
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
         **mode_settings,
     )

@@ -34,6 +34,12 @@ def weights(logits: torch.Tensor, settings: SamplingSettings, suppress: torch.Te
     return out
 
 
+def entropy(logits: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Entropy (N,) in nats of softmax(logits / temperature) over the whole vocabulary, nothing excluded."""
+    logp = (logits.float() / temperature).log_softmax(-1)
+    return -(logp.exp() * logp).sum(-1)
+
+
 def _nucleus_floor(weight: torch.Tensor, top_p: float) -> torch.Tensor:
     """The smallest weight inside each row's nucleus: the shortest run of largest weights whose mass reaches top_p."""
     needed = top_p * weight.sum(-1, dtype=torch.float64)  # (N,)

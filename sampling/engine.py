@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from sampling.choice import choose, weights
+from sampling.choice import choose, entropy, weights
 from sampling.copied_prefix import CopiedPrefixCache
 from sampling.prefill import Prompt, prefill
 from sampling.settings import SamplingSettings
@@ -35,11 +35,13 @@ _DROP_SHARE = 8  # ended rows leave once they are an eighth of the batch
 @dataclass
 class Samples:
     """Completions of one prompt, in sample order. Token ids include the end token; log-probabilities are those of the
-    sampling distribution (after temperature, top-k, top-p); truncated means no end token came in time."""
+    sampling distribution (after temperature, top-k, top-p), entropies, where asked for, those of the model's at the
+    temperature; truncated means no end token came in time."""
 
     token_ids: list[list[int]]
     logprobs: list[list[float]]
     truncated: list[bool]
+    entropies: list[list[float]] | None = None
 
     @property
     def logprob_sums(self) -> list[float]:
@@ -121,12 +123,14 @@ def decode(
     eos_ids: Sequence[int],
     suppress: Sequence[int] = (),
     copied: bool | None = None,
+    entropies: bool = False,
 ) -> list[Samples]:
     """The completions of all requests, decoded together; one `Samples` a request."""
     model = base_model(model)
     copied = not can_share(model) if copied is None else copied
     if copied and len(requests) > 1:  # copied caches of unequal prompts do not fit into one batch
         options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "copied": True}
+        options["entropies"] = entropies
         return [one for request in requests for one in decode(model, [request], **options)]
     device = requests[0].prompt.logits.device
     wanted = sum(len(r.samples) for r in requests)
@@ -136,15 +140,16 @@ def decode(
     prompts = [r.prompt for r in requests]
     cache_class = CopiedPrefixCache if copied else SharedPrefixCache
     cache = cache_class([p.layers for p in prompts], group, settings.max_new_tokens)
-    batch = _Batch(group, wanted, _Streams(requests, fill, settings.seed), settings, eos_ids, device)
+    batch = _Batch(group, wanted, _Streams(requests, fill, settings.seed), settings, eos_ids, device, entropies)
     suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
 
     logits = torch.cat([p.logits for p in prompts])  # (B, V)
     chances = weights(logits, settings, suppress)[group]
+    doubts = entropy(logits, settings.temperature)[group] if entropies else None
     positions = torch.tensor([p.next_position for p in prompts], device=device)[group]
     with nullcontext() if copied else shared_prefix_attention(model):
         while True:
-            tokens = batch.take(*choose(chances, batch.uniforms()))
+            tokens = batch.take(*choose(chances, batch.uniforms()), doubts)
             if batch.finished:
                 return batch.samples(requests)
             move = batch.drop()
@@ -158,6 +163,7 @@ def decode(
             logits = _forward(model, tokens, positions, cache, prompts[0].axes)
             positions = positions + 1
             chances = weights(logits, settings, suppress)
+            doubts = entropy(logits, settings.temperature) if entropies else None
 
 
 def _forward(
@@ -180,6 +186,7 @@ class _Batch:
         settings: SamplingSettings,
         eos_ids: Sequence[int],
         device: torch.device,
+        entropies: bool,
     ):
         total = len(group)
         self.limit, self.device, self.step = settings.max_new_tokens, device, 0
@@ -188,6 +195,7 @@ class _Batch:
         self.alive = np.arange(total) < wanted
         self.tokens = np.zeros((total, min(64, self.limit)), dtype=np.int64)
         self.logprobs = np.zeros((total, min(64, self.limit)), dtype=np.float32)
+        self.entropies = np.zeros_like(self.logprobs) if entropies else None
         self.length = np.zeros(total, dtype=np.int64)
         self.truncated = np.zeros(total, dtype=bool)
 
@@ -201,15 +209,18 @@ class _Batch:
             self._block = self.streams.block(self.step // BLOCK_STEPS)
         return torch.from_numpy(self._block[self.row, at]).to(self.device)
 
-    def take(self, tokens: torch.Tensor, logprobs: torch.Tensor) -> torch.Tensor:
+    def take(self, tokens: torch.Tensor, logprobs: torch.Tensor, entropies: torch.Tensor | None) -> torch.Tensor:
         """Record one step's tokens; returns them."""
         if self.step == self.tokens.shape[1]:
             grow = ((0, 0), (0, min(self.step, self.limit - self.step)))
             self.tokens, self.logprobs = np.pad(self.tokens, grow), np.pad(self.logprobs, grow)
+            self.entropies = None if entropies is None else np.pad(self.entropies, grow)
         ended = torch.isin(tokens, self.eos).cpu().numpy()
         rows = self.row[self.alive]
         self.tokens[rows, self.step] = tokens.cpu().numpy()[self.alive]
         self.logprobs[rows, self.step] = logprobs.cpu().numpy()[self.alive]
+        if entropies is not None:
+            self.entropies[rows, self.step] = entropies.cpu().numpy()[self.alive]
         self.step += 1
         self.length[rows] = self.step
         if self.step == self.limit:
@@ -240,6 +251,7 @@ class _Batch:
                     [self.tokens[r, : self.length[r]].tolist() for r in rows],
                     [self.logprobs[r, : self.length[r]].tolist() for r in rows],
                     self.truncated[rows.start : rows.stop].tolist(),
+                    None if self.entropies is None else [self.entropies[r, : self.length[r]].tolist() for r in rows],
                 )
             )
         return out

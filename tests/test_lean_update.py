@@ -1,14 +1,11 @@
-"""The lean update against the plain one: the same gradients and weights, whatever leaves and however rows are packed."""
+"""The lean update against the plain one: the same gradients, whatever leaves and however rows are packed."""
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from transformers import TrainerCallback
 
 from sampling.engine import base_model
 from tests import plain_head
-from tests.families import FAMILIES
 from tests.test_families_train import family_trainer
 
 # two questions x four completions in four micro-batches of two rows, one optimiser step

@@ -53,7 +53,6 @@ class LeanUpdate(GRPOTrainer):
         self.deals_rows = update == "shared" and deals and self.importance_sampling_level == "token"
         self.shares_prompts = update == "shared" and self._enable_sharing()
         self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
-        self._window_rows: list[dict] = []
 
     def _enable_sharing(self) -> bool:
         models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
@@ -116,7 +115,21 @@ class LeanUpdate(GRPOTrainer):
             fill = height - len(part) if part else height - 1
             chosen = [row.index for row in part or [shortest]]
             micro.append(_select(together, chosen, fill, idle=not part))
+        self._note_what_left(rows, packed, together, micro)
         return [_select(together, [], 0)] * (most - count) + micro
+
+    def _note_what_left(self, rows, packed, together, micro):
+        """Metrics over all rows of the window, for `compute_loss` to put in place of those over the rows it sees."""
+        computed = sum(map(micro_batches.cost if self.shares_prompts else micro_batches.padded_cost, packed))
+        self._metrics["train"]["decomposed/skipped_work"].append(1 - computed / micro_batches.padded_cost(rows))
+        tokens = [_loss_mask(batch).sum() for batch in (together, *micro)]
+        known = "rollout_entropy" in together
+        doubt = (together["rollout_entropy"] * _loss_mask(together)).sum() if known else torch.zeros_like(tokens[0])
+        doubt, total, *parts = self.accelerator.reduce(torch.stack([doubt, *tokens]).float(), reduction="sum")
+        for batch, part in zip(micro, parts, strict=True):
+            batch["token_share"] = part * len(micro) / total.clamp(min=1.0)
+            if known:
+                batch["window_entropy"] = doubt / total.clamp(min=1.0)
 
     def _largest(self, numbers: list[int]) -> list[int]:
         """Elementwise maximum over processes."""
@@ -140,9 +153,16 @@ class LeanUpdate(GRPOTrainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._prompt_index = inputs.get("prompt_index")
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        if self.deals_rows and self.model.training and self.loss_type == "grpo":
+        if not self.deals_rows or not self.model.training:
+            return loss
+        if self.loss_type == "grpo":
             # TRL averages over the rows it is given; the mean is over all rows of the plain micro-batch
             loss = loss * (len(inputs["advantages"]) / self.args.per_device_train_batch_size)
+        metrics = self._metrics["train"]
+        for name in CLIP_MEANS:  # a row that has left was not clipped, but it counts
+            metrics[name][-1] *= inputs["token_share"].item()
+        if "window_entropy" in inputs:
+            metrics["entropy"][-1] = inputs["window_entropy"].item()
         return loss
 
     def _get_per_token_logps_and_entropies(
@@ -238,6 +258,11 @@ class _Images:
         start, stop = self.images[row : row + 2]
         pixels = self.pixels[self.patches[start] : self.patches[stop]]
         return {"pixel_values": pixels, "image_grid_thw": self.grid[start:stop]}
+
+
+def _loss_mask(batch: dict) -> torch.Tensor:
+    mask = batch["completion_mask"]
+    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
 
 
 def _rows(batches: Sequence[dict]) -> list[Row]:

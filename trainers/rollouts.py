@@ -53,6 +53,17 @@ class EngineRollouts(GRPOTrainer):
     def __init__(self, *args, rollouts: str = "engine", **kwargs):
         super().__init__(*args, **kwargs)
         self.rollouts = rollouts
+        self._rollout_entropies: list[list[float]] | None = None  # of every token of every row of the last rollout
+
+    def _generate_and_score_completions(self, inputs):
+        """TRL's rollout batch, with the entropy (B, T) at every token where the engine has drawn it."""
+        output = super()._generate_and_score_completions(inputs)
+        if self._rollout_entropies is not None:
+            entropies = torch.zeros(output["completion_ids"].shape, device=output["completion_ids"].device)
+            for row, values in enumerate(self._rollout_entropies):
+                entropies[row, : len(values)] = torch.tensor(values)
+            output["rollout_entropy"] = entropies
+        return output
 
     def _engine_can(self, multimodal_fields: dict) -> bool:
         return (
@@ -69,6 +80,7 @@ class EngineRollouts(GRPOTrainer):
 
         Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
         """
+        self._rollout_entropies = None
         if not self._engine_can(multimodal_fields):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -105,8 +117,10 @@ class EngineRollouts(GRPOTrainer):
                 settings=settings,
                 eos_ids=self.eos_token_ids,
                 suppress=self.generation_config.suppress_tokens or (),
+                entropies=True,
             )
             model.train(mode == "train")
+        self._rollout_entropies = [row for part in parts for row in part.entropies]
         return [ids for part in parts for ids in part.token_ids], None
 
     def _distinct_prompts(self, prompt_ids, images, fields):

@@ -172,6 +172,14 @@ def _add_optimisation_flags(group, add):
     )
     add(
         group,
+        "--plain-update",
+        False,
+        "TRL's own update: every completion in a row of its own with its own copy of the prompt, rows without weight "
+        "too; the same gradient, for doubters and comparisons",
+        action="store_true",
+    )
+    add(
+        group,
         "--max-completion-length",
         None,
         "tokens a completion may have (default: 768; tiny has its own)",

@@ -20,6 +20,7 @@ SHOWN_METRICS = {
     "grad_norm": "gradient norm",
     "decomposed/accuracy": "accuracy",
     "decomposed/kept_share": "kept share",
+    "decomposed/skipped_work": "work skipped",
     "entropy": "entropy",
     "completions/mean_length": "mean length",
     "completions/clipped_ratio": "truncated",
