@@ -2,15 +2,18 @@
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from transformers import TrainerCallback
 
 from sampling.engine import base_model
 from tests import plain_head
+from tests.families import FAMILIES
 from tests.test_families_train import family_trainer
 
 # two questions x four completions in four micro-batches of two rows, one optimiser step
 STEP = {"num_generations": 4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "max_steps": 1,
-        "max_grad_norm": 0.0}  # fmt: skip
+        "max_grad_norm": 0.0, "logging_steps": 1}  # fmt: skip
 
 
 class Gradients(TrainerCallback):
@@ -29,8 +32,13 @@ def ids_of(lengths, seed=0):
     return [torch.randint(20, 400, (length,), generator=generator).tolist() for length in lengths]
 
 
-def train(folder, update, lengths, right, *, family="qwen2_5_vl", plain=True, mode="w-reinforce", **options):
-    """Gradients of every optimiser step, the trainer afterwards, and the tokens its forward passes computed."""
+def train(
+    folder, update, lengths, right, *, family="qwen2_5_vl", plain=True, mode="w-reinforce", sampled=False, **options
+):
+    """Gradients of every optimiser step, the trainer afterwards, and the tokens its forward passes computed.
+
+    `sampled`: the engine draws the completions; otherwise they are random tokens of the given lengths.
+    """
 
     def accuracy(completions, completion_ids, **columns):
         return [None if right[i] is None else float(right[i]) for i in order]
@@ -41,7 +49,8 @@ def train(folder, update, lengths, right, *, family="qwen2_5_vl", plain=True, mo
         family, folder, mode, rewards=[accuracy], update=update, config={**STEP, **options}, **mode_settings
     )
     completions = [[*ids, trainer.eos_token_ids[0]] for ids in ids_of([length - 1 for length in lengths])]
-    trainer._generate_single_turn = lambda prompt_ids, *rest: (completions, None)
+    if not sampled:
+        trainer._generate_single_turn = lambda prompt_ids, *rest: (completions, None)
     model, tokens = base_model(trainer.model), []
     if plain:
         plain_head.use(model)
@@ -74,3 +83,104 @@ def test_gradients_equal_the_plain_path_in_every_mode(mode, averaging, normalise
     (lean,), _, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
     assert plain.norm() > 0 and gap(lean, plain) < 1e-9
     assert less < computed / 2
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_every_family_with_and_without_gradient_checkpointing(family, checkpointing, tmp_path):
+    options = {"family": family, "gradient_checkpointing": checkpointing}
+    (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
+    (lean,), trainer, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
+    assert trainer.shares_prompts and plain.norm() > 0 and gap(lean, plain) < 1e-9
+    assert less < computed / 2
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    lengths=st.lists(st.integers(1, 6), min_size=8, max_size=8),
+    right=st.lists(st.sampled_from([0, 1, None]), min_size=8, max_size=8),
+    averaging=st.sampled_from(["dapo", "grpo"]),
+    size=st.sampled_from([1, 2, 4, 8]),
+)
+def test_ragged_batches_of_any_shape(lengths, right, averaging, size, tmp_path):
+    options = {"loss_type": averaging, "per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
+    (plain,), _, _ = train(tmp_path / "plain", "plain", lengths, right, **options)
+    (lean,), trainer, _ = train(tmp_path / "lean", "shared", lengths, right, **options)
+    assert gap(lean, plain) < 1e-9 if plain.norm() else not lean.norm()
+
+
+def test_several_updates_on_one_rollout_batch_with_clipping(tmp_path):
+    """Old log-probabilities, ratios and the clip go through the packed passes too; so does the state in between."""
+    options = {"gradient_accumulation_steps": 2, "steps_per_generation": 4, "max_steps": 2, "learning_rate": 0.03}
+    plain, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
+    lean, other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
+    assert len(plain) == len(lean) == 2
+    assert gap(lean[0], plain[0]) < 1e-9
+    assert gap(lean[1], plain[1]) < 1e-3, "Adam's first step divides gradients near zero by themselves"
+    assert one.state.log_history[1]["clip_ratio/region_mean"] > 0
+
+
+def test_the_kl_term_keeps_every_row_and_its_gradient(tmp_path):
+    options = {"beta": 0.1, "mode": "nsr"}
+    (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
+    (lean,), _, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
+    (alone,), _, _ = train(tmp_path / "alone", "shared", LENGTHS, RIGHT, mode="nsr")
+    assert gap(lean, plain) < 1e-9 and less < computed / 2
+    assert gap(lean, alone) > 1e-3, "the term does act"
+
+
+def test_a_model_that_cannot_share_prompts_still_drops_rows_and_padding(tmp_path, monkeypatch):
+    (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT)
+    monkeypatch.setattr("trainers.shared_prompts.supports", lambda model: False)
+    (lean,), trainer, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT)
+    assert not trainer.shares_prompts and gap(lean, plain) < 1e-9
+    assert less < computed
+
+
+def test_trls_own_head_and_one_adam_step(tmp_path):
+    """The fused head computes in float32: gradients to 1e-6, Adam where the gradient is not near zero."""
+    (plain,), one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, plain=False)
+    (lean,), other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, plain=False)
+    assert 0 < gap(lean, plain) < 1e-6
+    weights = [
+        torch.cat([p.flatten() for _, p in sorted(t.model.named_parameters()) if p.requires_grad]) for t in (one, other)
+    ]
+    clear = plain.abs() > 1e-4 * plain.abs().max()
+    assert clear.any() and torch.allclose(weights[0][clear], weights[1][clear], rtol=0, atol=1e-6)
+
+
+SAME = ("loss", "grad_norm", "entropy", "reward", "completions/mean_length", "decomposed/kept_share", "num_tokens",
+        "clip_ratio/region_mean", "clip_ratio/low_mean", "clip_ratio/high_mean")  # fmt: skip
+
+
+def test_logged_metrics_are_those_of_the_plain_path(tmp_path):
+    """One micro-batch an update, so that TRL's means of means are plain means; two updates, so that the clip binds."""
+    options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "steps_per_generation": 2,
+               "max_steps": 2, "learning_rate": 0.03, "plain": False}  # fmt: skip
+    _, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
+    _, other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
+    for step in (0, 1):
+        plain, lean = one.state.log_history[step], other.state.log_history[step]
+        for name in SAME:
+            if name != "entropy" and name in plain:
+                assert lean[name] == pytest.approx(plain[name], rel=1e-4, abs=1e-6), (step, name)
+        assert 0.5 < lean.get("decomposed/skipped_work", 0.75) < 1
+    assert plain["clip_ratio/region_mean"] > 0
+
+
+def test_the_entropy_is_that_of_all_rows_though_few_are_computed(tmp_path):
+    options = {"sampled": True, "plain": False, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
+    right = [0, None, 0, 0, 1, 0, 0, None]
+    for mode in ("nsr", "psr"):  # a random model never ends: every completion is cut, so wrong, so PSR keeps none
+        _, one, _ = train(tmp_path / "plain", "plain", LENGTHS, right, mode=mode, **options)
+        _, other, _ = train(tmp_path / "lean", "shared", LENGTHS, right, mode=mode, **options)
+        plain, lean = one.state.log_history[0], other.state.log_history[0]
+        assert lean["entropy"] == pytest.approx(plain["entropy"], rel=1e-5)
+        assert plain["decomposed/unscorable"] == 2
+
+
+def test_a_batch_without_weight_costs_one_short_row_and_moves_nothing(tmp_path):
+    (lean,), trainer, tokens = train(tmp_path, "shared", LENGTHS, [1] * 8, mode="nsr")
+    batch = trainer._buffered_inputs[-1]
+    assert not lean.any() and batch["completion_mask"].sum() <= 3
+    assert tokens == batch["prompt_mask"].sum() - 1 + batch["completion_mask"].sum()

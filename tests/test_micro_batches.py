@@ -1,0 +1,63 @@
+"""Dealing rows to micro-batches: every row once, within the budget, prompts whole, evenly filled."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainers.micro_batches import Row, cost, pack, pack_padded, padded_cost, spread
+
+
+def rows_of(prompts: list[int], prompt_tokens: int, lengths: list[int]) -> list[Row]:
+    return [Row(i, g, prompt_tokens, n) for i, (g, n) in enumerate(zip(prompts, lengths, strict=True))]
+
+
+TWO_PROMPTS = rows_of([0, 0, 1, 1], 10, [1, 2, 3, 4])
+
+
+def test_a_prompt_counts_once_in_a_pass_and_once_a_row_in_a_padded_one():
+    assert cost(TWO_PROMPTS) == 10 + 3 + 10 + 7
+    assert padded_cost(TWO_PROMPTS) == 4 * (10 + 4)
+
+
+def test_one_pass_where_everything_fits_and_whole_prompts_where_not():
+    assert pack(TWO_PROMPTS, 4, 30) == [TWO_PROMPTS]
+    assert pack(TWO_PROMPTS, 4, 29) == [TWO_PROMPTS[:2], TWO_PROMPTS[2:]]
+
+
+def test_a_prompt_too_large_for_the_budget_is_split_and_the_budget_grows_when_nothing_else_helps():
+    assert [cost(part) for part in pack(TWO_PROMPTS, 4, 14)] == [13, 13, 14]
+    assert [cost(part) for part in pack(TWO_PROMPTS, 2, 5)] == [13, 17]
+
+
+def test_rows_shuffled_by_trl_come_together_again():
+    shuffled = [TWO_PROMPTS[i] for i in (2, 0, 3, 1)]
+    assert pack(shuffled, 4, 29) == [TWO_PROMPTS[:2], TWO_PROMPTS[2:]]
+
+
+def test_padded_rows_of_similar_length_go_together():
+    parts = pack_padded(rows_of([0, 0, 1, 1, 1], 5, [9, 1, 8, 2, 3]), 2)
+    assert [[row.tokens for row in part] for part in parts] == [[1, 2], [3, 8], [9]]
+
+
+rows = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 30)), min_size=1, max_size=24).map(
+    lambda pairs: [Row(i, g, 7 + 5 * g, n) for i, (g, n) in enumerate(pairs)]
+)
+
+
+@given(rows, st.integers(1, 8), st.integers(1, 200))
+def test_every_row_is_dealt_once_and_never_into_more_passes_than_there_are(rows, most, budget):
+    parts = pack(rows, most, budget)
+    assert len(parts) <= most and all(parts)
+    assert sorted(row.index for part in parts for row in part) == list(range(len(rows)))
+    fits = max(row.prompt_tokens + row.tokens for row in rows) <= budget
+    if fits and cost(rows) <= budget:
+        assert len(parts) == 1
+    longest = max(row.prompt_tokens + row.tokens for row in rows)
+    if -(-len(rows) // most) * longest <= budget:  # the plain path would fit, so the packed one must
+        assert max(map(cost, parts)) <= budget
+
+
+@given(rows, st.integers(1, 8))
+def test_spreading_never_takes_more_passes_than_asked(rows, count):
+    parts = spread(rows, count)
+    assert 1 <= len(parts) <= count
+    assert sorted(row.index for part in parts for row in part) == list(range(len(rows)))
