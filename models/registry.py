@@ -31,7 +31,7 @@ class ModelEntry:
 MODELS = {
     entry.name: entry
     for entry in (
-        ModelEntry("tiny", str(TINY_FOLDER), learning_rate=1e-3, max_completion_length=192),
+        ModelEntry("tiny", str(TINY_FOLDER), learning_rate=3e-4, max_completion_length=192),
         ModelEntry("qwen2-5-3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
         ModelEntry("qwen2-5-7b", "Qwen/Qwen2.5-VL-7B-Instruct"),
         ModelEntry("qwen2-2b", "Qwen/Qwen2-VL-2B-Instruct"),

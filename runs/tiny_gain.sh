@@ -1,5 +1,5 @@
 #!/bin/bash
-# Does training gain accuracy? `tiny` on synthetic charts, a few hundred updates in one mode, then accuracy on test charts
+# Does training gain accuracy? `tiny` on synthetic charts, 300 updates a mode, then accuracy on test charts
 # before and after, on the same problems, with a paired 95 % interval.
 #
 #   ./runs/tiny_gain.sh                       PSR, GRPO, NSR and W-REINFORCE
@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt
-MODES=${MODES:-grpo psr nsr w-reinforce} UPDATES=${UPDATES:-150} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200}
+MODES=${MODES:-grpo psr nsr w-reinforce} UPDATES=${UPDATES:-300} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200}
 NUM_SAMPLES=${NUM_SAMPLES:-32} RESULTS=${RESULTS:-gain_results}
 PER_UPDATE=8  # questions an update: 64 completions, 8 of each question
 

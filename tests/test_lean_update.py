@@ -105,7 +105,7 @@ def test_every_family_with_and_without_gradient_checkpointing(family, checkpoint
 def test_ragged_batches_of_any_shape(lengths, right, averaging, size, tmp_path):
     options = {"loss_type": averaging, "per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
     (plain,), _, _ = train(tmp_path / "plain", "plain", lengths, right, **options)
-    (lean,), trainer, _ = train(tmp_path / "lean", "shared", lengths, right, **options)
+    (lean,), _, _ = train(tmp_path / "lean", "shared", lengths, right, **options)
     assert gap(lean, plain) < 1e-9 if plain.norm() else not lean.norm()
 
 
@@ -113,7 +113,7 @@ def test_several_updates_on_one_rollout_batch_with_clipping(tmp_path):
     """Old log-probabilities, ratios and the clip go through the packed passes too; so does the state in between."""
     options = {"gradient_accumulation_steps": 2, "steps_per_generation": 4, "max_steps": 2, "learning_rate": 0.03}
     plain, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
-    lean, other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
+    lean, _, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
     assert len(plain) == len(lean) == 2
     assert gap(lean[0], plain[0]) < 1e-9
     assert gap(lean[1], plain[1]) < 1e-3, "Adam's first step divides gradients near zero by themselves"

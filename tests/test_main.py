@@ -177,6 +177,16 @@ def test_the_launched_zero3_command_runs_on_two_processes(folder):
     moved = sum(tensor.abs().sum().item() for name, tensor in tensors.items() if "lora_B" in name)
     assert moved > 0 and all(tensor.numel() for tensor in tensors.values()), "whole tensors, and trained ones"
 
+    lean = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    again = [*command, "--plain-update", "--overwrite"]
+    done = subprocess.run(again, cwd=folder, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    plain = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    for key in ("loss", "grad_norm", "entropy"):
+        steps = [[entry[key] for entry in log if key in entry] for log in (lean, plain)]
+        assert len(steps[0]) == 2 and steps[0] == pytest.approx(steps[1], rel=1e-3, abs=1e-6), key
+    assert lean[0]["decomposed/skipped_work"] > 0.2 and "decomposed/skipped_work" not in plain[0]
+
     bad = subprocess.run([*command, "--batch-size", "0"], cwd=folder, capture_output=True, text=True, timeout=300)
     assert bad.returncode != 0 and bad.stderr.count("error: --batch-size 0: must be at least 1") == 1
 

@@ -22,12 +22,18 @@ def run(folder, processes):
 def test_two_processes_train_on_the_advantages_of_one(tmp_path):
     (ones,), printed_alone = run(tmp_path / "one", 1)
     (firsts, seconds), printed = run(tmp_path / "two", 2)
+    plain = None
     for alone, first, second in zip(ones, firsts, seconds, strict=True):
         assert first["mode"] == second["mode"] == alone["mode"]
         assert first["trained_on"] + second["trained_on"] == alone["trained_on"]
         assert first["logged"] == alone["logged"] == alone["trained_on"]
         assert first["counts"] == second["counts"] == alone["counts"] == [1, 6, 1]
-        assert first["weights"] == second["weights"] == pytest.approx(alone["weights"], abs=1e-5)
+        assert first["weights"] == second["weights"] == pytest.approx(alone["weights"], abs=1e-7)
+        assert first["gradient"] == pytest.approx(alone["gradient"], rel=1e-5)
+        if alone["update"] == "plain":
+            plain = alone
+        else:
+            assert alone["weights"] == pytest.approx(plain["weights"], abs=1e-7), "packed or in rows of their own"
     lines = [line for line in printed_alone.splitlines() if "Rewards Accuracy" in line or "Filtered" in line]
-    assert len(lines) == 6
+    assert len(lines) == 12
     assert [printed.count(line) for line in lines] == [printed_alone.count(line) for line in lines], "once, from rank 0"

@@ -5,6 +5,8 @@ import os
 import sys
 from pathlib import Path
 
+import torch
+
 from tests import one_layer
 from trainers import TRAINERS
 
@@ -12,29 +14,39 @@ COMPLETIONS = ["a b .", "b c d .", "c .", "h a .", "b b .", "c c d .", "a b c d 
 
 
 def main(folder: str) -> None:
-    results = [train(mode, folder) for mode in TRAINERS]
+    results = [train(mode, folder, update) for mode in TRAINERS for update in ("plain", "shared")]
     # not through standard output, where lines of two processes can run into each other
     Path(folder, f"results_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(results))
 
 
-def train(mode: str, folder: str) -> dict:
+def train(mode: str, folder: str, update: str) -> dict:
     processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    share = len(COMPLETIONS) // processes
+    share = (
+        len(COMPLETIONS) // processes
+    )  # in two micro-batches; under PSR the second process has nothing to learn from
     settings = {"lambda_psr": 0.1} if mode == "w-reinforce" else {}
     if mode != "grpo":
         settings["normaliser"] = "kept"
-    trainer = one_layer.trainer(TRAINERS[mode], folder, batch=share, mode_settings=settings, optim="sgd")
+    trainer = one_layer.trainer(
+        TRAINERS[mode],
+        folder,
+        batch=share // 2,
+        gradient_accumulation_steps=2,
+        mode_settings={**settings, "update": update},
+        optim="sgd",
+    )
     one_layer.fix_rollouts(trainer, COMPLETIONS[rank * share : (rank + 1) * share])
     rollouts, generate = [], trainer._generate_and_score_completions
     trainer._generate_and_score_completions = lambda inputs: rollouts.append(generate(inputs)) or rollouts[-1]
     trainer.train()
-    change = sum(p.double().sum().item() for p in trainer.model.parameters())
+    weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
     return {
         "mode": mode,
-        "rank": rank,
+        "update": update,
         "trained_on": rollouts[0]["advantages"].tolist(),
         "logged": list(trainer._logs["advantages"]),
-        "weights": change,
+        "weights": weights.tolist(),
+        "gradient": trainer.state.log_history[0]["grad_norm"],
         "counts": [trainer.state.log_history[0][f"decomposed/{k}"] for k in ("positive", "negative", "unscorable")],
     }
 
