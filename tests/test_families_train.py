@@ -130,7 +130,7 @@ def test_every_family_takes_a_step_with_gradient_checkpointing(family, tmp_path)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(family, tmp_path):
     """Log-probability at the sampling distribution == the one TRL's own forward gives the same tokens."""
-    trainer, _ = family_trainer(family, tmp_path, dtype=torch.float32)
+    trainer, _ = family_trainer(family, tmp_path, dtype=torch.float32, update="plain")
     trainer.generation_config.suppress_tokens = None  # suppressed tokens have no mass in sampling, a little in training
     from sampling import engine
 
@@ -158,6 +158,26 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
         )
     for row, expected in enumerate(sampled):
         assert logps[row, :5].tolist() == pytest.approx(expected[:5], abs=2e-4)
+
+
+def test_out_of_memory_in_a_rollout_halves_the_rows_at_once_and_draws_the_same(tmp_path, monkeypatch):
+    """Not real exhaustion: a decode that refuses more than two rows, on the real engine."""
+    import trainers.rollouts as rollouts_module
+
+    trainer, _ = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
+    expected = rollout(trainer)["completion_ids"]
+    sizes, decode = [], rollouts_module.decode
+
+    def small(model, requests, **options):
+        sizes.append(sum(len(request.samples) for request in requests))
+        if sizes[-1] > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(model, requests, **options)
+
+    monkeypatch.setattr(rollouts_module, "decode", small)
+    trainer, _ = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
+    assert torch.equal(rollout(trainer)["completion_ids"], expected)
+    assert sizes == [4, 2, 1, 1, 1, 1]
 
 
 def test_a_rollout_leaves_every_weight_bit_for_bit_as_it_was(tmp_path):

@@ -7,6 +7,7 @@ repetition penalty, a processor with further inputs) go to TRL's own generation.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -17,10 +18,11 @@ from peft.tuners import lora
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
-from sampling.engine import Request, decode
+from sampling.engine import Request, decode, free_memory, is_out_of_memory
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
 
+logger = logging.getLogger(__name__)
 IMAGE_FIELDS = {"pixel_values", "image_grid_thw", "mm_token_type_ids"}
 
 
@@ -53,6 +55,7 @@ class EngineRollouts(GRPOTrainer):
     def __init__(self, *args, rollouts: str = "engine", **kwargs):
         super().__init__(*args, **kwargs)
         self.rollouts = rollouts
+        self._rows_at_once: int | None = None  # completions decoded together; None: all of the rollout batch
         self._rollout_entropies: list[list[float]] | None = None  # of every token of every row of the last rollout
 
     def _generate_and_score_completions(self, inputs):
@@ -111,17 +114,33 @@ class EngineRollouts(GRPOTrainer):
                 samples = range(first_row + rows.start, first_row + rows.stop)
                 problem = f"{mode} step {self.state.global_step} prompt {key}"
                 requests.append(Request(prefill(model, inputs), problem, samples))
-            parts = decode(
-                model,
-                requests,
-                settings=settings,
-                eos_ids=self.eos_token_ids,
-                suppress=self.generation_config.suppress_tokens or (),
-                entropies=True,
-            )
+            parts = self._decode(model, requests, settings)
             model.train(mode == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
         return [ids for part in parts for ids in part.token_ids], None
+
+    def _decode(self, model, requests, settings):
+        """All rows at once; out of memory halves their number, for this rollout and the following ones.
+
+        Which rows share a batch does not change what is drawn (`sampling.streams`).
+        """
+        suppress = self.generation_config.suppress_tokens or ()
+        options = {"settings": settings, "eos_ids": self.eos_token_ids, "suppress": suppress, "entropies": True}
+        while True:
+            try:
+                return [
+                    samples
+                    for part in _parts(requests, self._rows_at_once)
+                    for samples in decode(model, part, **options)
+                ]
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                rows = sum(len(request.samples) for request in requests)
+                most = min(self._rows_at_once or rows, rows)
+                if most == 1 or not is_out_of_memory(error):
+                    raise
+                self._rows_at_once = -(-most // 2)
+                logger.warning("out of memory with %d completions at once; going on with %d", most, self._rows_at_once)
+            free_memory()
 
     def _distinct_prompts(self, prompt_ids, images, fields):
         """(rows, model inputs on the device, hash) of every run of equal prompts."""
@@ -146,3 +165,18 @@ class EngineRollouts(GRPOTrainer):
                 inputs["mm_token_type_ids"] = torch.as_tensor([list(fields["mm_token_type_ids"][row])])
             device = self.accelerator.device
             yield range(row, indices[-1] + 1), {name: value.to(device) for name, value in inputs.items()}, key
+
+
+def _parts(requests: list[Request], most: int | None) -> list[list[Request]]:
+    """The same requests in parts of at most `most` completions, in order; a request may be split."""
+    parts, room = [[]], most or float("inf")
+    for request in requests:
+        left = request.samples
+        while left:
+            if room == 0:
+                parts.append([])
+                room = most
+            taken = left if len(left) <= room else left[: int(room)]
+            parts[-1].append(Request(request.prompt, request.problem_id, taken))
+            left, room = left[len(taken) :], room - len(taken)
+    return parts

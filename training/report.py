@@ -25,6 +25,8 @@ SHOWN_METRICS = {
     "completions/mean_length": "mean length",
     "completions/clipped_ratio": "truncated",
     "tokens_per_second": "tokens/s",
+    "time/rollout": "rollout s",
+    "time/update": "update s",
     "eval_decomposed/accuracy": "held-out accuracy",
 }
 
