@@ -114,7 +114,7 @@ class LeanUpdate(GRPOTrainer):
         for height, part in zip(heights, packed + [[]] * (count - len(packed)), strict=True):
             fill = height - len(part) if part else height - 1
             chosen = [row.index for row in part or [shortest]]
-            micro.append(_select(together, chosen, fill, idle=not part))
+            micro.append(_select(together, chosen, fill, idle=not part, once=self.shares_prompts))
         self._note_what_left(rows, packed, together, micro)
         return [_select(together, [], 0)] * (most - count) + micro
 
@@ -288,12 +288,15 @@ def _join(batches: Sequence[dict]) -> dict:
     return together
 
 
-def _select(together: dict, chosen: list[int], fill: int, idle: bool = False) -> dict:
+def _select(together: dict, chosen: list[int], fill: int, idle: bool = False, once: bool = False) -> dict:
     """The chosen rows without columns that only pad, and `fill` rows without a token.
 
-    `idle`: the rows are computed, so that this process keeps step with the others, and count for nothing.
+    `idle`: the rows are computed, so that this process keeps step with the others, and count for nothing. `once`: of
+    the rows of one prompt, only the first carries the image.
     """
     indices = chosen + chosen[:1] * fill
+    if once and isinstance(together.get("pixel_values"), list):
+        together = _images_once(together, indices)
     out = {}
     for name, value in together.items():
         if isinstance(value, torch.Tensor) and value.dim():
@@ -319,3 +322,17 @@ def _select(together: dict, chosen: list[int], fill: int, idle: bool = False) ->
         elif name in BOTH_PADDED:
             out[name] = out[name][:, left : out[name].shape[1] - over]
     return unsplit_pixel_values_by_grid(out)
+
+
+def _images_once(together: dict, indices: list[int]) -> dict:
+    """`together` with the images of `indices` emptied in all rows but the first of each prompt."""
+    prompts, seen, first = together["prompt_index"].tolist(), set(), set()
+    for index in indices:
+        if prompts[index] not in seen:
+            seen.add(prompts[index])
+            first.add(index)
+    out = dict(together)
+    for name in ("pixel_values", "image_grid_thw"):
+        out[name] = [value if i in first else value[:0] for i, value in enumerate(together[name])]
+    out["num_images"] = [count if i in first else 0 for i, count in enumerate(together["num_images"])]
+    return out
