@@ -1,7 +1,8 @@
 """One optimiser step of stock TRL and of this project, on the same weights and the same rollouts.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py                 # embedded model: sweep, memory, whole step
-    python benchmarks/training.py --model qwen2-5-3b --random-weights --dtype bfloat16 --parts sweep whole
+    OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 benchmarks/training.py --parts sweep
+    python benchmarks/training.py --random-weights --dtype bfloat16 --longest 768 --image-tokens 324
 
 Stock is `trl.GRPOTrainer` as it comes; both get the same advantages (-1 for the kept rows, as in NSR) and, in the
 sweep, the same completions. Before anything is timed, the gradients of both are compared in float64 (1e-6 normwise:
@@ -15,6 +16,7 @@ import argparse
 import contextlib
 import gc
 import io
+import os
 import statistics
 import sys
 import tempfile
@@ -39,11 +41,12 @@ from training.rows import training_rows
 
 BATCH, ACCUMULATION = 16, 4  # completions a micro-batch and micro-batches an update
 TOLERANCE = 1e-6
+PROCESSES, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
 
 
 @dataclass(frozen=True)
 class Work:
-    """One update: `BATCH * ACCUMULATION` completions of at most `longest` tokens, `generations` a prompt."""
+    """One update: `BATCH * ACCUMULATION` completions a process, of at most `longest` tokens, `generations` a prompt."""
 
     generations: int
     kept: float  # share of completions with weight
@@ -52,7 +55,7 @@ class Work:
 
     @property
     def rows(self) -> int:
-        return BATCH * ACCUMULATION
+        return BATCH * ACCUMULATION * PROCESSES
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -151,6 +154,11 @@ class Lean(EngineRollouts, LeanUpdate):
     """Both parts of this project that concern speed, without any of its methods."""
 
 
+def say(line: str) -> None:
+    if RANK == 0:
+        print(line, flush=True)
+
+
 def now() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -173,8 +181,10 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
         hold_lengths(model, eos)
     random = np.random.default_rng(1)
     lengths = random.integers(work.longest // 2, work.longest + 1, work.rows)
-    advantages = torch.zeros(work.rows)
-    advantages[random.permutation(work.rows)[: max(1, round(work.kept * work.rows))]] = -1.0
+    kept = np.zeros(work.rows, dtype=bool)
+    kept[random.permutation(work.rows)[: max(1, round(work.kept * work.rows))]] = True
+    mine = slice(RANK * work.rows // PROCESSES, (RANK + 1) * work.rows // PROCESSES)
+    advantages = -torch.tensor(kept, dtype=torch.float32)[mine]
     config = GRPOConfig(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=BATCH, gradient_accumulation_steps=ACCUMULATION,
         num_generations=work.generations, max_completion_length=work.longest, loss_type="dapo", max_steps=steps,
@@ -192,17 +202,16 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
     if dtype == torch.float64:
         trainer.model.double()
     if not sampled:
-        completions = [[*random.integers(20, 400, length - 1).tolist(), eos] for length in lengths]
+        completions = [[*random.integers(20, 400, length - 1).tolist(), eos] for length in lengths][mine]
         trainer._generate_single_turn = lambda prompt_ids, *rest: (completions, None)
     gradients = Gradients()
     trainer.add_callback(gradients)
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train()
-    groups = lengths.reshape(-1, work.generations)
-    kept = (advantages.numpy() != 0).reshape(groups.shape)
-    stock_tokens = int(work.generations * (prompt + groups.max()) * len(groups))
-    lean_tokens = int((prompt * kept.any(1)).sum() + (groups * kept).sum())
-    return trainer, gradients.flat, stock_tokens, lean_tokens
+    groups, kept = (part.reshape(PROCESSES, -1, work.generations) for part in (lengths, kept))
+    stock_tokens = int(work.generations * (prompt + groups.max()) * groups.shape[1])
+    lean_tokens = prompt * kept.any(2).sum(1) + (groups * kept).sum((1, 2))  # of every process; the slowest decides
+    return trainer, gradients.flat, stock_tokens, int(lean_tokens.max())
 
 
 def compare(args, work: Work) -> None:
@@ -215,7 +224,7 @@ def compare(args, work: Work) -> None:
     gap = ((flats[0] - flats[1]).norm() / flats[0].norm()).item()
     limit = TOLERANCE if dtype == torch.float64 else 1e-2
     assert flats[0].norm() > 0 and gap < limit, f"gradients differ by {gap:.1e}"
-    print(f"gradients agree to {gap:.1e}", flush=True)
+    say(f"gradients agree to {gap:.1e}")
 
 
 def sweep(args, dtype: torch.dtype) -> None:
@@ -224,8 +233,11 @@ def sweep(args, dtype: torch.dtype) -> None:
     works += [Work(8, kept, ratio, args.longest) for ratio in (1, 2, 8) for kept in (1.0, 0.25)]
     compare(args, works[4])
     compare(args, works[5])
-    print(f"\nUpdate phase, {BATCH * ACCUMULATION} completions in micro-batches of {BATCH}, medians of {args.repeat}:")
-    print("  G   kept  prompt/completion   stock      ours     ratio   bound   of bound   tokens")
+    say(
+        f"\nUpdate phase, {PROCESSES} processes, each {BATCH * ACCUMULATION} completions in micro-batches of {BATCH}, "
+        f"medians of {args.repeat}:"
+    )
+    say("  G   kept  prompt/completion   stock      ours     ratio   bound   of bound   tokens")
     points = []
     for work in works:
         took, tokens = [], None
@@ -236,27 +248,26 @@ def sweep(args, dtype: torch.dtype) -> None:
             gc.collect()
         ratio, bound = took[0] / took[1], tokens[0] / tokens[1]
         points.append((tokens[1], took[1]))
-        print(
+        say(
             f"{work.generations:3d} {work.kept:6.0%} {work.ratio:12.0f} {took[0]:15.3f} s {took[1]:7.3f} s "
-            f"{ratio:7.2f} {bound:7.2f} {ratio / bound:9.0%} {tokens[1]:10,d}",
-            flush=True,
+            f"{ratio:7.2f} {bound:7.2f} {ratio / bound:9.0%} {tokens[1]:10,d}"
         )
     x, y = np.array(points, dtype=float).T
     slope, start = np.polyfit(x, y, 1)
     error = 1 - ((y - slope * x - start) ** 2).sum() / ((y - y.mean()) ** 2).sum()
-    print(f"\nour update = {start:.3f} s + {slope * 1e6:.1f} us x (prompts + kept completion tokens), R2 = {error:.3f}")
+    say(f"\nour update = {start:.3f} s + {slope * 1e6:.1f} us x (prompts + kept completion tokens), R2 = {error:.3f}")
 
 
 def memory(args, dtype: torch.dtype) -> None:
     """Peak tensor bytes of an update above the loaded model."""
-    print("\nPeak tensor bytes of the update above the loaded model:")
+    say("\nPeak tensor bytes of the update above the loaded model:")
     for work in (Work(g, kept, 4, args.longest) for g in (2, 8) for kept in (1.0, 0.25)):
         peaks = []
         for base in (GRPOTrainer, Lean):
             peaks.append(peak_bytes(base, args, work, dtype))
             gc.collect()
         shown = f"{peaks[0] / 2**20:9.1f} MiB {peaks[1] / 2**20:9.1f} MiB {peaks[1] / peaks[0]:6.0%}"
-        print(f"  G = {work.generations:2d}, kept {work.kept:4.0%}: stock, ours, share {shown}", flush=True)
+        say(f"  G = {work.generations:2d}, kept {work.kept:4.0%}: stock, ours, share {shown}")
 
 
 def peak_bytes(base: type, args, work: Work, dtype: torch.dtype) -> int:
@@ -290,7 +301,7 @@ def peak_bytes(base: type, args, work: Work, dtype: torch.dtype) -> int:
 
 def whole(args, dtype: torch.dtype) -> None:
     """Rollout and update, each side with its own sampling of the same distribution (ends with chance 1/24 a token)."""
-    print("\nWhole step, rollout included (temperature 1, lengths geometric with mean 24, at most the longest):")
+    say("\nWhole step, rollout included (temperature 1, lengths geometric with mean 24, at most the longest):")
     for kept in (1.0, 0.25):
         work, took = Work(8, kept, 4, args.longest), []
         for base in (GRPOTrainer, Lean):
@@ -298,10 +309,10 @@ def whole(args, dtype: torch.dtype) -> None:
             rollout, update = (statistics.median(part[1:]) for part in (trainer.rollouts_took, trainer.updates_took))
             took.append(rollout + update)
             name = "ours " if base is Lean else "stock"
-            print(f"  G = 8, kept {kept:4.0%}, {name}: rollout {rollout:.3f} s, update {update:.3f} s", flush=True)
+            say(f"  G = 8, kept {kept:4.0%}, {name}: rollout {rollout:.3f} s, update {update:.3f} s")
             del trainer
             gc.collect()
-        print(f"  ratio {took[0] / took[1]:.2f}", flush=True)
+        say(f"  ratio {took[0] / took[1]:.2f}")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -185,10 +185,9 @@ class LeanUpdate(GRPOTrainer):
             packed, cells = self._pack(part, input_ids, logits_to_keep, images, fields.get("mm_token_type_ids"))
             with self.accelerator.autocast():
                 out = model(**packed, fused_lm_head=True)
-            scored = packed["shift_labels"][0] != -100
-            logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0][scored])
+            logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
             if compute_entropy:
-                entropies = entropies.to(out.entropy.dtype).index_put(cells, out.entropy[0][scored])
+                entropies = entropies.to(out.entropy.dtype).index_put(cells, out.entropy[0])
         return logps, entropies, None
 
     def _passes(self, rows: list[Row], batch_size: int | None) -> list[list[Row]]:
@@ -220,7 +219,6 @@ class LeanUpdate(GRPOTrainer):
                 fields["mm_token_type_ids"] = token_types[first.index, end - first.prompt_tokens : end][None]
             of_prompt = shared_prompts.positions_of(model, prompt[None], fields)  # (axes, P)
             ids.append(prompt[:-1])
-            labels.append(torch.full_like(prompt[:-1], -100))
             positions.append(of_prompt[:, :-1])
             for row in group:
                 completion = input_ids[row.index, end : end + row.tokens]

@@ -42,9 +42,17 @@ class Group:
         return self.prompt + sum(self.lengths)
 
 
-def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device: torch.device) -> list[Group]:
-    """Groups for `prompts[g]` tokens (the last one left out) followed by `completions[g]` tokens of each completion."""
-    groups, start = [], 0
+@dataclass(frozen=True)
+class Packing:
+    """A row of T packed tokens: its groups, and where the predictions of completion tokens come out."""
+
+    groups: list[Group]
+    scored: torch.Tensor  # (sum of all lengths,)
+
+
+def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device: torch.device) -> Packing:
+    """For every g, `prompts[g]` tokens (without the last one), then `completions[g]` tokens of each completion."""
+    groups, scored, start = [], [], 0
     for prompt, lengths in zip(prompts, completions, strict=True):
         longest, slots, filled = max(lengths), None, None
         if min(lengths) < longest:
@@ -58,8 +66,9 @@ def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device
         if device.type != "cuda":  # there the kernels know the shape of the mask; elsewhere it is built once
             mask = torch.ones(longest, prompt + longest, dtype=torch.bool, device=device).tril_(prompt)
         groups.append(Group(start, prompt, tuple(lengths), slots, filled, mask))
+        scored.append(torch.arange(start + prompt, start + groups[-1].tokens))
         start += groups[-1].tokens
-    return groups
+    return Packing(groups, torch.cat(scored).to(device))
 
 
 def attend(
@@ -68,7 +77,7 @@ def attend(
     key: torch.Tensor,  # (1, K, T, D)
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    shared_prompts: Sequence[Group] | None = None,
+    shared_prompts: Packing | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **kwargs: object,
@@ -83,7 +92,7 @@ def attend(
         key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
     options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": share > 1 and query.is_cuda}
     outputs = []
-    for group in shared_prompts:
+    for group in shared_prompts.groups:
         of_prompt = slice(group.start, group.start + group.prompt)
         own = slice(of_prompt.stop, group.start + group.tokens)
         if group.prompt:
@@ -114,7 +123,7 @@ def enable(model: torch.nn.Module) -> bool:
     """Makes the language model understand `shared_prompts`; False, and nothing changed, where it cannot.
 
     Plain rows still go to the attention they went to. It stays enabled: with gradient checkpointing, layers run again
-    in the backward pass.
+    in the backward pass. Of packed tokens, only the scored ones leave the model for the head.
     """
     inner = model.model if hasattr(model, "model") else None
     text = model.config.get_text_config()
@@ -123,10 +132,18 @@ def enable(model: torch.nn.Module) -> bool:
         return False
     if multimodal and not hasattr(inner, "get_rope_index"):
         return False
-    for module in model.modules():
-        if language_attention(module):
-            module.config._attn_implementation = NAME
+    if text._attn_implementation != NAME:
+        for module in model.modules():
+            if language_attention(module):
+                module.config._attn_implementation = NAME
+        inner.register_forward_hook(_only_scored, with_kwargs=True)
     return True
+
+
+def _only_scored(module, args, kwargs, output):
+    if kwargs.get("shared_prompts") is not None:
+        output.last_hidden_state = output.last_hidden_state[:, kwargs["shared_prompts"].scored]
+    return output
 
 
 def positions_of(model: torch.nn.Module, prompt_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
