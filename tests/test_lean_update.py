@@ -10,6 +10,8 @@ from sampling.engine import base_model
 from tests import plain_head
 from tests.families import FAMILIES
 from tests.test_families_train import family_trainer
+from trainers import row_tensors
+from trainers.lean_update import LeanUpdate
 
 # two questions x four completions in four micro-batches of two rows, one optimiser step
 STEP = {"num_generations": 4, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 4, "max_steps": 1,
@@ -184,3 +186,18 @@ def test_a_batch_without_weight_costs_one_short_row_and_moves_nothing(tmp_path):
     batch = trainer._buffered_inputs[-1]
     assert not lean.any() and batch["completion_mask"].sum() <= 3
     assert tokens == batch["prompt_mask"].sum() - 1 + batch["completion_mask"].sum()
+
+
+def test_rows_that_have_changed_process_are_the_same_rows(tmp_path, monkeypatch):
+    """One process sends its first prompt, images and all, to itself: through parcels, and widened on arrival."""
+
+    def to_itself(self, together, keep, room):
+        moved = min(row.prompt for row in keep)
+        together, rows = row_tensors.exchange(together, keep, [(0, moved, 0)], 0)
+        assert len(rows) == len(keep) and max(row.index for row in rows) >= 8
+        return together, rows
+
+    (plain,), _, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT)
+    monkeypatch.setattr(LeanUpdate, "_balance", to_itself)
+    (lean,), _, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT)
+    assert gap(lean, plain) < 1e-9

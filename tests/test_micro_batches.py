@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.micro_batches import Row, cost, pack, pack_padded, padded_cost, spread
+from trainers.micro_batches import Row, balance, cost, pack, pack_padded, padded_cost, spread
 
 
 def rows_of(prompts: list[int], prompt_tokens: int, lengths: list[int]) -> list[Row]:
@@ -36,6 +36,14 @@ def test_rows_shuffled_by_trl_come_together_again():
 def test_padded_rows_of_similar_length_go_together():
     parts = pack_padded(rows_of([0, 0, 1, 1, 1], 5, [9, 1, 8, 2, 3]), 2)
     assert [[row.tokens for row in part] for part in parts] == [[1, 2], [3, 8], [9]]
+
+
+def test_processes_even_out_their_tokens_by_whole_prompts():
+    heavy = rows_of([0, 0, 1, 2], 10, [5, 5, 5, 5])  # prompts of 20, 15 and 15 tokens
+    assert balance([(0, row) for row in heavy], 2, 8) == [(0, 0, 1)]  # 30 here, 20 there
+    assert balance([(0, row) for row in heavy], 2, 1) == [(0, 1, 1)]  # room for one row only
+    assert balance([(0, heavy[2]), (1, heavy[3])], 2, 8) == []
+    assert balance([(0, heavy[0]), (0, heavy[1])], 2, 8) == [], "one prompt alone gains nothing by moving"
 
 
 rows = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 30)), min_size=1, max_size=24).map(

@@ -27,9 +27,13 @@ def test_two_processes_train_on_the_advantages_of_one(tmp_path):
         assert first["mode"] == second["mode"] == alone["mode"]
         assert first["trained_on"] + second["trained_on"] == alone["trained_on"]
         assert first["logged"] == alone["logged"] == alone["trained_on"]
-        assert first["counts"] == second["counts"] == alone["counts"] == [1, 6, 1]
+        assert first["counts"] == second["counts"] == alone["counts"] == [2, 5, 1]
         assert first["weights"] == second["weights"] == pytest.approx(alone["weights"], abs=1e-7)
         assert first["gradient"] == pytest.approx(alone["gradient"], rel=1e-5)
+        expected = sum(value != 0 for value in alone["trained_on"])
+        assert first["computed"] + second["computed"] == alone["computed"] == expected, "every row of weight, once"
+        if (alone["mode"], alone["update"]) == ("psr", "shared"):
+            assert first["computed"] == second["computed"] == 1, "one of the two prompts has changed process"
         if alone["update"] == "plain":
             plain = alone
         else:

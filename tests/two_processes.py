@@ -10,7 +10,8 @@ import torch
 from tests import one_layer
 from trainers import TRAINERS
 
-COMPLETIONS = ["a b .", "b c d .", "c .", "h a .", "b b .", "c c d .", "a b c d e", "b a ."]  # two groups of four
+# four groups of two; the second process has no right one, so under PSR it is sent one of the first process's prompts
+COMPLETIONS = ["a b .", "b c d .", "a .", "h a .", "b b .", "c c d .", "a b c d e", "b a ."]
 
 
 def main(folder: str) -> None:
@@ -21,9 +22,7 @@ def main(folder: str) -> None:
 
 def train(mode: str, folder: str, update: str) -> dict:
     processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
-    share = (
-        len(COMPLETIONS) // processes
-    )  # in two micro-batches; under PSR the second process has nothing to learn from
+    share = len(COMPLETIONS) // processes  # in two micro-batches
     settings = {"lambda_psr": 0.1} if mode == "w-reinforce" else {}
     if mode != "grpo":
         settings["normaliser"] = "kept"
@@ -31,6 +30,7 @@ def train(mode: str, folder: str, update: str) -> dict:
         TRAINERS[mode],
         folder,
         batch=share // 2,
+        generations=2,
         gradient_accumulation_steps=2,
         mode_settings={**settings, "update": update},
         optim="sgd",
@@ -38,6 +38,8 @@ def train(mode: str, folder: str, update: str) -> dict:
     one_layer.fix_rollouts(trainer, COMPLETIONS[rank * share : (rank + 1) * share])
     rollouts, generate = [], trainer._generate_and_score_completions
     trainer._generate_and_score_completions = lambda inputs: rollouts.append(generate(inputs)) or rollouts[-1]
+    computed, compute = [], trainer._compute_loss
+    trainer._compute_loss = lambda model, inputs: computed.append(_rows_with_weight(inputs)) or compute(model, inputs)
     trainer.train()
     weights = torch.cat([p.detach().flatten() for p in trainer.model.parameters()])
     return {
@@ -46,9 +48,14 @@ def train(mode: str, folder: str, update: str) -> dict:
         "trained_on": rollouts[0]["advantages"].tolist(),
         "logged": list(trainer._logs["advantages"]),
         "weights": weights.tolist(),
+        "computed": sum(computed),
         "gradient": trainer.state.log_history[0]["grad_norm"],
         "counts": [trainer.state.log_history[0][f"decomposed/{k}"] for k in ("positive", "negative", "unscorable")],
     }
+
+
+def _rows_with_weight(inputs: dict) -> int:
+    return int(((inputs["advantages"] != 0) & inputs["completion_mask"].any(1)).sum())
 
 
 if __name__ == "__main__":

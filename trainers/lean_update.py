@@ -17,26 +17,15 @@ import time
 from collections.abc import Sequence
 
 import torch
+from accelerate.utils import gather_object
 from trl import GRPOTrainer
-from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from sampling.engine import base_model
-from trainers import micro_batches, shared_prompts
+from trainers import micro_batches, row_tensors, shared_prompts
 from trainers.micro_batches import Row
 
 logger = logging.getLogger(__name__)
 SHARE_OF_BATCH = 0.5  # tokens a packed forward pass may hold, of what the plain one would: half the memory
-LEFT_PADDED = ("prompt_ids", "prompt_mask")
-RIGHT_PADDED = (
-    "completion_ids",
-    "completion_mask",
-    "tool_mask",
-    "old_per_token_logps",
-    "ref_per_token_logps",
-    "sampling_per_token_logps",
-    "rollout_entropy",
-)
-BOTH_PADDED = ("token_type_ids", "mm_token_type_ids")
 PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
 CLIP_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
 
@@ -97,9 +86,10 @@ class LeanUpdate(GRPOTrainer):
 
         The last one is never empty on any process: it is the one that synchronises gradients.
         """
-        rows, together = _rows(batches), _join(batches)
-        keep = rows if self.beta != 0.0 else [row for row in rows if together["advantages"][row.index].any()]
+        rows, own = row_tensors.describe(batches), row_tensors.join(batches)
+        keep = rows if self.beta != 0.0 else [row for row in rows if own["advantages"][row.index].any()]
         most, per_batch = len(batches), self.args.per_device_train_batch_size
+        together, keep = self._balance(own, keep, most * per_batch)
         if self.shares_prompts:
             budget = int(SHARE_OF_BATCH * micro_batches.padded_cost(rows) / len(rows) * per_batch)
             packed = micro_batches.pack(keep, most, budget)
@@ -114,17 +104,27 @@ class LeanUpdate(GRPOTrainer):
         for height, part in zip(heights, packed + [[]] * (count - len(packed)), strict=True):
             fill = height - len(part) if part else height - 1
             chosen = [row.index for row in part or [shortest]]
-            micro.append(_select(together, chosen, fill, idle=not part, once=self.shares_prompts))
-        self._note_what_left(rows, packed, together, micro)
-        return [_select(together, [], 0)] * (most - count) + micro
+            micro.append(row_tensors.select(together, chosen, fill, idle=not part, once=self.shares_prompts))
+        self._note_what_left(rows, packed, own, micro)
+        return [row_tensors.select(together, [], 0)] * (most - count) + micro
 
-    def _note_what_left(self, rows, packed, together, micro):
+    def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
+        """Sends completions to processes that have fewer tokens to compute; which of them computes a row is all one."""
+        if self.accelerator.num_processes == 1:
+            return together, keep
+        everyone = gather_object([(self.accelerator.process_index, row) for row in keep])
+        moves = micro_batches.balance(everyone, self.accelerator.num_processes, room)
+        if not moves:
+            return together, keep
+        return row_tensors.exchange(together, keep, moves, self.accelerator.process_index)
+
+    def _note_what_left(self, rows, packed, own, micro):
         """Metrics over all rows of the window, for `compute_loss` to put in place of those over the rows it sees."""
         computed = sum(map(micro_batches.cost if self.shares_prompts else micro_batches.padded_cost, packed))
         self._metrics["train"]["decomposed/skipped_work"].append(1 - computed / micro_batches.padded_cost(rows))
-        tokens = [_loss_mask(batch).sum() for batch in (together, *micro)]
-        known = "rollout_entropy" in together
-        doubt = (together["rollout_entropy"] * _loss_mask(together)).sum() if known else torch.zeros_like(tokens[0])
+        tokens = [row_tensors.loss_mask(batch).sum() for batch in (own, *micro)]
+        known = "rollout_entropy" in own
+        doubt = (own["rollout_entropy"] * row_tensors.loss_mask(own)).sum() if known else torch.zeros_like(tokens[0])
         doubt, total, *parts = self.accelerator.reduce(torch.stack([doubt, *tokens]).float(), reduction="sum")
         for batch, part in zip(micro, parts, strict=True):
             batch["token_share"] = part * len(micro) / total.clamp(min=1.0)
@@ -180,7 +180,7 @@ class LeanUpdate(GRPOTrainer):
         shape = completion_mask.shape
         logps = torch.zeros(shape, device=input_ids.device)
         entropies = torch.zeros(shape, device=input_ids.device) if compute_entropy else None
-        images = _Images(fields.get("pixel_values"), fields.get("image_grid_thw"), fields.get("num_images"))
+        images = row_tensors.Images(fields.get("pixel_values"), fields.get("image_grid_thw"), fields.get("num_images"))
         for part in self._passes(rows, batch_size):
             packed, cells = self._pack(part, input_ids, logits_to_keep, images, fields.get("mm_token_type_ids"))
             with self.accelerator.autocast():
@@ -239,98 +239,3 @@ class LeanUpdate(GRPOTrainer):
         row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
         column_of = torch.cat([torch.arange(tokens) for _, tokens in cells]).to(device)
         return packed, (row_of, column_of)
-
-
-class _Images:
-    """Pixels and grids of one row, out of tensors in which all rows follow one another."""
-
-    def __init__(self, pixels: torch.Tensor | None, grid: torch.Tensor | None, counts: Sequence[int] | None):
-        self.pixels, self.grid = pixels, grid
-        if pixels is not None:
-            self.images = torch.tensor([0, *counts]).cumsum(0).tolist()
-            self.patches = [0, *grid.prod(1).cumsum(0).tolist()]
-
-    def of(self, row: int) -> dict[str, torch.Tensor]:
-        if self.pixels is None or self.images[row] == self.images[row + 1]:
-            return {}
-        start, stop = self.images[row : row + 2]
-        pixels = self.pixels[self.patches[start] : self.patches[stop]]
-        return {"pixel_values": pixels, "image_grid_thw": self.grid[start:stop]}
-
-
-def _loss_mask(batch: dict) -> torch.Tensor:
-    mask = batch["completion_mask"]
-    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
-
-
-def _rows(batches: Sequence[dict]) -> list[Row]:
-    columns = [
-        torch.cat([values.sum(1) if values.dim() > 1 else values for values in (batch[name] for batch in batches)])
-        for name in ("prompt_index", "prompt_mask", "completion_mask")
-    ]
-    return [Row(i, *numbers) for i, numbers in enumerate(torch.stack(columns, 1).tolist())]
-
-
-def _join(batches: Sequence[dict]) -> dict:
-    """The rows of several micro-batches in one; pixel values and grids as one tensor a row."""
-    split = [split_pixel_values_by_grid(dict(batch)) for batch in batches]
-    together = {}
-    for name, value in split[0].items():
-        values = [batch[name] for batch in split]
-        if isinstance(value, torch.Tensor) and value.dim():
-            together[name] = torch.cat(values)
-        elif isinstance(value, list):
-            together[name] = [one for part in values for one in part]
-        else:
-            together[name] = value  # a number of the whole rollout batch, such as its token count
-    return together
-
-
-def _select(together: dict, chosen: list[int], fill: int, idle: bool = False, once: bool = False) -> dict:
-    """The chosen rows without columns that only pad, and `fill` rows without a token.
-
-    `idle`: the rows are computed, so that this process keeps step with the others, and count for nothing. `once`: of
-    the rows of one prompt, only the first carries the image.
-    """
-    indices = chosen + chosen[:1] * fill
-    if once and isinstance(together.get("pixel_values"), list):
-        together = _images_once(together, indices)
-    out = {}
-    for name, value in together.items():
-        if isinstance(value, torch.Tensor) and value.dim():
-            out[name] = value[indices]
-        else:
-            out[name] = [value[i] for i in indices] if isinstance(value, list) else value
-    if not chosen:
-        return out
-    if fill:
-        for name in ("completion_mask", "advantages"):
-            out[name] = out[name].clone()
-            out[name][len(chosen) :] = 0
-    if idle:
-        out["tool_mask"] = torch.zeros_like(out["completion_mask"])
-    left = out["prompt_ids"].shape[1] - int(out["prompt_mask"].sum(1).max())
-    right = int(out["completion_mask"].sum(1).max())
-    over = out["completion_ids"].shape[1] - right
-    for name in out:
-        if name in LEFT_PADDED:
-            out[name] = out[name][:, left:]
-        elif name in RIGHT_PADDED:
-            out[name] = out[name][:, :right]
-        elif name in BOTH_PADDED:
-            out[name] = out[name][:, left : out[name].shape[1] - over]
-    return unsplit_pixel_values_by_grid(out)
-
-
-def _images_once(together: dict, indices: list[int]) -> dict:
-    """`together` with the images of `indices` emptied in all rows but the first of each prompt."""
-    prompts, seen, first = together["prompt_index"].tolist(), set(), set()
-    for index in indices:
-        if prompts[index] not in seen:
-            seen.add(prompts[index])
-            first.add(index)
-    out = dict(together)
-    for name in ("pixel_values", "image_grid_thw"):
-        out[name] = [value if i in first else value[:0] for i, value in enumerate(together[name])]
-    out["num_images"] = [count if i in first else 0 for i, count in enumerate(together["num_images"])]
-    return out

@@ -59,6 +59,34 @@ def spread(rows: Sequence[Row], count: int) -> list[list[Row]]:
     return pack(rows, count, -(-cost(rows) // count) + max(row.prompt_tokens + row.tokens for row in rows))
 
 
+def balance(rows: Sequence[tuple[int, Row]], processes: int, room: int) -> list[tuple[int, int, int]]:
+    """Moves (from process, prompt, to process) that even out the tokens of the processes' rows (process, row).
+
+    Whole prompts go from the process with most to the one with least, as long as that lightens the heaviest by a
+    twentieth; no process gets more than `room` rows.
+    """
+    held: list[dict[int, list[Row]]] = [{} for _ in range(processes)]
+    for process, row in rows:
+        held[process].setdefault(row.prompt, []).append(row)
+    loads = [sum(map(cost, prompts.values())) for prompts in held]
+    moves = []
+    while True:
+        heavy, light = loads.index(max(loads)), loads.index(min(loads))
+        free = room - sum(map(len, held[light].values()))
+        pieces = [
+            (max(loads[heavy] - cost(piece), loads[light] + cost(piece)), prompt)
+            for prompt, piece in held[heavy].items()
+            if len(piece) <= free and prompt not in held[light]
+        ]
+        if not pieces or min(pieces)[0] > 0.95 * loads[heavy]:
+            return moves
+        prompt = min(pieces)[1]
+        piece = held[heavy].pop(prompt)
+        held[light][prompt] = piece
+        loads[heavy], loads[light] = loads[heavy] - cost(piece), loads[light] + cost(piece)
+        moves.append((heavy, prompt, light))
+
+
 def pack_padded(rows: Sequence[Row], size: int) -> list[list[Row]]:
     """Rows of similar length together, `size` to a micro-batch, for models that cannot share a prompt."""
     rows = sorted(rows, key=lambda row: (row.tokens, row.prompt_tokens, row.index))
