@@ -17,6 +17,7 @@ from training.arguments import parse_args, resolve_accumulation
 from training.hardware import (
     choose_precision,
     is_main_process,
+    on_main_process,
     skip_deepspeed_compilation,
     use_first_gpu,
     weights_dtype,
@@ -85,8 +86,8 @@ def load_data(args: argparse.Namespace):
     return train, held_out if args.held_out else replace(held_out, questions=[])
 
 
-def plan_steps(args, num_rows: int, num_processes: int) -> str:
-    """The line that says how rows become steps; ValueError when not one rollout batch is full."""
+def plan_steps(args, num_rows: int, num_processes: int) -> tuple[int, str]:
+    """Updates per epoch, and the line that says how rows become steps; ValueError when no rollout batch is full."""
     completions = args.batch_size * num_processes * args.gradient_accumulation_steps * args.updates_per_rollout
     prompts = completions // args.num_generations
     batches, left = divmod(num_rows, prompts)
@@ -95,8 +96,9 @@ def plan_steps(args, num_rows: int, num_processes: int) -> str:
             f"{num_rows} questions do not fill one rollout batch of {prompts} prompts x {args.num_generations} "
             "generations: zero steps; lower --batch-size or --updates-per-rollout, or use more questions"
         )
-    line = f"{batches * args.updates_per_rollout} updates per epoch, {prompts} questions x {args.num_generations} each"
-    return line + (f"; {left} of {num_rows} questions fill no rollout batch and are left out" if left else "")
+    updates = batches * args.updates_per_rollout
+    line = f"{updates} updates per epoch, {prompts} questions x {args.num_generations} each"
+    return updates, line + (f"; {left} of {num_rows} questions fill no rollout batch and are left out" if left else "")
 
 
 def build_config(args: argparse.Namespace, folder: Path, precision: str, has_held_out: bool):
@@ -140,8 +142,8 @@ def build_config(args: argparse.Namespace, folder: Path, precision: str, has_hel
     )
 
 
-def build_trainer(args: argparse.Namespace, config, train, held_out):
-    """The mode's trainer with model, processor, rewards and rows."""
+def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
+    """The mode's trainer with model, processor, rewards and rows; `load` in place of models.registry.load_model."""
     from transformers.trainer_callback import ProgressCallback
 
     from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
@@ -153,7 +155,8 @@ def build_trainer(args: argparse.Namespace, config, train, held_out):
     processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
     assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
-    model = load_model(args.vlm_name, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
+    load = load or load_model
+    model = load(args.vlm_name, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
     config.generation_kwargs = {"suppress_tokens": unsampleable_token_ids(model.config)}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
@@ -207,7 +210,7 @@ def prepare(args: argparse.Namespace):
     check_model(args)
     precision = choose_precision(args.precision)
     train, held_out = load_data(args)
-    steps = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
+    _, steps = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
     folder = run_folder(args.output_root, args.vlm_name, args.mode, args.seed)
     data = {"name": train.name, "split": train.split, "fingerprint": train.fingerprint, "num_questions": len(train)}
     record = settings_record(args, source, data)
@@ -226,21 +229,22 @@ def prepare(args: argparse.Namespace):
     return config, train, held_out, folder, record
 
 
-def on_main_process(function):
-    """Runs `function` on the main process; its result, or its ValueError, on every process."""
-    from accelerate.state import PartialState
-    from accelerate.utils import broadcast_object_list
+def estimate(args: argparse.Namespace) -> None:
+    """--estimate: prints what this run would need. No run folder, no weights from the network. Raises ValueError."""
+    from training.estimate import report
 
-    outcome = [None, None]
-    if PartialState().is_main_process:
-        try:
-            outcome[0] = function()
-        except ValueError as error:
-            outcome[1] = str(error)
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise ValueError(outcome[1])
-    return outcome[0]
+    resolve_defaults(args)
+    check_model(args)
+    train, held_out = load_data(args)
+    updates, _ = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
+    skip_deepspeed_compilation()
+
+    def trainer(settings, folder: str, precision: str, load):
+        config = build_config(settings, Path(folder), precision, has_held_out=False)
+        return build_trainer(settings, config, train, replace(held_out, questions=[]), load)
+
+    for line in report(args, train.questions, len(held_out), updates, trainer):
+        say(line)
 
 
 def say(line: str) -> None:
@@ -256,6 +260,9 @@ def main(argv: list[str] | None = None) -> int:
         gpu_line = use_first_gpu()
         if gpu_line:
             say(gpu_line)
+        if args.estimate:
+            estimate(args)
+            return 0
         config, train, held_out, folder, record = prepare(args)
     except ValueError as error:
         if is_main_process():

@@ -190,6 +190,13 @@ def _add_optimisation_flags(group, add):
 
 def _add_run_flags(group, add):
     add(group, "--config", None, "YAML file of settings (recipes/); flags given on the command line win")
+    add(
+        group,
+        "--estimate",
+        False,
+        "print the peak memory, tokens per update, hours and the flags to change for smaller cards, and do not train",
+        action="store_true",
+    )
     add(group, "--output-root", "grpo-start-ckpts", "folder of the run folders")
     add(group, "--resume", False, "continue an unfinished run from its newest checkpoint", action="store_true")
     add(group, "--overwrite", False, "delete the run folder that is in the way", action="store_true")

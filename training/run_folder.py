@@ -17,7 +17,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 # Settings that say where and how a run is kept, not what it computes.
 BOOKKEEPING = {
     "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
-    "save_steps", "save_total_limit",
+    "save_steps", "save_total_limit", "estimate",
 }  # fmt: skip
 
 

@@ -1,0 +1,166 @@
+"""--estimate: prompts as the trainer sees them, the flags it names, the bound, and what a user gets to read."""
+
+import argparse
+import re
+import shutil
+from dataclasses import replace
+
+import pytest
+
+import main
+from models.registry import TINY_FOLDER, load_processor, lora_config
+from tests.test_memory import TINY, tiny_trainer, work_of
+from tests.test_models import qwen2_5_vl_3b
+from training import cards
+from training.arguments import parse_args
+from training.estimate import measure_prompts
+from training.memory import Counts, Memory, Shape, count_parameters, memory, shape_of
+from training.timing import CARDS, bound
+
+
+@pytest.fixture(scope="module")
+def config():
+    return qwen2_5_vl_3b()
+
+
+def test_prompts_are_as_long_as_the_trainers(tmp_path):
+    """The measured sample against the prompt tokens of a real rollout batch over the same questions."""
+    trainer, args, questions = tiny_trainer(tmp_path, "--mode nsr --max-completion-length 4")
+    measured = measure_prompts(load_processor("tiny"), questions[:2], args)
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1
+    rows = [trainer.train_dataset[i] for i in (0, 0, 0, 0, 1, 1, 1, 1)]
+    batch = trainer._generate_and_score_completions(rows)
+    assert batch["prompt_mask"].sum(1)[[0, 4]].tolist() == measured.lengths
+    assert batch["image_grid_thw"].prod(1)[[0, 4]].tolist() == measured.patches
+    assert batch["pixel_values"].shape[1] == measured.patch_width
+
+
+# Cards and hours
+
+
+def flags(**changes):
+    args = parse_args(["--mode", "nsr"])
+    settings = {"gradient_accumulation_steps": 4, "max_completion_length": 512, "batch_size": 4, **changes}
+    return argparse.Namespace(**{**vars(args), **settings})
+
+
+def needs(gigabytes):
+    """A memory whose `needed` is this many GB."""
+    return Memory((gigabytes * 1e9 - 1e9) / 1.05, 0, 0, 0, 0)
+
+
+def test_a_card_that_is_too_small_names_the_flag_that_is_enough_and_what_it_saves():
+    args = flags(disable_gradient_checkpointing=True)
+    lines = list(cards.advice(lambda a: needs(30 if a.disable_gradient_checkpointing else 20), args, 1))
+    assert [line.split()[2] for line in lines[1:]] == ["no:", "no:", "yes", "yes"]
+    assert "without --disable-gradient-checkpointing saves 10.0 GB and is enough (20.0 GB)" in lines[2]
+    assert "without --disable-gradient-checkpointing (saves 10.0 GB): not enough: still 20.0 GB; ZeRO-3" in lines[1]
+
+
+def test_several_changes_are_named_when_one_is_not_enough():
+    def memory_of(args):
+        return needs(10 + 2 * args.batch_size + args.max_completion_length / 64 + 30 * args.no_lora)
+
+    line = list(cards.advice(memory_of, flags(no_lora=True), 1))[1]
+    assert "LoRA instead of --no-lora (saves 30.0 GB), then --batch-size 1 --gradient-accumulation-steps 16" in line
+    assert line.endswith("together enough (16.0 GB)")
+    assert "no flag is enough" in list(cards.advice(lambda args: needs(100), flags(), 1))[1]
+
+
+def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(config):
+    def memory_of(args):
+        adapter = None if args.no_lora else lora_config(config)
+        counts = count_parameters(config, adapter)
+        work = work_of(
+            prompt=100 + args.max_pixels // 784, patches=args.max_pixels // 196, completion=args.max_completion_length,
+            batch=args.batch_size, accumulation=args.gradient_accumulation_steps, updates=args.updates_per_rollout,
+            rank=0 if args.no_lora else 8, checkpointing=not args.disable_gradient_checkpointing,
+            packed=not args.plain_update, engine=args.rollouts == "engine", on_gpu=True, compute_bytes=2,
+            weight_bytes=4 if args.no_lora else 2,
+        )  # fmt: skip
+        return memory(shape_of(config), counts, work)
+
+    more = {"no_lora": True, "plain_update": True, "disable_gradient_checkpointing": True, "updates_per_rollout": 2}
+    args = flags(rollouts="generate", **more)
+    before = memory_of(args)
+    for name, changed in cards.changes(args, 1):
+        main.resolve_accumulation(changed, 1)
+        after = memory_of(changed)
+        assert after.peak <= before.peak and (after.update < before.update or after.rollout < before.rollout), name
+
+
+def test_the_bound_of_a_hand_worked_case():
+    """1 layer weight, no attention, no head: 2 operations a token and way; decoding reads the weight for each token."""
+    shape, card = Shape(1, 0, 0, 0, 0, 0, 0, 0, 0), replace(CARDS[0], operations=1.0, bytes=1.0)
+    counts = Counts(1, 0, 0, 1, 1, 0, True)
+    work = work_of(prompt=10, completion=5, patches=0, weight_bytes=2, generations=4, batch=4)
+    update_tokens, prefill, decode = 10 + 4 * 5, 2 * 10, 5 * max(2, 2 * 4)
+    assert bound(card, shape, counts, work) == 2 * 2 * update_tokens + prefill + decode
+    assert bound(card, shape, counts, replace(work, checkpointing=True)) == 3 * 2 * update_tokens + prefill + decode
+
+
+# As a user runs it
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_tiny_is_timed_and_nothing_is_left_behind(folder, capsys):
+    line = ["--mode", "psr", *TINY, "--max-completion-length", "12", "--updates-per-rollout", "2", "--estimate"]
+    assert main.main([*line, "--eval-steps", "10"]) == 0
+    out = capsys.readouterr().out
+    assert "1,823,872 parameters, 974,720 of them vision; 77,824 trained (LoRA, rank 8)" in out
+    assert "Updates     20 of 4 completions; each computes at most" in out
+    assert re.search(r"of tensors at the peak, on the CPU in fp32, completions of 12 tokens, .* checkpointing on", out)
+    assert len(re.findall(r"(16|24|40|80) GB    yes", out)) == 4
+    assert re.search(r"Hours       [\d.]+ min if all have 6, [\d.]+ min if all have 12 tokens, without held-out", out)
+    assert "with the model's weights" in out and re.search(r"more for 2 measurements of \d+ held-out questions", out)
+    assert "Rewards Accuracy" not in out, "the timed step prints nothing"
+    assert not list(folder.iterdir())
+
+
+def test_a_model_without_stored_weights_is_timed_with_random_ones(folder, capsys):
+    model = model_folder(folder)
+    line = ["--mode", "grpo", *TINY, "--vlm-name", str(model), "--max-completion-length", "6", "--estimate"]
+    assert main.main(line) == 0
+    assert "with random weights (none are stored here)" in capsys.readouterr().out
+    assert [path.name for path in folder.iterdir()] == ["model"]
+
+
+def test_a_large_model_without_a_gpu_gets_a_bound_that_says_so(folder, capsys, config):
+    model = model_folder(folder)
+    config.save_pretrained(model)
+    assert main.main(["--mode", "nsr", *TINY, "--vlm-name", str(model), "--no-lora", "--estimate"]) == 0
+    out = capsys.readouterr().out
+    assert "3,754,622,976 parameters" in out and "on the GPU in bf16" in out
+    assert re.search(r"16 GB    no: LoRA instead of --no-lora saves \d+\.\d GB and is enough", out)
+    assert "need a device to time a step on" in out and "Not measured but a" in out
+    hours = [float(value) for value in re.findall(r"at least ([\d.]+) h with completions of 768", out)]
+    assert len(hours) == 3 and hours == sorted(hours, reverse=True) and hours[-1] > 0
+
+
+def model_folder(folder):
+    """tiny's configuration and processor without its weights."""
+    model = folder / "model"
+    shutil.copytree(TINY_FOLDER, model, ignore=shutil.ignore_patterns("*.safetensors", "generation_config.json"))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--mode nsr --vlm-name qwen9", "unknown model 'qwen9'"),
+        ("--mode nsr --subset-size 3 --num-generations 2 --batch-size 64", "zero steps"),
+        ("--mode nsr --precision fp16", "--precision fp16 needs a GPU"),
+        ("--mode nsr --num-generations 8 --gradient-accumulation-steps 3", "the nearest that fit: 4"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(line, message, folder, capsys):
+    assert main.main([*line.split(), "--estimate", "--report-to", "none"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not list(folder.iterdir())

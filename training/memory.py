@@ -1,0 +1,299 @@
+"""How much memory a run takes on each device: parameters are counted, the rest follows from formulas.
+
+The formulas name every tensor that PyTorch 2.15, transformers 5.23 and TRL 1.16 keep, found by listing them on small
+Qwen2.5-VL models; tests/test_estimate.py holds them against measured peaks. Not in them: fragmentation, the CUDA
+context and kernels' workspaces (`needed` adds 5 % and 1 GB for those). 1 GB is 10^9 bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+from trainers.micro_batches import Row, cost, pack, padded_cost
+
+GIGABYTE = 1e9
+RESERVE, SLACK = 1.0 * GIGABYTE, 1.05
+HEAD_TOKENS, HEAD_WORDS = 4096, 32768  # TRL's fused head: tokens and vocabulary entries of one tile of logits
+LIVE_GATHERED = 1e9  # DeepSpeed's stage3_max_live_parameters: gathered at one time in the update
+FIRST_ROOM = 32  # completion tokens a row has room for at first; the room doubles (sampling/shared_prefix.py)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the configuration says of the layers."""
+
+    layers: int
+    hidden: int
+    query: int  # heads x head dimension
+    key_value: int
+    inner: int
+    vocabulary: int
+    vision_layers: int
+    vision_hidden: int
+    vision_inner: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters, counted on the meta device."""
+
+    total: int
+    vision: int
+    vision_layers: int  # those of the tower's blocks
+    layers: int  # those of the language model's layers
+    trained: int
+    adapted: int  # frozen weights that an adapter sits on
+    shares_prompts: bool  # whether completions of a prompt can share its computation
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one process does, as the flags say, with every completion as long as it may be."""
+
+    prompt: int  # tokens of the longest prompt, image included
+    patches: int  # of its image
+    patch_width: int  # numbers in a patch
+    completion: int
+    batch: int  # completions in a forward pass
+    accumulation: int
+    updates: int  # optimiser steps per rollout batch
+    generations: int
+    rank: int  # of the adapter; 0: all weights are trained
+    checkpointing: bool
+    packed: bool  # completions behind one copy of their prompt
+    dealt: bool  # rows move between micro-batches
+    reference: bool  # a second model for the KL term
+    engine: bool  # rollouts keep a prompt's keys and values once
+    weight_bytes: int
+    compute_bytes: int  # 2 under autocast
+    on_gpu: bool
+    processes: int = 1
+    zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
+
+    @property
+    def rows(self) -> int:
+        """Completions of one optimiser step on this process."""
+        return self.batch * self.accumulation
+
+    @property
+    def image_bytes(self) -> int:
+        return self.patches * self.patch_width * 4
+
+    @property
+    def prompts_in_rollout(self) -> int:
+        return -(-self.rows * self.updates // self.generations)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device. `update` and `rollout` take turns; the rest stays."""
+
+    weights: float
+    gradients: float
+    optimiser: float
+    update: float
+    rollout: float
+
+    @property
+    def peak(self) -> float:
+        return self.weights + self.gradients + self.optimiser + max(self.update, self.rollout)
+
+    @property
+    def needed(self) -> float:
+        """What a card must have: the peak, 5 % for gaps between tensors, 1 GB for CUDA itself."""
+        return SLACK * self.peak + RESERVE
+
+
+def shape_of(config) -> Shape:
+    """ValueError for a configuration whose layers are called otherwise."""
+    text, vision = config.get_text_config(), getattr(config, "vision_config", None)
+    try:
+        heads = text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // heads
+        # Qwen2-VL calls the tower's width embed_dim, and hidden_size what it hands to the language model
+        tower = (getattr(vision, "embed_dim", None) or vision.hidden_size) if vision else 0
+        depth = (getattr(vision, "depth", None) or vision.num_hidden_layers) if vision else 0
+        inner = (getattr(vision, "intermediate_size", None) or int(tower * vision.mlp_ratio)) if vision else 0
+        key_value = (getattr(text, "num_key_value_heads", None) or heads) * width
+        language = (text.num_hidden_layers, text.hidden_size, heads * width, key_value)
+        return Shape(*language, text.intermediate_size, text.vocab_size, depth, tower, inner)
+    except AttributeError as error:
+        raise ValueError(f"--estimate: the layers of {config.model_type} are not known: {error}") from None
+
+
+def count_parameters(config, adapter=None) -> Counts:
+    """Builds the model, and the adapter on it, on the meta device: shapes without storage, nothing is downloaded."""
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    from models.registry import VISION_MODULES
+    from trainers.shared_prompts import enable
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(deepcopy(config))  # `enable` writes into it
+        shares = enable(model)
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        trained, adapted = sum(sizes.values()), 0
+        if adapter is not None:
+            wrapped = get_peft_model(model, adapter)
+            trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+            adapted = sum(p.numel() for name, p in wrapped.named_parameters() if name.endswith("base_layer.weight"))
+    tower = {name for name in sizes if re.fullmatch(VISION_MODULES, name)}
+    numbered = {name for name in sizes if re.search(r"\.\d+\.", name)}  # inside a layer, not an embedding or a head
+    blocks = {name for name in tower & numbered if "merger" not in name}
+
+    def count(names) -> int:
+        return sum(sizes[name] for name in names)
+
+    return Counts(sum(sizes.values()), count(tower), count(blocks), count(numbered - tower), trained, adapted, shares)
+
+
+def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
+    """Peak memory of one process.
+
+    Weights: `weight_bytes` each, twice with a reference model, divided by the processes under ZeRO-3. Gradients and
+    AdamW: float32, 4 + 8 bytes a trained parameter (PEFT keeps adapters in float32). DeepSpeed: low-precision gradients
+    and their float32 copy at the step (2 + 4), a float32 copy of the weights and AdamW's states (4 + 8), divided by
+    the processes (gradients from stage 2 on).
+    """
+    shards = work.processes
+    weights = counts.total * work.weight_bytes / (shards if work.zero == 3 else 1) * (2 if work.reference else 1)
+    if work.rank:  # adapters come on top, in float32
+        weights += 4 * counts.trained / (shards if work.zero == 3 else 1)
+    gradient, states = (2 + 4, 4 + 8) if work.zero else (4, 8)
+    return Memory(
+        weights,
+        gradient * counts.trained / (shards if work.zero >= 2 else 1),
+        states * counts.trained / (shards if work.zero else 1),
+        update(shape, counts, work),
+        rollout(shape, counts, work),
+    )
+
+
+# -- the update -------------------------------------------------------------------------------------------------------
+
+
+def passes(work: Work) -> list[list[Row]]:
+    """The forward passes of one optimiser step when every row has weight, by the trainer's own packing."""
+    from trainers.lean_update import SHARE_OF_BATCH
+
+    rows = [Row(i, i // work.generations, work.prompt, work.completion) for i in range(work.rows)]
+    if work.packed and work.dealt:
+        budget = int(SHARE_OF_BATCH * padded_cost(rows) / len(rows) * work.batch)
+        return pack(rows, work.accumulation, budget)
+    return [rows[start : start + work.batch] for start in range(0, len(rows), work.batch)]
+
+
+def tokens_of(rows: Sequence[Row], work: Work) -> int:
+    return cost(rows) if work.packed else padded_cost(rows)
+
+
+def update(shape: Shape, counts: Counts, work: Work) -> float:
+    """The largest forward and backward pass, beyond what stays.
+
+    Without gradient checkpointing every layer keeps its tensors (`layer`, `vision_layer`); with it, its input, and one
+    layer at a time is computed again. In the backward pass the widest moment of a layer adds the gradients of its MLP.
+    Once the last layer is done the head works tile by tile. All weights trained under autocast from float32: a
+    low-precision copy of each lives until the forward pass ends. ZeRO-3: at most 10^9 parameters are gathered at once.
+    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row where rows are not dealt.
+    """
+    biggest = max(passes(work), key=lambda rows: tokens_of(rows, work))
+    tokens = tokens_of(biggest, work)
+    images = len({row.prompt for row in biggest}) if work.packed else len(biggest)
+    patches, one = images * work.patches, layer(shape, work, biggest)
+    of_tower = vision_layer(shape, work) * patches
+    gradients = tokens * (3 * shape.inner + 2 * shape.hidden) * work.compute_bytes + 2 * tokens * shape.hidden * 4
+    if work.checkpointing:
+        # PEFT asks for gradients at the inputs of both towers, so the vision tower is computed again too
+        saved = (
+            shape.layers * tokens * shape.hidden + shape.vision_layers * patches * shape.vision_hidden
+        ) * work.weight_bytes
+        again = max(one + gradients, of_tower)
+    else:
+        saved = shape.layers * one + (0 if work.rank else shape.vision_layers * of_tower)
+        again = gradients
+    copies = 2 * counts.total if not work.rank and work.compute_bytes < work.weight_bytes else 0
+    gathered = min(counts.total, LIVE_GATHERED) * work.weight_bytes if work.zero == 3 else 0
+    scored = sum(row.tokens for row in biggest)
+    waiting = work.prompts_in_rollout if work.packed and work.dealt else work.rows * work.updates
+    return saved + max(again, head(shape, work, tokens, scored)) + copies + gathered + waiting * work.image_bytes
+
+
+def layer(shape: Shape, work: Work, rows: Sequence[Row]) -> float:
+    """Bytes that one layer of the language model keeps for its backward pass.
+
+    For each token: the inputs of both norms in float32; what the projections read (under autocast a low-precision copy
+    for each of five, else one for each norm; with trained norms their normalised inputs as well); rotated queries, the
+    attention's output and what o_proj reads; keys and values; gate, up, activation and product of the MLP; the seven
+    adapters' inner values. For packed completions also their queries and, per completion, keys and values of prompt
+    and completion side by side. On a CPU keys and values are expanded to all heads, and each layer keeps its mask.
+    """
+    compute, tokens = work.compute_bytes, tokens_of(rows, work)
+    casts = compute < 4 and (work.rank or work.weight_bytes == 4)
+    key_value = shape.key_value if work.on_gpu else shape.query
+    norms = 2 * shape.hidden * 4 + (0 if work.rank else 2 * shape.hidden * work.weight_bytes)
+    values = (5 if casts else 2) * shape.hidden + 3 * shape.query + 2 * key_value + 4 * shape.inner + 7 * work.rank
+    own = 0
+    if work.packed:
+        own = sum(row.tokens * shape.query + 2 * (row.prompt_tokens + row.tokens) * key_value for row in rows)
+        if not work.on_gpu:
+            own += len({row.prompt for row in rows}) * work.completion * (work.prompt + work.completion)
+    return tokens * (norms + values * compute) + own * compute
+
+
+def vision_layer(shape: Shape, work: Work) -> float:
+    """Bytes that one block of the vision tower keeps for each patch: as in the language model, without adapters."""
+    compute, hidden, inner = work.compute_bytes, shape.vision_hidden, shape.vision_inner
+    frozen = 2 * hidden * 4 + (4 * hidden + 3 * inner) * compute
+    return frozen + (0 if work.rank else 2 * hidden * work.weight_bytes + (4 * hidden + inner) * compute)
+
+
+def head(shape: Shape, work: Work, tokens: int, scored: int) -> float:
+    """TRL's fused head: a tile of logits at a time, the float32 gradient of its input, and of its weight if trained.
+
+    Packed or on a GPU, only completion tokens are scored. A GPU changes a tile in place; on a CPU there are eight
+    float32 tiles at the widest moment of the backward pass.
+    """
+    known, words = scored if work.on_gpu or work.packed else tokens, min(shape.vocabulary, HEAD_WORDS)
+    # the buffer is HEAD_WORDS wide even where the vocabulary is smaller
+    tiles = min(known, HEAD_TOKENS) * (HEAD_WORDS * work.compute_bytes + (0 if work.on_gpu else 8 * words * 4))
+    cast = words * shape.hidden * 4 if work.compute_bytes < work.weight_bytes else 0
+    trained = 0 if work.rank else shape.vocabulary * shape.hidden * 4
+    return tiles + cast + trained + known * shape.hidden * (4 + work.weight_bytes)
+
+
+# -- the rollout ------------------------------------------------------------------------------------------------------
+
+
+def rollout(shape: Shape, counts: Counts, work: Work) -> float:
+    """Keys and values of the whole rollout batch, the logits of one step, and copies of weights for rollouts alone.
+
+    Engine: a prompt's keys and values once (twice with several prompts: as computed, and stacked), every completion's
+    in room that doubles, old and new side by side while it grows. Otherwise prompt and completion for every row. The
+    choice of a token holds five float32 numbers a vocabulary entry and row. Merged adapters: a second copy of the
+    weights they sit on, in float32 only. ZeRO-3: all weights are gathered for generation. After it TRL holds the pixels
+    of every row twice, while it shuffles them.
+    """
+    rows, prompts = work.rows * work.updates, work.prompts_in_rollout
+    of_token = 2 * shape.layers * shape.key_value * work.weight_bytes
+    if work.engine:
+        cached = (2 if prompts > 1 else 1) * prompts * work.prompt + max(rows, 8) * room(work.completion)
+    else:
+        cached = rows * (work.prompt + work.completion)
+    merged = 4 * counts.adapted if work.rank and work.engine and work.weight_bytes == 4 else 0
+    gathered = work.weight_bytes * counts.total if work.zero == 3 else 0
+    decoding = of_token * cached + rows * shape.vocabulary * 5 * 4 + merged + gathered
+    return max(decoding, 2 * rows * work.image_bytes)
+
+
+def room(limit: int) -> int:
+    """Completion tokens that a row has room for at the widest moment: the old room and the new one while it grows."""
+    size = widest = min(FIRST_ROOM, limit)
+    while size < limit:
+        size, old = min(2 * size, limit), size
+        widest = size + old
+    return widest
