@@ -158,7 +158,7 @@ SAME = ("loss", "grad_norm", "entropy", "reward", "completions/mean_length", "de
 def test_logged_metrics_are_those_of_the_plain_path(tmp_path):
     """One micro-batch an update, so that TRL's means of means are plain means; two updates, so that the clip binds."""
     options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "steps_per_generation": 2,
-               "max_steps": 2, "learning_rate": 0.03, "plain": False}  # fmt: skip
+               "max_steps": 2, "learning_rate": 0.03, "plain": False, "mode": "nsr"}  # fmt: skip
     _, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
     _, other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
     for step in (0, 1):
