@@ -46,9 +46,9 @@ def train(
         return [None if right[i] is None else float(right[i]) for i in order]
 
     order = range(len(lengths))
-    mode_settings = {"normaliser": options.pop("normaliser")} if "normaliser" in options else {}
+    own = {name: options.pop(name) for name in ("normaliser", "dtype") if name in options}
     trainer, _ = family_trainer(
-        family, folder, mode, rewards=[accuracy], update=update, config={**STEP, **options}, **mode_settings
+        family, folder, mode, rewards=[accuracy], update=update, config={**STEP, **options}, **own
     )
     completions = [[*ids, trainer.eos_token_ids[0]] for ids in ids_of([length - 1 for length in lengths])]
     if not sampled:
@@ -201,3 +201,12 @@ def test_rows_that_have_changed_process_are_the_same_rows(tmp_path, monkeypatch)
     monkeypatch.setattr(LeanUpdate, "_balance", to_itself)
     (lean,), _, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT)
     assert gap(lean, plain) < 1e-9
+
+
+def test_bf16_autocast_stays_within_its_rounding(tmp_path):
+    (exact,), _, _ = train(tmp_path / "exact", "plain", LENGTHS, RIGHT, plain=False)
+    gaps = []
+    for update in ("plain", "shared"):
+        (rounded,), _, _ = train(tmp_path / update, update, LENGTHS, RIGHT, plain=False, bf16=True, dtype=torch.float32)
+        gaps.append(gap(rounded, exact))
+    assert 0 < gaps[1] < 1.5 * gaps[0] < 0.1

@@ -87,10 +87,13 @@ def attend(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
+    if torch.is_autocast_enabled(query.device.type):  # the kernels below are not on its list
+        query, key, value = (part.to(torch.get_autocast_dtype(query.device.type)) for part in (query, key, value))
     share = query.shape[1] // key.shape[1]
-    if share > 1 and not query.is_cuda:  # no grouped kernel there
+    grouped = share > 1 and _has_flash(query)
+    if share > 1 and not grouped:  # only the flash kernel reads each key for several heads
         key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
-    options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": share > 1 and query.is_cuda}
+    options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": grouped}
     outputs = []
     for group in shared_prompts.groups:
         of_prompt = slice(group.start, group.start + group.prompt)
@@ -108,6 +111,11 @@ def attend(
         found = found.transpose(1, 2).flatten(0, 1)
         outputs.append(found if group.filled is None else found[group.filled])
     return torch.cat(outputs).unsqueeze(0), None
+
+
+def _has_flash(query: torch.Tensor) -> bool:
+    half = query.dtype in (torch.float16, torch.bfloat16)
+    return query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 _sdpa = torch.nn.functional.scaled_dot_product_attention
