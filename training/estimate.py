@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import tempfile
@@ -260,7 +261,7 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
     if job.args.no_lora and job.args.kl_beta:  # TRL would load the second model from the hub
         changed["kl_beta"] = 0.0
         kind.append("no KL term,")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         args = argparse.Namespace(**{**vars(job.args), **changed})
         trainer = make_trainer(args, folder, job.precision, load)
         return replace(time_steps(trainer, args.mode, lengths), weights=" ".join(kind))

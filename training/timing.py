@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,14 +83,14 @@ def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
 
     A first one with short completions is not timed. No completion may end before the length, and rewards are replaced
     (right for psr, wrong for nsr, every other one right for the others) so that every completion has weight: what is
-    timed is the longest an update of this kind takes. Nothing is printed and nothing saved.
+    timed is the longest an update of this kind takes. Nothing is saved.
     """
-    per_rollout = trainer.args.steps_per_generation // trainer.args.gradient_accumulation_steps
     import torch
     from transformers.trainer_utils import SaveStrategy
 
     from training.report import TrainingProgress
 
+    per_rollout = trainer.args.steps_per_generation // trainer.args.gradient_accumulation_steps
     clock = _clock([min(WARM_UP, *lengths), *lengths], per_rollout)(trainer)
     trainer.args.max_steps = per_rollout * (1 + len(lengths))
     trainer.args.save_strategy = SaveStrategy.NO
@@ -101,8 +99,7 @@ def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
     suppressed = trainer.generation_config.suppress_tokens or []
     trainer.generation_config.suppress_tokens = [*suppressed, *trainer.eos_token_ids]
     _give_every_row_weight(trainer, mode)
-    with contextlib.redirect_stdout(io.StringIO()):
-        trainer.train()
+    trainer.train()
     logged = [entry["time/rollout"] for entry in trainer.state.log_history if "time/rollout" in entry]
     per_batch = [sum(logged[start : start + per_rollout]) for start in range(0, len(logged), per_rollout)]
     seconds = [end - start for start, end in zip(clock.times, clock.times[1:], strict=False)]
