@@ -6,6 +6,7 @@ from types import MethodType
 import pytest
 import torch
 from peft import LoraConfig
+from transformers.trainer_utils import IntervalStrategy
 
 from tests import one_layer
 from trainers import TRAINERS
@@ -183,3 +184,19 @@ def test_many_batches_without_negatives_print_the_remedies(tmp_path, capsys):
 def test_a_trainer_without_an_accuracy_reward_is_refused(tmp_path):
     with pytest.raises(ValueError, match="accuracy"):
         one_layer.trainer(TRAINERS["nsr"], tmp_path, rewards=[one_layer.brevity])
+
+
+@pytest.mark.parametrize("update", ["shared", "plain"])
+def test_an_evaluation_between_two_updates_changes_nothing_about_them(update, tmp_path):
+    moved, evaluations = [], []
+    for eval_steps in (1, 10):
+        settings = {"max_steps": 3, "eval_steps": eval_steps, "per_device_eval_batch_size": 4, "optim": "sgd"}
+        trainer = build("nsr", tmp_path, MIXED, {"update": update}, num_generations_eval=1, **settings)
+        trainer.eval_dataset = trainer.train_dataset.select(range(4))
+        trainer.args.eval_strategy = IntervalStrategy.STEPS
+        before = weights(trainer)
+        trainer.train()
+        moved.append(weights(trainer) - before)
+        evaluations.append(sum("eval_reward" in entry for entry in trainer.state.log_history))
+    assert evaluations == [3, 1] and moved[0].abs().max() > 0
+    assert torch.allclose(*moved, atol=1e-7), "rows are shuffled in another order, so sums round otherwise"

@@ -145,6 +145,7 @@ class DecomposedTrainer(EngineRollouts, LeanUpdate):
 
     def training_step(self, model, inputs, num_items_in_batch):
         start, before = time.perf_counter(), self._seconds["rollout"] + self._seconds["reward"]
+        model.train()  # an evaluation leaves evaluation mode on, in which no rollout batch is made or used
         micro_batch = self._prepare_inputs(inputs)
         self._hold_still_without_signal()
         loss = super().training_step(model, micro_batch, num_items_in_batch)
