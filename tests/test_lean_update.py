@@ -210,3 +210,17 @@ def test_bf16_autocast_stays_within_its_rounding(tmp_path):
         (rounded,), _, _ = train(tmp_path / update, update, LENGTHS, RIGHT, plain=False, bf16=True, dtype=torch.float32)
         gaps.append(gap(rounded, exact))
     assert 0 < gaps[1] < 1.5 * gaps[0] < 0.1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_frozen_vision_tower_runs_once_and_is_not_differentiated(family, tmp_path):
+    """Gradient checkpointing would compute it again; eight completions of two images are one pass."""
+    config = {**STEP, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
+    trainer, _ = family_trainer(family, tmp_path, config=config, gradient_checkpointing=True)
+    completions = [[*ids, trainer.eos_token_ids[0]] for ids in ids_of([3] * 8)]
+    trainer._generate_single_turn = lambda prompt_ids, *rest: (completions, None)
+    tower, calls, backward = base_model(trainer.model).model.visual, [], []
+    tower.blocks[0].register_forward_hook(lambda *args: calls.append(1))
+    tower.blocks[0].register_full_backward_hook(lambda *args: backward.append(1))
+    trainer.train()
+    assert len(calls) == trainer.state.global_step == 1 and not backward

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 import torch
 from accelerate.utils import gather_object
+from torch.utils._pytree import tree_map
 from trl import GRPOTrainer
 
 from sampling.engine import base_model
@@ -25,7 +26,6 @@ from trainers import micro_batches, row_tensors, shared_prompts
 from trainers.micro_batches import Row
 
 logger = logging.getLogger(__name__)
-SHARE_OF_BATCH = 0.5  # tokens a packed forward pass may hold, of what the plain one would: half the memory
 PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
 CLIP_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
 
@@ -41,7 +41,19 @@ class LeanUpdate(GRPOTrainer):
         deals = self.loss_type in ("dapo", "grpo") and not self._entropy_bonus_enabled and not self.aux_loss_enabled
         self.deals_rows = update == "shared" and deals and self.importance_sampling_level == "token"
         self.shares_prompts = update == "shared" and self._enable_sharing()
+        if update == "shared":
+            self._spare_frozen_tower()
         self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
+
+    def _spare_frozen_tower(self) -> None:
+        """A vision tower without a trained weight needs no backward pass.
+
+        Gradient checkpointing makes the input of every embedding require a gradient, that of the tower's patches too,
+        so that the tower would be computed again and differentiated for nothing.
+        """
+        tower = getattr(base_model(self.accelerator.unwrap_model(self.model)).base_model, "visual", None)
+        if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
+            tower.register_forward_hook(lambda module, args, output: tree_map(_detached, output))
 
     def _enable_sharing(self) -> bool:
         models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
@@ -91,8 +103,7 @@ class LeanUpdate(GRPOTrainer):
         most, per_batch = len(batches), self.args.per_device_train_batch_size
         together, keep = self._balance(own, keep, most * per_batch)
         if self.shares_prompts:
-            budget = int(SHARE_OF_BATCH * micro_batches.padded_cost(rows) / len(rows) * per_batch)
-            packed = micro_batches.pack(keep, most, budget)
+            packed = micro_batches.pack(keep, most, micro_batches.padded_cost(rows) // len(rows) * per_batch)
         else:
             packed = micro_batches.pack_padded(keep, per_batch)
         count = max(1, self._largest([len(packed)])[0])
@@ -239,3 +250,7 @@ class LeanUpdate(GRPOTrainer):
         row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
         column_of = torch.cat([torch.arange(tokens) for _, tokens in cells]).to(device)
         return packed, (row_of, column_of)
+
+
+def _detached(value):
+    return value.detach() if isinstance(value, torch.Tensor) else value

@@ -33,8 +33,9 @@ def padded_cost(rows: Sequence[Row]) -> int:
 def pack(rows: Sequence[Row], most: int, budget: int) -> list[list[Row]]:
     """Rows in at most `most` micro-batches of at most `budget` tokens each where that is possible, evenly filled.
 
-    Prompts stay whole if they can: a prompt whose completions are split over two passes is computed twice. When
-    `most` micro-batches of the budget cannot hold the rows, the budget grows to the smallest that can.
+    The budget is what a plain micro-batch would hold. Whole prompts in half of it come first, which halves the memory;
+    then whole prompts; then prompts split over passes, each of which computes the prompt again. When `most`
+    micro-batches of the budget cannot hold the rows, it grows to the smallest that can.
     """
     if not rows:
         return []
@@ -45,11 +46,12 @@ def pack(rows: Sequence[Row], most: int, budget: int) -> list[list[Row]]:
             groups[-1].append(row)
         else:
             groups.append([row])
-    for pieces in (groups, [[row] for row in rows]):
-        count = len(_fill(pieces, budget))
-        if count <= most and max(map(cost, pieces)) <= budget:
+    single = [[row] for row in rows]
+    for pieces, limit in ((groups, budget // 2), (groups, budget), (single, budget)):
+        count = len(_fill(pieces, limit))
+        if count <= most and max(map(cost, pieces)) <= limit:
             return _evenly(pieces, count)
-    return _evenly([[row] for row in rows], most)
+    return _evenly(single, most)
 
 
 def spread(rows: Sequence[Row], count: int) -> list[list[Row]]:

@@ -179,12 +179,9 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
 
 def passes(work: Work) -> list[list[Row]]:
     """The forward passes of one optimiser step when every row has weight, by the trainer's own packing."""
-    from trainers.lean_update import SHARE_OF_BATCH
-
     rows = [Row(i, i // work.generations, work.prompt, work.completion) for i in range(work.rows)]
     if work.packed and work.dealt:
-        budget = int(SHARE_OF_BATCH * padded_cost(rows) / len(rows) * work.batch)
-        return pack(rows, work.accumulation, budget)
+        return pack(rows, work.accumulation, padded_cost(rows) // len(rows) * work.batch)
     return [rows[start : start + work.batch] for start in range(0, len(rows), work.batch)]
 
 
