@@ -4,10 +4,13 @@ import inspect
 
 import pytest
 import torch
+from transformers import Trainer
 from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler
 
 from tests import one_layer
 from trainers.decomposed_trainer import DecomposedTrainer
+from trainers.resume import ExactResume
 
 SIGNATURES = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
@@ -15,6 +18,11 @@ SIGNATURES = {
     "_prepare_inputs": ["self", "generation_batch"],
     "training_step": ["self", "model", "inputs", "num_items_in_batch"],
     "log": ["self", "logs", "start_time"],
+}
+RESUME_SIGNATURES = {
+    "_get_train_sampler": ["self", "dataset"],
+    "_save_checkpoint": ["self", "model", "trial"],
+    "_get_output_dir": ["self", "trial"],
 }
 
 
@@ -27,6 +35,33 @@ def test_the_hooked_methods_keep_their_signature(method):
 def test_no_other_method_of_the_parent_is_overridden():
     ours = {name for name in vars(DecomposedTrainer) if hasattr(GRPOTrainer, name) and not name.startswith("__")}
     assert ours - {"_tag_names", "_name", "_paper"} <= set(SIGNATURES)
+
+
+@pytest.mark.parametrize("method", RESUME_SIGNATURES)
+def test_the_methods_that_resuming_hooks_into_keep_their_signature(method):
+    assert list(inspect.signature(getattr(GRPOTrainer, method)).parameters) == RESUME_SIGNATURES[method]
+    assert method in vars(ExactResume)
+
+
+def test_resuming_can_rely_on_how_an_epoch_is_run_and_a_checkpoint_is_placed():
+    names = {"epoch", "epochs_trained", "resume_from_checkpoint"}
+    assert names <= set(inspect.signature(Trainer._run_epoch).parameters)
+    loop = inspect.getsource(Trainer._inner_training_loop)
+    assert all(f"{name}={name}" in loop.partition("self._run_epoch(")[2] for name in names), "given by name"
+    saving = inspect.getsource(Trainer._save_checkpoint)
+    assert "run_dir = self._get_output_dir(trial=trial)" in saving
+    assert 'f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"' in saving
+    assert not hasattr(RepeatSampler, "set_epoch"), "TRL puts its sampler at an epoch now: is EpochOrder still needed?"
+
+
+def test_the_memory_that_a_checkpoint_must_hold_has_these_names(tmp_path):
+    """What TRL's trainer has between two updates; a new name here is something that trainers/resume.py may miss."""
+    plain = one_layer.trainer(GRPOTrainer, tmp_path)
+    held = {name for name, value in vars(plain).items() if name.startswith("_") and not callable(value)}
+    changing = {"_step", "_buffered_inputs", "_metrics", "_logs", "_pending_extra_logs", "_pending_metrics",
+                "_current_train_step_time", "_entropy_window_stats", "_total_train_tokens"}  # fmt: skip
+    assert changing <= held
+    assert inspect.getsource(GRPOTrainer).count("self._buffered_inputs = ") == 2
 
 
 def test_rewards_come_in_generation_order_and_the_advantages_with_the_rows(tmp_path):

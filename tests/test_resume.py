@@ -1,0 +1,134 @@
+"""A resumed run computes, bit for bit, what it would have computed without the break."""
+
+import json
+import shutil
+
+import datasets
+import pytest
+import torch
+from peft import LoraConfig
+
+from tests import one_layer
+from trainers import TRAINERS
+from trainers.resume import EpochOrder
+from training.checkpoints import checkpoints, damage
+
+CLOCK = ("time/", "step_time", "tokens_per_second", "train_")  # what a clock has measured
+RUNS = {
+    "one update a rollout": {"mode": "nsr", "updates": 1, "rows": 8},
+    "four updates a rollout": {"mode": "w-reinforce", "updates": 4, "rows": 16},
+    "plain update, logs of three steps": {
+        "mode": "psr",
+        "updates": 2,
+        "rows": 8,
+        "update": "plain",
+        "logging_steps": 3,
+    },
+    "LoRA, KL, generate": {"mode": "grpo", "updates": 2, "rows": 8, "beta": 0.1, "peft": True, "rollouts": "generate"},
+}
+
+
+def build(folder, mode, updates, rows, update="shared", rollouts="engine", peft=False, **config):
+    """A run of two epochs in which every prompt is another one."""
+    trainer = one_layer.trainer(
+        TRAINERS[mode],
+        folder,
+        rows=rows,
+        batch=2,
+        mode_settings={
+            "update": update,
+            "rollouts": rollouts,
+            **({"lambda_psr": 0.1} if mode == "w-reinforce" else {}),
+        },
+        peft=LoraConfig(target_modules=["q_proj", "v_proj"], r=2) if peft else None,
+        gradient_accumulation_steps=4,
+        steps_per_generation=4 * updates,
+        num_train_epochs=2,
+        **{"max_steps": -1, "save_steps": 1, "save_strategy": "steps", "eval_steps": 3, **config},
+    )
+    words = [f"{x} {y}" for x in "abcdefgh" for y in "abcdefgh"]
+    trainer.train_dataset = datasets.Dataset.from_dict({"prompt": [f"ask {pair}" for pair in words[:rows]]})
+    return trainer
+
+
+def weights(trainer):
+    return torch.cat([p.detach().flatten().clone() for p in trainer.model.parameters()])
+
+
+def seen(trainer):
+    """The log without what a clock measured, and without the summary at the end."""
+    return [
+        {key: value for key, value in entry.items() if not key.startswith(CLOCK)}
+        for entry in trainer.state.log_history
+        if "train_runtime" not in entry
+    ]
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_run_resumed_after_any_step_ends_bit_for_bit_like_an_uninterrupted_one(run, tmp_path):
+    unbroken = build(tmp_path / "unbroken", **RUNS[run], save_strategy="no")
+    start = weights(unbroken)
+    unbroken.train()
+    saved = build(tmp_path / "saved", **RUNS[run])
+    saved.train()
+    assert torch.equal(weights(saved), weights(unbroken)), "saving changes nothing"
+    steps = saved.state.global_step
+    assert not torch.equal(weights(saved), start) and steps == saved.state.max_steps >= 4
+    found = checkpoints(tmp_path / "saved")
+    assert len(found) == steps and not any(damage(checkpoint) for checkpoint in found)
+    for checkpoint in found:
+        resumed = build(tmp_path / "resumed", **RUNS[run], save_strategy="no")
+        resumed.train(resume_from_checkpoint=str(checkpoint))
+        assert torch.equal(weights(resumed), weights(unbroken)), checkpoint.name
+        assert resumed.state.global_step == steps and seen(resumed) == seen(unbroken), checkpoint.name
+        assert resumed.state.num_input_tokens_seen == unbroken.state.num_input_tokens_seen
+
+
+def test_every_epoch_has_its_own_order_and_asks_every_question(tmp_path):
+    trainer = build(tmp_path, "nsr", 1, 8)
+    loader = trainer.get_train_dataloader()
+    orders = []
+    for epoch in (0, 1, 2, 1):
+        trainer._epoch = epoch
+        orders.append([row["prompt"] for batch in loader for row in batch[::4]])
+    assert orders[1] == orders[3], "whatever was drawn before"
+    assert len({tuple(order) for order in orders}) == 3 and len({frozenset(order) for order in orders}) == 1
+    sampler = trainer._get_train_sampler(trainer.train_dataset)
+    assert isinstance(sampler, EpochOrder) and len(sampler) == len(list(sampler))
+
+
+def test_a_finished_run_of_a_given_number_of_steps_is_not_trained_further(tmp_path):
+    first, again = (build(tmp_path, "nsr", 1, 8, max_steps=3) for _ in range(2))
+    first.train()
+    again.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    assert again.state.global_step == 3 and torch.equal(weights(again), weights(first))
+
+
+def test_only_the_newest_checkpoints_are_kept_and_a_torn_one_does_not_count(tmp_path):
+    trainer = build(tmp_path, "nsr", 1, 8, save_total_limit=2)
+    trainer.train()
+    steps = trainer.state.global_step
+    assert [path.name for path in checkpoints(tmp_path)] == [f"checkpoint-{steps}", f"checkpoint-{steps - 1}"]
+    assert not (tmp_path / ".saving").exists()
+
+
+def test_nothing_in_the_memory_of_a_checkpoint_is_pickled(tmp_path):
+    trainer = build(tmp_path, "nsr", 4, 16, save_steps=2, max_completion_length=3)
+    trainer.train()
+    memory = json.loads((tmp_path / "checkpoint-2" / "trainer_memory_0.json").read_text())
+    assert memory["counters"]["_step"] == 8 and len(memory["buffered"]) == 16 and memory["num_processes"] == 1
+    assert (tmp_path / "checkpoint-2" / "trainer_memory_0.safetensors").stat().st_size > 1000
+
+
+def test_other_processes_cannot_take_over_half_a_rollout_batch(tmp_path):
+    run = {"mode": "nsr", "updates": 2, "rows": 8}
+    build(tmp_path, **run).train()
+    for step in (1, 2):
+        plain = tmp_path / f"checkpoint-{step}" / "trainer_memory_0.json"
+        plain.write_text(json.dumps({**json.loads(plain.read_text()), "num_processes": 2}))
+    shutil.rmtree(tmp_path / "checkpoint-4")
+    with pytest.raises(ValueError, match="between the updates of one rollout batch"):
+        build(tmp_path, **run).train(resume_from_checkpoint=str(tmp_path / "checkpoint-1"))
+    resumed = build(tmp_path, **run, save_strategy="no")
+    resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert resumed.state.global_step == resumed.state.max_steps and resumed._step == 4 * resumed.state.max_steps

@@ -1,0 +1,160 @@
+"""A run that is resumed computes what it would have computed without the break.
+
+transformers saves weights, optimiser, scheduler, counters and random states. Here is what it leaves out: the order of
+the questions in every epoch (TRL's sampler cannot be put at an epoch), the rollout batch whose updates are not all
+done, and the sums not yet logged. They are saved for each process as safetensors and JSON, and nothing is pickled.
+
+All processes must see one file system. What is assumed of TRL and transformers is held by tests/test_trl_contract.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.utils.data import Sampler
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import GRPOTrainer
+from trl.trainer.utils import RepeatSampler, strip_images_from_messages
+
+from training.checkpoints import STAGING, clear_staging, keep_newest, publish
+
+# Between two updates: micro-batches done, and what has been summed up since the last log.
+COUNTERS = (
+    "_step", "_globalstep_last_logged", "_rows_at_once",
+    "_barren_updates", "_seconds", "_tokens_at_last_log",
+)  # fmt: skip
+
+
+class EpochOrder(Sampler):
+    """TRL's sampler with an order that depends on (seed, epoch) alone; epoch 0 has TRL's own."""
+
+    def __init__(self, sampler: RepeatSampler, epoch: Callable[[], int]):
+        self.sampler, self.epoch = sampler, epoch
+
+    def __iter__(self) -> Iterator[int]:
+        if self.sampler.shuffle:
+            seed, epoch = self.sampler.seed, self.epoch()
+            if epoch:
+                seed = int.from_bytes(hashlib.sha256(f"{seed} epoch {epoch}".encode()).digest()[:7])
+            self.sampler.generator.manual_seed(seed)
+        return iter(self.sampler)
+
+    def __len__(self) -> int:
+        return len(self.sampler)
+
+
+class ExactResume(GRPOTrainer):
+    """GRPOTrainer whose checkpoints hold all of its state and are written beside and renamed."""
+
+    _epoch = 0
+    _staging: Path | None = None
+
+    def _get_train_sampler(self, dataset=None):
+        return EpochOrder(super()._get_train_sampler(dataset), lambda: self._epoch)
+
+    def _run_epoch(self, *args, **kwargs):
+        """One epoch in its own order; the first one after a resume starts with the memory of the checkpoint."""
+        self._epoch, checkpoint = kwargs["epoch"], kwargs["resume_from_checkpoint"]
+        if checkpoint is not None and self._epoch == kwargs["epochs_trained"]:
+            self._restore(Path(checkpoint))
+            if self.state.global_step >= self.state.max_steps:  # transformers would train one more step
+                self.control.should_training_stop = True
+                return None
+        return super()._run_epoch(*args, **kwargs)
+
+    # -- saving -------------------------------------------------------------------------------------------------------
+
+    def _get_output_dir(self, trial):
+        return str(self._staging) if self._staging else super()._get_output_dir(trial)
+
+    def _save_checkpoint(self, model, trial):
+        folder = Path(super()._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            clear_staging(folder)
+        self.accelerator.wait_for_everyone()
+        self._staging = folder / STAGING
+        written = self._staging / name
+        try:
+            super()._save_checkpoint(model, trial)
+            self._save_memory(written)
+        finally:
+            self._staging = None
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            best = self.state.best_model_checkpoint
+            if best and Path(best) == written:
+                self.state.best_model_checkpoint = best = str(folder / name)
+                self.state.save_to_json(str(written / "trainer_state.json"))
+            publish(written, folder / name)
+            kept = {folder / name, *([Path(best)] if best else [])}
+            keep_newest(folder, self.args.save_total_limit, kept)
+        self.accelerator.wait_for_everyone()
+
+    def _save_memory(self, checkpoint: Path) -> None:
+        buffered, tensors = [], {}
+        for number, batch in enumerate(self._buffered_inputs or []):
+            buffered.append({})
+            for name, value in batch.items():
+                if isinstance(value, torch.Tensor):
+                    tensors[f"{number} {name}"] = value.detach().cpu().clone().contiguous()
+                else:
+                    buffered[-1][name] = value
+        memory = {
+            "num_processes": self.accelerator.num_processes,
+            "counters": {name: getattr(self, name) for name in COUNTERS if hasattr(self, name)},
+            "loss": self._tr_loss.item(),
+            "metrics": {mode: dict(metrics) for mode, metrics in self._metrics.items()},
+            "buffered": None if self._buffered_inputs is None else buffered,
+            "completions": self._completions_table() if self.log_completions else None,
+        }
+        plain, packed = _memory_files(checkpoint, self.accelerator.process_index)
+        plain.write_text(json.dumps(memory, indent=1, default=float), encoding="utf-8")
+        save_file(tensors, packed)
+
+    def _completions_table(self) -> dict:
+        """The table that --log-completions shows at every update of a rollout batch, without images."""
+        logs = self._logs
+        table = {name: [strip_images_from_messages(row) for row in logs[name]] for name in ("prompt", "completion")}
+        nested = {name: {key: list(rows) for key, rows in logs[name].items()} for name in ("rewards", "extra")}
+        return {**table, **nested, "advantages": list(logs["advantages"])}
+
+    # -- restoring ----------------------------------------------------------------------------------------------------
+
+    def _restore(self, checkpoint: Path) -> None:
+        """Puts the state of `checkpoint` back. ValueError when other processes hold the rest of its rollout batch."""
+        plain, packed = _memory_files(checkpoint, self.accelerator.process_index)
+        memory = json.loads(plain.read_text(encoding="utf-8")) if plain.is_file() else {"num_processes": None}
+        if memory["num_processes"] != self.accelerator.num_processes:
+            self._step = self.state.global_step * self.args.gradient_accumulation_steps
+            if self._step % (self.args.steps_per_generation * self.num_iterations):
+                raise ValueError(
+                    f"{checkpoint} lies between the updates of one rollout batch, which "
+                    f"{self.accelerator.num_processes} processes cannot take over from {memory['num_processes']}"
+                )
+            return
+        for name, value in memory["counters"].items():
+            setattr(self, name, value)
+        self._tr_loss.fill_(memory["loss"])
+        for mode, metrics in memory["metrics"].items():
+            self._metrics[mode].update(metrics)
+        if memory["buffered"] is not None:
+            tensors = load_file(packed, device=str(self.accelerator.device))
+            self._buffered_inputs = memory["buffered"]
+            for key, value in tensors.items():
+                number, _, name = key.partition(" ")
+                self._buffered_inputs[int(number)][name] = value
+        if memory["completions"] is not None:
+            for name, rows in memory["completions"].items():
+                parts = rows.items() if isinstance(rows, dict) else [(None, rows)]
+                for key, values in parts:
+                    (self._logs[name] if key is None else self._logs[name][key]).extend(values)
+
+
+def _memory_files(checkpoint: Path, process: int) -> tuple[Path, Path]:
+    return checkpoint / f"trainer_memory_{process}.json", checkpoint / f"trainer_memory_{process}.safetensors"
