@@ -140,8 +140,8 @@ def check_run(mode, log, run, steps):
 
 # The guide's four commands as printed there, with `tiny` on `synthetic` in place of the 3B model on `evochart`.
 GUIDE = """accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode {mode} --vlm-name tiny
---dataset-name synthetic --seed 2025 --subset-size 100 --num-epochs 1 --num-generations {generations} --batch-size 2 {own}
---disable-gradient-checkpointing"""
+--dataset-name synthetic --seed 2025 --subset-size 100 --num-epochs 1 --num-generations {generations}
+--batch-size 2 {own} --disable-gradient-checkpointing"""
 OWN = {
     "grpo": "",
     "psr": "--reward-threshold 0.5",
