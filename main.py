@@ -201,7 +201,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
 def prepare(args: argparse.Namespace):
     """Everything that can fail for a reason of the user's, before a model is loaded. Raises ValueError.
 
-    Returns (config, training questions, held-out questions, folder, settings record).
+    Returns (config, training questions, held-out questions, folder, settings record, checkpoint to resume).
     """
     from training.report import few_generations_warning, set_up_wandb
     from training.run_folder import prepare_folder, run_folder, settings_record
@@ -218,7 +218,8 @@ def prepare(args: argparse.Namespace):
         set_up_wandb(args.mode, folder.name, args.wandb_online)
     skip_deepspeed_compilation()
     config = build_config(args, folder, precision, len(held_out) > 0)
-    lines = on_main_process(lambda: prepare_folder(folder, record, resume=args.resume, overwrite=args.overwrite))
+    flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
+    lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
     lines = [*train.notes, *lines, f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"]
     if train.skipped:
         shown = "; ".join(f"{row}: {reason}" for row, reason in train.skipped[:5])
@@ -226,7 +227,7 @@ def prepare(args: argparse.Namespace):
     lines.append(few_generations_warning(args.mode, args.num_generations))
     for line in filter(None, lines):
         say(line)
-    return config, train, held_out, folder, record
+    return config, train, held_out, folder, record, checkpoint
 
 
 def estimate(args: argparse.Namespace) -> None:
@@ -263,19 +264,24 @@ def main(argv: list[str] | None = None) -> int:
         if args.estimate:
             estimate(args)
             return 0
-        config, train, held_out, folder, record = prepare(args)
+        config, train, held_out, folder, record, checkpoint = prepare(args)
     except ValueError as error:
         if is_main_process():
             print(f"error: {error}", file=sys.stderr)
         return 2
+    from training.interruption import Interruption
     from training.report import banner
-    from training.run_folder import discard_replaced, newest_checkpoint, write_settings
+    from training.run_folder import discard_replaced, write_settings
 
     say(banner(args.mode, args.reward_threshold, args.lambda_psr))
     trainer = build_trainer(args, config, train, held_out)
     if is_main_process():
         discard_replaced(folder)
-    trainer.train(resume_from_checkpoint=str(newest_checkpoint(folder)) if args.resume else None)
+    with Interruption(trainer) as interruption:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if interruption.signal:
+        say(interruption.line(folder / f"checkpoint-{trainer.state.global_step}"))
+        return 128 + interruption.signal
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
     if measured:
         accuracy = measured[-1]["eval_decomposed/accuracy"]

@@ -2,13 +2,14 @@
 
 import argparse
 import json
+import shutil
 
 import pytest
 
+from training.checkpoints import publish
 from training.run_folder import (
     SETTINGS_FILE,
     discard_replaced,
-    newest_checkpoint,
     prepare_folder,
     run_folder,
     settings_record,
@@ -44,7 +45,7 @@ def test_the_folder_is_named_as_in_the_guides(mode, vlm, name):
 def test_a_finished_run_with_other_settings_is_set_aside_and_kept(tmp_path):
     folder = tmp_path / "run"
     for size, aside in ((100, None), (1000, "run.1"), (10_000, "run.2")):
-        lines = prepare_folder(folder, record(subset_size=size), resume=False, overwrite=False)
+        lines, _ = prepare_folder(folder, record(subset_size=size), resume=False, overwrite=False)
         assert bool(lines) == (aside is not None) and all(str(tmp_path / str(aside)) in line for line in lines)
         (folder / "adapter_model.safetensors").write_text(str(size))
         write_settings(folder, {**record(subset_size=size), "finished": True})
@@ -71,14 +72,6 @@ def test_a_run_that_died_before_it_left_anything_blocks_nobody(tmp_path):
         prepare_folder(tmp_path / "run", record(subset_size=size), resume=False, overwrite=False)
 
 
-def test_the_newest_whole_checkpoint_is_resumed_from(tmp_path):
-    for step, whole in ((5, True), (20, True), (100, False)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if whole:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text("{}")
-    assert newest_checkpoint(tmp_path).name == "checkpoint-20"
-
-
 def test_a_folder_that_is_no_run_of_ours_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     for overwrite in (False, True):
@@ -97,18 +90,110 @@ def test_overwrite_starts_empty(tmp_path):
     assert json.loads((tmp_path / "run" / SETTINGS_FILE).read_text())["finished"] is False
 
 
-def test_resume_needs_a_checkpoint_and_the_same_settings(tmp_path):
-    folder = tmp_path / "run"
+def checkpoint(folder, step, processes=1, deepspeed=False):
+    """A checkpoint as the trainer leaves it, in small."""
+    written = folder / ".saving" / f"checkpoint-{step}"
+    written.mkdir(parents=True)
+    names = ["trainer_state.json", "adapter_model.safetensors", *["latest"] * deepspeed]
+    for name in names + [f"trainer_memory_{process}.json" for process in range(processes)]:
+        (written / name).write_text(f"{name} of step {step}")
+    publish(written, folder / f"checkpoint-{step}")
+    return folder / f"checkpoint-{step}"
+
+
+def resume(folder, settings, which=True, **options):
+    return prepare_folder(folder, settings, resume=which, overwrite=False, **options)
+
+
+@pytest.fixture
+def run(tmp_path):
+    prepare_folder(tmp_path / "run", record(), resume=False, overwrite=False)
+    for step in (5, 20, 100):
+        checkpoint(tmp_path / "run", step)
+    return tmp_path / "run"
+
+
+def test_the_newest_whole_checkpoint_is_resumed_from_and_damaged_ones_are_named(run):
+    assert resume(run, record()) == ([f"Resuming from {run / 'checkpoint-100'}"], run / "checkpoint-100")
+    (run / "checkpoint-100" / "adapter_model.safetensors").write_text("cut")
+    (run / "checkpoint-20" / "trainer_state.json").unlink()
+    lines, found = resume(run, record())
+    assert found == run / "checkpoint-5"
+    assert "checkpoint-100 is damaged: adapter_model.safetensors has 3 bytes instead of" in lines[0]
+    assert "checkpoint-20 is damaged: trainer_state.json is missing; skipped" in lines[1]
+    (run / "checkpoint-5" / "manifest.json").unlink()
+    with pytest.raises(ValueError, match=r"no whole checkpoint .*checkpoint-5 is damaged: manifest.json is missing"):
+        resume(run, record())
+
+
+def test_a_checkpoint_named_by_hand_is_taken_or_refused_never_replaced(run):
+    assert resume(run, record(), str(run / "checkpoint-5"))[1] == run / "checkpoint-5"
+    (run / "checkpoint-5" / "trainer_state.json").write_text("trainer_state.json of step 6")
+    with pytest.raises(
+        ValueError, match=r"trainer_state.json has other content than when it was saved; --resume alone"
+    ):
+        resume(run, record(), str(run / "checkpoint-5"))
+    for other in (run / "checkpoint-7", run, run.parent):
+        with pytest.raises(
+            ValueError, match=r"no checkpoint of the run .* checkpoint-100, checkpoint-20, checkpoint-5"
+        ):
+            resume(run, record(), str(other))
+
+
+def test_resume_needs_a_run_and_the_same_settings(run, tmp_path):
     with pytest.raises(ValueError, match="no run to continue"):
-        prepare_folder(folder, record(), resume=True, overwrite=False)
-    prepare_folder(folder, record(), resume=False, overwrite=False)
-    (folder / "checkpoint-5").mkdir()  # torn: nothing in it
-    with pytest.raises(ValueError, match="no whole checkpoint"):
-        prepare_folder(folder, record(), resume=True, overwrite=False)
-    (folder / "checkpoint-5" / "trainer_state.json").write_text("{}")
+        resume(tmp_path / "none", record())
     with pytest.raises(ValueError, match="other settings: subset_size: 100 -> 7"):
-        prepare_folder(folder, record(subset_size=7), resume=True, overwrite=False)
-    prepare_folder(folder, record(output_root="elsewhere", save_steps=3), resume=True, overwrite=False)
+        resume(run, record(subset_size=7))
+    assert resume(run, record(output_root="elsewhere", save_steps=3))[1] == run / "checkpoint-100"
+    write_settings(run, {**record(), "finished": True})
+    with pytest.raises(ValueError, match="is finished"):
+        resume(run, record())
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_from_the_beginning(tmp_path):
+    prepare_folder(tmp_path / "run", record(), resume=False, overwrite=False)
+    (tmp_path / "run" / ".saving" / "checkpoint-5").mkdir(parents=True)
+    lines, found = resume(tmp_path / "run", record())
+    assert found is None and "yet: starting from the beginning" in lines[0]
+    prepare_folder(tmp_path / "run", record(), resume=False, overwrite=False)  # and blocks nobody
+
+
+def batch(size, accumulation, processes, monkeypatch, **more):
+    monkeypatch.setenv("WORLD_SIZE", str(processes))
+    return record(batch_size=size, gradient_accumulation_steps=accumulation, updates_per_rollout=4, **more)
+
+
+def test_other_processes_may_go_on_when_an_update_stays_as_large(run, tmp_path, monkeypatch):
+    two = batch(2, 2, 2, monkeypatch)
+    write_settings(run, two)
+    for step in (100, 102):
+        shutil.rmtree(run / f"checkpoint-{step}", ignore_errors=True)
+        checkpoint(run, step, processes=2)
+    assert resume(run, two)[1] == run / "checkpoint-102"
+    with pytest.raises(ValueError, match="updates of 8 completions on 2 processes; these settings make 4 on 1"):
+        resume(run, batch(2, 2, 1, monkeypatch))
+    with pytest.raises(ValueError, match=r"other settings: subset_size: 100 -> 7$"):
+        resume(run, batch(2, 4, 1, monkeypatch, subset_size=7))
+    with pytest.raises(ValueError, match="checkpoint-102 lies between the updates of a rollout batch that 2 processes"):
+        resume(run, batch(2, 4, 1, monkeypatch), str(run / "checkpoint-102"))
+    lines, found = resume(run, batch(2, 4, 1, monkeypatch))
+    assert found == run / "checkpoint-100" and "checkpoint-102 lies between" in lines[0]
+    assert "Processes: 1 instead of 2" in lines[1] and "not be bit for bit" in lines[1]
+    assert resume(run, batch(2, 4, 1, monkeypatch))[1] == run / "checkpoint-100", "and again, after another break"
+
+
+def test_deepspeed_goes_on_with_as_many_processes_and_with_its_own_checkpoints_only(run, monkeypatch):
+    two = batch(2, 2, 2, monkeypatch)
+    write_settings(run, two)
+    with pytest.raises(ValueError, match="was made without DeepSpeed"):
+        resume(run, two, deepspeed=True)
+    checkpoint(run, 104, processes=2, deepspeed=True)
+    assert resume(run, two, deepspeed=True)[1] == run / "checkpoint-104"
+    with pytest.raises(ValueError, match="was made with DeepSpeed; launch with the same file"):
+        resume(run, two)
+    with pytest.raises(ValueError, match=r"with 2 processes, not 1, .* launch with --num_processes 2"):
+        resume(run, batch(2, 4, 1, monkeypatch), deepspeed=True)
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):

@@ -198,7 +198,15 @@ def _add_run_flags(group, add):
         action="store_true",
     )
     add(group, "--output-root", "grpo-start-ckpts", "folder of the run folders")
-    add(group, "--resume", False, "continue an unfinished run from its newest checkpoint", action="store_true")
+    add(
+        group,
+        "--resume",
+        None,
+        "continue an unfinished run from its newest whole checkpoint, or from the one named",
+        nargs="?",
+        const=True,
+        metavar="CHECKPOINT",
+    )
     add(group, "--overwrite", False, "delete the run folder that is in the way", action="store_true")
     add(group, "--save-steps", 500, "optimiser steps between checkpoints", type=int)
     add(group, "--save-total-limit", None, "keep only this many checkpoints", type=int)
@@ -257,6 +265,8 @@ def _typed(action: argparse.Action, value, path: str):
     if action.nargs == 0:
         if not isinstance(value, bool):
             raise ValueError(f"--config {path}: {action.dest} must be true or false, got {value!r}")
+        return value
+    if action.nargs == "?" and isinstance(value, bool):  # --resume with and without a value
         return value
     items = value if isinstance(value, list) else [value]
     if value is not None and isinstance(value, list) != (action.nargs == "+"):

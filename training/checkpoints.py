@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 MANIFEST = "manifest.json"
@@ -95,14 +96,15 @@ def damage(checkpoint: Path, hashes: bool = True) -> str | None:
     return None
 
 
-def newest_whole(candidates: list[Path]) -> tuple[Path | None, list[str]]:
-    """The first whole one of these checkpoints, and a line for each damaged one before it."""
+def newest_usable(candidates: list[Path], unsuitable: Callable[[Path], str | None]) -> tuple[Path | None, list[str]]:
+    """The first of these checkpoints that is whole and not `unsuitable`, and a line for each one before it."""
     lines = []
     for checkpoint in candidates:
         problem = damage(checkpoint)
-        if problem is None:
+        reason = f"is damaged: {problem}" if problem else unsuitable(checkpoint)
+        if reason is None:
             return checkpoint, lines
-        lines.append(f"{checkpoint} is damaged and skipped: {problem}")
+        lines.append(f"{checkpoint} {reason}")
     return None, lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from charts.prompt import prompt_hash
+from training.checkpoints import STAGING, checkpoints, newest_usable, step_of
 
 SETTINGS_FILE = "training_settings.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
@@ -19,6 +21,7 @@ BOOKKEEPING = {
     "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
     "save_steps", "save_total_limit", "estimate",
 }  # fmt: skip
+BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
 
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
@@ -55,34 +58,36 @@ def write_settings(folder: Path, record: dict) -> None:
     partial.replace(folder / SETTINGS_FILE)
 
 
-def prepare_folder(folder: Path, record: dict, *, resume: bool, overwrite: bool) -> list[str]:
-    """Makes `folder` ready for a run with these settings, on one process. Returns lines to print.
+def prepare_folder(
+    folder: Path, record: dict, *, resume: bool | str | None, overwrite: bool, deepspeed: bool = False
+) -> tuple[list[str], Path | None]:
+    """Makes `folder` ready for a run with these settings, on one process: (lines to print, checkpoint to resume from).
 
     A finished run made with other settings is set aside as <folder>.1 (.2, ...). ValueError when the folder holds a
     finished run with the same settings or an unfinished one and neither flag is given, when --resume finds nothing to
-    continue or other settings, and when the folder cannot be written.
+    continue or other settings, and when the folder cannot be written. `resume` may name one of its checkpoints.
     """
     try:
-        return _prepare(folder, record, resume=resume, overwrite=overwrite)
+        return _prepare(folder, record, resume, overwrite, deepspeed)
     except OSError as error:
         raise ValueError(f"--output-root: cannot write to {folder}: {error.strerror}") from None
 
 
-def _prepare(folder: Path, record: dict, *, resume: bool, overwrite: bool) -> list[str]:
-    lines = []
+def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: bool) -> tuple[list[str], Path | None]:
+    lines, checkpoint = [], None
     if folder.exists() and any(folder.iterdir()):
         old = _read_settings(folder)
         changed = differences(old, record) if old else []
         if old is None:
             raise ValueError(f"{folder} has no readable {SETTINGS_FILE}, so it is no run of this program; move it away")
-        if _is_empty_start(folder, old):
-            shutil.rmtree(folder)
-        elif overwrite:
+        if overwrite and not _is_empty_start(folder, old):
             discard_replaced(folder)
             folder.rename(_replaced(folder))
             lines.append(f"Replacing the old {folder}; it is deleted once the new model is loaded")
         elif resume:
-            _check_resumable(folder, old, changed)
+            lines, checkpoint = _find_checkpoint(folder, old, record, resume, deepspeed)
+        elif _is_empty_start(folder, old):
+            shutil.rmtree(folder)
         elif old.get("finished") and changed:
             aside = next(path for n in range(1, 10_000) if not (path := Path(f"{folder}.{n}")).exists())
             folder.rename(aside)
@@ -97,22 +102,75 @@ def _prepare(folder: Path, record: dict, *, resume: bool, overwrite: bool) -> li
         raise ValueError(f"--resume: there is no run to continue in {folder}; leave the flag out to start one")
     folder.mkdir(parents=True, exist_ok=True)
     write_settings(folder, record)
-    return lines
+    return lines, checkpoint
 
 
-def _check_resumable(folder: Path, old: dict, changed: list[str]) -> None:
+def _find_checkpoint(folder: Path, old: dict, new: dict, resume: bool | str, deepspeed: bool):
+    """(lines to print, checkpoint): the newest usable one, or the one named; None when the run had saved none yet."""
     if old.get("finished"):
         raise ValueError(f"--resume: the run in {folder} is finished; start anew with --overwrite")
+    _check_settings(folder, old, new, deepspeed)
+    there = checkpoints(folder)
+    if resume is True and not there:
+        return [f"No checkpoint in {folder} yet: starting from the beginning"], None
+    named = there if resume is True else [path for path in there if path.resolve() == Path(resume).resolve()]
+    if not named:
+        names = ", ".join(path.name for path in there) or "none"
+        raise ValueError(f"--resume {resume}: no checkpoint of the run in {folder}, which has {names}")
+    processes, updates = _processes(new), new["settings"].get("updates_per_rollout", 1)
+
+    def half_done(path: Path) -> str | None:
+        if step_of(path) % updates == 0 or _made_by(path) == processes:
+            return None
+        return f"lies between the updates of a rollout batch that {_made_by(path)} processes hold, not {processes}"
+
+    checkpoint, lines = newest_usable(named, half_done)
+    if checkpoint is None:
+        way_out = "start anew with --overwrite" if resume is True else "--resume alone takes the newest whole one"
+        raise ValueError(f"--resume: no whole checkpoint to go on from: {'; '.join(lines)}; {way_out}")
+    if (checkpoint / "latest").exists() != deepspeed:
+        way_out = "leave the DeepSpeed launch file out" if deepspeed else "launch with the same file"
+        raise ValueError(f"--resume: {checkpoint} was made with{'out' * deepspeed} DeepSpeed; {way_out}")
+    lines = [f"{line}; skipped" for line in lines]
+    if _made_by(checkpoint) != processes:
+        lines.append(
+            f"Processes: {processes} instead of {_made_by(checkpoint)}. Questions and order stay the same, but sums "
+            "round differently: the result will not be bit for bit that of an uninterrupted run"
+        )
+    return [*lines, f"Resuming from {checkpoint}"], checkpoint
+
+
+def _check_settings(folder: Path, old: dict, new: dict, deepspeed: bool) -> None:
+    """ValueError when settings have changed. Processes may, without DeepSpeed, if an update stays as large."""
+    changed, before, after = differences(old, new), _processes(old), _processes(new)
+    if before != after and deepspeed:
+        raise ValueError(
+            f"--resume: {folder} was made with {before} processes, not {after}, and DeepSpeed goes on with as many "
+            f"only: launch with --num_processes {before}"
+        )
+    if before != after:
+        sizes = _effective_batch(old), _effective_batch(new)
+        if sizes[0] != sizes[1]:
+            raise ValueError(
+                f"--resume: {folder} made updates of {sizes[0]} completions on {before} processes; these settings make "
+                f"{sizes[1]} on {after}: keep batch size x accumulation x processes"
+            )
+        changed = [line for line in changed if line.partition(":")[0] not in BATCH]
     if changed:
         raise ValueError(f"--resume: {folder} was made with other settings: {'; '.join(changed)}")
-    if newest_checkpoint(folder) is None:
-        raise ValueError(f"--resume: {folder} has no whole checkpoint; start anew with --overwrite")
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint with the most steps that is whole: trainer_state.json is what the Trainer writes last."""
-    whole = [path for path in folder.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+def _made_by(checkpoint: Path) -> int:
+    """Processes that have saved their memory in it (trainers/resume.py)."""
+    return len(list(checkpoint.glob("trainer_memory_*.json")))
+
+
+def _processes(record: dict) -> int:
+    return record.get("settings", {}).get("num_processes", 1)
+
+
+def _effective_batch(record: dict) -> int:
+    return math.prod(record.get("settings", {}).get(name) or 1 for name in BATCH)
 
 
 def _replaced(folder: Path) -> Path:
@@ -127,7 +185,7 @@ def discard_replaced(folder: Path) -> None:
 
 def _is_empty_start(folder: Path, old: dict) -> bool:
     """Whether a run ended before it left anything: no checkpoint, no result."""
-    kept = {path.name for path in folder.iterdir()} - {SETTINGS_FILE, "README.md"}
+    kept = {path.name for path in folder.iterdir()} - {SETTINGS_FILE, f".{SETTINGS_FILE}.part", "README.md", STAGING}
     return not old.get("finished") and not kept
 
 

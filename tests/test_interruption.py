@@ -1,0 +1,166 @@
+"""Runs that are told to stop, or killed, and go on: through main.py, and through the trainer with real signals."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import TrainerCallback
+
+from tests.test_resume import build, seen, weights
+from training.checkpoints import checkpoints, damage
+from training.interruption import Interruption
+
+ROOT = Path(__file__).parent.parent
+RUN = [
+    "--mode", "w-reinforce", "--seed", "7", "--subset-size", "8", "--num-epochs", "2", "--batch-size", "2",
+    "--num-generations", "4", "--updates-per-rollout", "2", "--max-completion-length", "40", "--save-steps", "3",
+    "--eval-steps", "5", "--report-to", "none",
+]  # fmt: skip
+FOLDER = "grpo-start-ckpts/tiny-prm-large-train-v2-w-reinforce-7"
+STEPS = 16
+
+
+class SignalAt(TrainerCallback):
+    def __init__(self, step, number):
+        self.step, self.number = step, number
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_the_step_it_comes_in_and_the_run_goes_on_from_there(number, tmp_path, capfd):
+    run = {"mode": "nsr", "updates": 2, "rows": 8, "save_steps": 100}
+    unbroken = build(tmp_path / "unbroken", **run)
+    unbroken.train()
+    stopped = build(tmp_path / "stopped", **run)
+    stopped.add_callback(SignalAt(4, number))
+    before = signal.getsignal(number)
+    with Interruption(stopped) as interruption:
+        stopped.train()
+    assert interruption.signal == number and signal.getsignal(number) is before
+    assert [path.name for path in checkpoints(tmp_path / "stopped")] == ["checkpoint-5"]
+    assert f"{signal.Signals(number).name}: saving after this step" in capfd.readouterr().err
+    assert "same command and --resume" in interruption.line(tmp_path / "stopped" / "checkpoint-5")
+    resumed = build(tmp_path / "stopped", **run)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / "checkpoint-5"))
+    assert torch.equal(weights(resumed), weights(unbroken)) and seen(resumed) == seen(unbroken)
+
+
+def test_a_signal_in_the_last_step_finds_the_run_finished(tmp_path):
+    trainer = build(tmp_path, "nsr", 1, 8, max_steps=2)
+    trainer.add_callback(SignalAt(1, signal.SIGTERM))
+    with Interruption(trainer) as interruption:
+        trainer.train()
+    assert interruption.signal is None and trainer.state.global_step == 2
+
+
+def start(folder, *more, launcher=()):
+    command = [sys.executable, *launcher, str(ROOT / "main.py"), *RUN, *more]
+    log = (folder / "log").open("a")
+    return subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def wait_for(folder, text, process, timeout=300):
+    """Until the run has printed `text`."""
+    end = time.monotonic() + timeout
+    while text not in (folder / "log").read_text():
+        assert process.poll() is None and time.monotonic() < end, (folder / "log").read_text()[-3000:]
+        time.sleep(0.1)
+
+
+def finish(folder, *more, launcher=()):
+    process = start(folder, *more, launcher=launcher)
+    assert process.wait(600) == 0, (folder / "log").read_text()[-3000:]
+    return outcome(folder)
+
+
+def outcome(folder):
+    history = json.loads((folder / FOLDER / "trainer_state.json").read_text())["log_history"]
+    steps = [entry["step"] for entry in history if "loss" in entry]
+    assert steps == list(range(1, STEPS + 1)), "every step exactly once"
+    assert [entry["step"] for entry in history if "eval_decomposed/accuracy" in entry] == [5, 10, 15, 16]
+    return (folder / FOLDER / "adapter_model.safetensors").read_bytes(), [
+        entry["loss"] for entry in history[:-1] if "loss" in entry
+    ]
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    return finish(tmp_path_factory.mktemp("unbroken"))
+
+
+@pytest.mark.slow
+def test_sigterm_and_sigint_through_main_and_resume_equal_an_uninterrupted_run(unbroken, tmp_path):
+    resume = []
+    for number, moment in ((signal.SIGTERM, "step 4:"), (signal.SIGINT, "step 11:")):
+        process = start(tmp_path, *resume)
+        wait_for(tmp_path, moment, process)
+        process.send_signal(number)
+        assert process.wait(120) == 128 + number
+        resume = ["--resume"]
+        log = (tmp_path / "log").read_text()
+        newest = checkpoints(tmp_path / FOLDER)[0]
+        assert (
+            f"{number.name}: stopped; {FOLDER}/{newest.name} is saved. Go on with the same command and --resume" in log
+        )
+    refused = start(tmp_path, "--resume", "--learning-rate", "1e-3")
+    assert refused.wait(120) == 2
+    assert "other settings: learning_rate: 0.0003 -> 0.001" in (tmp_path / "log").read_text().splitlines()[-1]
+    assert finish(tmp_path, "--resume") == unbroken
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_at_once(tmp_path):
+    process = start(tmp_path, "--max-completion-length", "100", "--subset-size", "64", "--batch-size", "16")
+    wait_for(tmp_path, "Training progress", process)
+    process.send_signal(signal.SIGTERM)
+    wait_for(tmp_path, "SIGTERM: saving after this step", process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 130 and not checkpoints(tmp_path / FOLDER)
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_costs_no_more_than_the_steps_since_the_last_checkpoint(unbroken, tmp_path):
+    moments = random.Random(2025)
+    kills, resume = 0, []
+    while kills < 3:
+        process = start(tmp_path, *resume)
+        wait_for(tmp_path, "Training progress", process)
+        time.sleep(moments.uniform(0.0, 4.0))
+        kills += process.poll() is None
+        os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
+        process.wait(60)
+        (tmp_path / "log").rename(tmp_path / f"log_{kills}")
+        assert not any(damage(checkpoint) for checkpoint in checkpoints(tmp_path / FOLDER))
+        resume = ["--resume"]
+    if checkpoints(tmp_path / FOLDER)[1:]:  # and the newest one torn by a power cut
+        torn = checkpoints(tmp_path / FOLDER)[0] / "optimizer.pt"
+        torn.write_bytes(torn.read_bytes()[:-100])
+    assert finish(tmp_path, "--resume") == unbroken
+
+
+@pytest.mark.slow
+def test_two_launched_processes_stop_together_and_go_on(tmp_path):
+    launcher = ["-m", "accelerate.commands.launch", f"--config_file={ROOT / 'deepspeed_zero3.yaml'}", "--num_processes"]
+    more = ["--batch-size", "1"]
+    process = start(tmp_path, *more, launcher=[*launcher, "2"])
+    wait_for(tmp_path, "step 5:", process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) != 0
+    log = (tmp_path / "log").read_text()
+    assert log.count("is saved. Go on with the same command and --resume") == 1
+    assert start(tmp_path, *more, "--batch-size", "2", "--resume", launcher=[*launcher, "1"]).wait(300) != 0
+    assert "made with 2 processes, not 1, and DeepSpeed goes on with as many only" in (tmp_path / "log").read_text()
+    finish(tmp_path, *more, "--resume", launcher=[*launcher, "2"])
+    tensors = load_file(tmp_path / FOLDER / "adapter_model.safetensors")
+    assert sum(tensor.abs().sum().item() for name, tensor in tensors.items() if "lora_B" in name) > 0
