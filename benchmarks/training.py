@@ -67,6 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image-tokens", type=int, default=64)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--parts", nargs="+", default=["sweep", "memory", "whole"], help="sweep, memory, whole")
+    parser.add_argument("--plot", type=Path, help="draw the sweep's ratios and bounds into this file")
     return parser.parse_args(argv)
 
 
@@ -247,15 +248,37 @@ def sweep(args, dtype: torch.dtype) -> None:
             del trainer
             gc.collect()
         ratio, bound = took[0] / took[1], tokens[0] / tokens[1]
-        points.append((tokens[1], took[1]))
+        points.append((tokens[1], took[1], ratio, bound))
         say(
             f"{work.generations:3d} {work.kept:6.0%} {work.ratio:12.0f} {took[0]:15.3f} s {took[1]:7.3f} s "
             f"{ratio:7.2f} {bound:7.2f} {ratio / bound:9.0%} {tokens[1]:10,d}"
         )
-    x, y = np.array(points, dtype=float).T
+    x, y, ratios, bounds = np.array(points, dtype=float).T
     slope, start = np.polyfit(x, y, 1)
     error = 1 - ((y - slope * x - start) ** 2).sum() / ((y - y.mean()) ** 2).sum()
     say(f"\nour update = {start:.3f} s + {slope * 1e6:.1f} us x (prompts + kept completion tokens), R2 = {error:.3f}")
+    if args.plot and RANK == 0:
+        draw(works, ratios, bounds, args.plot)
+
+
+def draw(works: list[Work], ratios: np.ndarray, bounds: np.ndarray, path: Path) -> None:
+    """A bar a piece of work, with its bound as a tick."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    order = sorted(range(len(works)), key=lambda i: bounds[i])
+    names = [f"G = {works[i].generations}, {works[i].kept:.0%} kept, prompt {works[i].ratio:g} x" for i in order]
+    figure, axes = plt.subplots(figsize=(7, 0.32 * len(works) + 1.1), layout="constrained")
+    axes.barh(range(len(order)), [ratios[i] for i in order], color="#4477aa", label="measured", height=0.7)
+    axes.plot([bounds[i] for i in order], range(len(order)), "|", color="black", markersize=13, label="token bound")
+    axes.set_yticks(range(len(order)), names, fontsize=8)
+    axes.set_xlabel("update of stock TRL / ours, time")
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    figure.savefig(path, dpi=150)
 
 
 def memory(args, dtype: torch.dtype) -> None:
