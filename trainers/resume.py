@@ -144,11 +144,10 @@ class ExactResume(GRPOTrainer):
         for mode, metrics in memory["metrics"].items():
             self._metrics[mode].update(metrics)
         if memory["buffered"] is not None:
-            tensors = load_file(packed, device=str(self.accelerator.device))
             self._buffered_inputs = memory["buffered"]
-            for key, value in tensors.items():
+            for key, value in load_file(packed).items():
                 number, _, name = key.partition(" ")
-                self._buffered_inputs[int(number)][name] = value
+                self._buffered_inputs[int(number)][name] = value.to(self.accelerator.device)
         if memory["completions"] is not None:
             for name, rows in memory["completions"].items():
                 parts = rows.items() if isinstance(rows, dict) else [(None, rows)]
