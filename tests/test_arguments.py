@@ -107,3 +107,14 @@ def test_every_shipped_recipe_loads_in_every_mode_and_holds_whole_groups(recipe,
 def test_every_flag_explains_itself():
     for action in build_parser()._actions:
         assert action.help and len(action.help) > 8, action.dest
+
+
+def test_resume_takes_a_checkpoint_or_stands_alone(tmp_path):
+    assert parse_args(["--mode", "nsr"]).resume is None
+    assert parse_args(["--resume", "--mode", "nsr"]).resume is True
+    assert parse_args(["--mode", "nsr", "--resume", "runs/checkpoint-5"]).resume == "runs/checkpoint-5"
+    for text, expected in (("true", True), ("false", False), ("runs/checkpoint-5", "runs/checkpoint-5")):
+        (tmp_path / "run.yaml").write_text(f"mode: nsr\nresume: {text}\n")
+        assert parse_args(["--config", str(tmp_path / "run.yaml")]).resume == expected
+    with pytest.raises(ValueError, match="--resume got an empty name"):
+        parse_args(["--mode", "nsr", "--resume", ""])

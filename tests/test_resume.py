@@ -4,6 +4,7 @@ import json
 import shutil
 
 import datasets
+import pandas
 import pytest
 import torch
 from peft import LoraConfig
@@ -16,7 +17,7 @@ from training.checkpoints import checkpoints, damage
 CLOCK = ("time/", "step_time", "tokens_per_second", "train_")  # what a clock has measured
 RUNS = {
     "one update a rollout": {"mode": "nsr", "updates": 1, "rows": 8},
-    "four updates a rollout": {"mode": "w-reinforce", "updates": 4, "rows": 16},
+    "four updates a rollout": {"mode": "w-reinforce", "updates": 4, "rows": 8},
     "plain update, logs of three steps": {
         "mode": "psr",
         "updates": 2,
@@ -132,3 +133,24 @@ def test_other_processes_cannot_take_over_half_a_rollout_batch(tmp_path):
     resumed = build(tmp_path, **run, save_strategy="no")
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert resumed.state.global_step == resumed.state.max_steps and resumed._step == 4 * resumed.state.max_steps
+
+
+def test_the_steps_between_checkpoints_may_change_on_resuming(tmp_path):
+    run = {"mode": "nsr", "updates": 1, "rows": 8, "max_steps": 4}
+    build(tmp_path / "first", **run, save_steps=2).train()
+    build(tmp_path / "again", **run, save_steps=1).train(
+        resume_from_checkpoint=str(tmp_path / "first" / "checkpoint-2")
+    )
+    assert [path.name for path in checkpoints(tmp_path / "again")] == ["checkpoint-4", "checkpoint-3"]
+
+
+def test_the_completions_shown_at_every_update_of_a_rollout_batch_are_the_same_after_a_break(tmp_path):
+    run = {"mode": "nsr", "updates": 2, "rows": 8, "max_steps": 2, "log_completions": True}
+    build(tmp_path / "unbroken", **run).train()
+    first = tmp_path / "unbroken" / "checkpoint-1"
+    build(tmp_path / "again", **run).train(resume_from_checkpoint=str(first))
+    tables = [
+        pandas.read_parquet(tmp_path / name / "completions" / "completions_00002.parquet")
+        for name in ("unbroken", "again")
+    ]
+    assert len(tables[0]) == 16 and tables[0].equals(tables[1])

@@ -128,6 +128,7 @@ class ExactResume(GRPOTrainer):
 
     def _restore(self, checkpoint: Path) -> None:
         """Puts the state of `checkpoint` back. ValueError when other processes hold the rest of its rollout batch."""
+        self.state.compute_steps(self.args, self.state.max_steps)  # transformers keeps the old --save-steps
         plain, packed = _memory_files(checkpoint, self.accelerator.process_index)
         memory = json.loads(plain.read_text(encoding="utf-8")) if plain.is_file() else {"num_processes": None}
         if memory["num_processes"] != self.accelerator.num_processes:

@@ -314,6 +314,8 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"{flag(name)} is not used with --no-lora; leave one of them out")
     if args.min_pixels > args.max_pixels:
         raise ValueError(f"--min-pixels {args.min_pixels} is more than --max-pixels {args.max_pixels}")
+    if args.resume == "":
+        raise ValueError("--resume got an empty name; give a checkpoint folder or leave the name out")
     if args.resume and args.overwrite:
         raise ValueError("--resume continues the old run, --overwrite deletes it; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
