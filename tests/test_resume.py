@@ -65,7 +65,7 @@ def seen(trainer):
     ]
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", [pytest.param(name, marks=[pytest.mark.slow] * (n > 1)) for n, name in enumerate(RUNS)])
 def test_a_run_resumed_after_any_step_ends_bit_for_bit_like_an_uninterrupted_one(run, tmp_path):
     unbroken = build(tmp_path / "unbroken", **RUNS[run], save_strategy="no")
     start = weights(unbroken)

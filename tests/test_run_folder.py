@@ -175,7 +175,7 @@ def test_other_processes_may_go_on_when_an_update_stays_as_large(run, tmp_path, 
         resume(run, batch(2, 2, 1, monkeypatch))
     with pytest.raises(ValueError, match=r"other settings: subset_size: 100 -> 7$"):
         resume(run, batch(2, 4, 1, monkeypatch, subset_size=7))
-    with pytest.raises(ValueError, match="checkpoint-102 lies between the updates of a rollout batch that 2 processes"):
+    with pytest.raises(ValueError, match=r"102 lies between the updates .* that 2 .*; go on with 2 processes$"):
         resume(run, batch(2, 4, 1, monkeypatch), str(run / "checkpoint-102"))
     lines, found = resume(run, batch(2, 4, 1, monkeypatch))
     assert found == run / "checkpoint-100" and "checkpoint-102 lies between" in lines[0]

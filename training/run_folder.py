@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from charts.prompt import prompt_hash
-from training.checkpoints import STAGING, checkpoints, newest_usable, step_of
+from training.checkpoints import STAGING, checkpoints, damage, newest_usable, step_of
 
 SETTINGS_FILE = "training_settings.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
@@ -127,6 +127,8 @@ def _find_checkpoint(folder: Path, old: dict, new: dict, resume: bool | str, dee
     checkpoint, lines = newest_usable(named, half_done)
     if checkpoint is None:
         way_out = "start anew with --overwrite" if resume is True else "--resume alone takes the newest whole one"
+        if any(half_done(path) and damage(path) is None for path in named):
+            way_out = f"go on with {_processes(old)} processes"
         raise ValueError(f"--resume: no whole checkpoint to go on from: {'; '.join(lines)}; {way_out}")
     if (checkpoint / "latest").exists() != deepspeed:
         way_out = "leave the DeepSpeed launch file out" if deepspeed else "launch with the same file"
