@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import datasets
 import pandas
@@ -83,6 +86,15 @@ def test_a_run_resumed_after_any_step_ends_bit_for_bit_like_an_uninterrupted_one
         assert torch.equal(weights(resumed), weights(unbroken)), checkpoint.name
         assert resumed.state.global_step == steps and seen(resumed) == seen(unbroken), checkpoint.name
         assert resumed.state.num_input_tokens_seen == unbroken.state.num_input_tokens_seen
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_even_while_saving_changes_no_weight_and_no_line_of_the_log(tmp_path):
+    command = [sys.executable, "-m", "tests.kills", str(tmp_path), "6"]
+    done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    counted = json.loads(done.stdout.splitlines()[-1])
+    assert counted["kills"] >= 6 and counted["equal"] == counted["runs"], counted
 
 
 def test_every_epoch_has_its_own_order_and_asks_every_question(tmp_path):

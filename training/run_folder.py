@@ -136,8 +136,8 @@ def _find_checkpoint(folder: Path, old: dict, new: dict, resume: bool | str, dee
     lines = [f"{line}; skipped" for line in lines]
     if _made_by(checkpoint) != processes:
         lines.append(
-            f"Processes: {processes} instead of {_made_by(checkpoint)}. Questions and order stay the same, but sums "
-            "round differently: the result will not be bit for bit that of an uninterrupted run"
+            f"Processes: {processes} instead of {_made_by(checkpoint)}. The questions keep their order, rows are dealt "
+            "and summed in another one: the result will not be bit for bit that of an uninterrupted run"
         )
     return [*lines, f"Resuming from {checkpoint}"], checkpoint
 
