@@ -70,3 +70,26 @@ def test_spreading_never_takes_more_passes_than_asked(rows, count):
     parts = spread(rows, count)
     assert 1 <= len(parts) <= count
     assert sorted(row.index for part in parts for row in part) == list(range(len(rows)))
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 7), st.integers(0, 11), st.integers(1, 90)), max_size=60),
+    st.integers(2, 8),
+    st.integers(1, 20),
+)
+def test_moves_can_be_made_all_at_once(held, processes, room):
+    """Every prompt moves at most once, from where it is; nobody ends above its room or above the heaviest before."""
+    rows = [(process % processes, Row(i, prompt, 20, tokens)) for i, (process, prompt, tokens) in enumerate(held)]
+    moves = balance(rows, processes, room)
+    assert len({prompt for _, prompt, _ in moves}) == len(moves)
+    before: list[list[Row]] = [[] for _ in range(processes)]
+    for process, row in rows:
+        before[process].append(row)
+    after = [list(part) for part in before]
+    for source, prompt, to in moves:
+        piece = [row for row in before[source] if row.prompt == prompt]
+        assert piece and source != to
+        after[source] = [row for row in after[source] if row not in piece]
+        after[to] += piece
+    assert max(map(cost, after)) <= max(map(cost, before))
+    assert all(len(now) <= max(room, len(then)) for now, then in zip(after, before, strict=True))

@@ -27,7 +27,7 @@ from trainers.micro_batches import Row
 
 logger = logging.getLogger(__name__)
 PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
-CLIP_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean")
+TOKEN_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "kl")
 
 
 class LeanUpdate(GRPOTrainer):
@@ -38,8 +38,9 @@ class LeanUpdate(GRPOTrainer):
         if update not in ("shared", "plain"):
             raise ValueError(f"update must be 'shared' or 'plain', got {update!r}")
         # the loss must be a sum over rows with a constant in front, so that rows can move between micro-batches
-        deals = self.loss_type in ("dapo", "grpo") and not self._entropy_bonus_enabled and not self.aux_loss_enabled
-        self.deals_rows = update == "shared" and deals and self.importance_sampling_level == "token"
+        sums = self.loss_type in ("dapo", "grpo") and self.importance_sampling_level == "token"
+        mixes = self._entropy_bonus_enabled or self.aux_loss_enabled or self.top_entropy_quantile < 1.0
+        self.deals_rows = update == "shared" and sums and not mixes and not self.use_vllm
         self.shares_prompts = update == "shared" and self._enable_sharing()
         if update == "shared":
             self._spare_frozen_tower()
@@ -58,7 +59,7 @@ class LeanUpdate(GRPOTrainer):
     def _enable_sharing(self) -> bool:
         models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
         able = all(shared_prompts.enable(self.accelerator.unwrap_model(model)) for model in models if model is not None)
-        if not able:
+        if not able and self.accelerator.is_main_process:
             name = type(models[0]).__name__
             logger.warning("%s: completions of a prompt cannot share its computation here; plain rows are used", name)
         return able
@@ -99,7 +100,10 @@ class LeanUpdate(GRPOTrainer):
         The last one is never empty on any process: it is the one that synchronises gradients.
         """
         rows, own = row_tensors.describe(batches), row_tensors.join(batches)
-        keep = rows if self.beta != 0.0 else [row for row in rows if own["advantages"][row.index].any()]
+        acts = row_tensors.loss_mask(own).any(1)
+        if self.beta == 0.0:
+            acts &= own["advantages"] != 0
+        keep = [row for row, does in zip(rows, acts.tolist(), strict=True) if does]
         most, per_batch = len(batches), self.args.per_device_train_batch_size
         together, keep = self._balance(own, keep, most * per_batch)
         if self.shares_prompts:
@@ -116,7 +120,7 @@ class LeanUpdate(GRPOTrainer):
             fill = height - len(part) if part else height - 1
             chosen = [row.index for row in part or [shortest]]
             micro.append(row_tensors.select(together, chosen, fill, idle=not part, once=self.shares_prompts))
-        self._note_what_left(rows, packed, own, micro)
+        self._note_what_left(rows, len(rows) - int(acts.sum()), packed, own, micro)
         return [row_tensors.select(together, [], 0)] * (most - count) + micro
 
     def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
@@ -129,18 +133,22 @@ class LeanUpdate(GRPOTrainer):
             return together, keep
         return row_tensors.exchange(together, keep, moves, self.accelerator.process_index)
 
-    def _note_what_left(self, rows, packed, own, micro):
-        """Metrics over all rows of the window, for `compute_loss` to put in place of those over the rows it sees."""
+    def _note_what_left(self, rows, left, packed, own, micro):
+        """Numbers over all rows of the window, for `compute_loss` to put in place of those over the rows it sees."""
         computed = sum(map(micro_batches.cost if self.shares_prompts else micro_batches.padded_cost, packed))
-        self._metrics["train"]["decomposed/skipped_work"].append(1 - computed / micro_batches.padded_cost(rows))
-        tokens = [row_tensors.loss_mask(batch).sum() for batch in (own, *micro)]
-        known = "rollout_entropy" in own
-        doubt = (own["rollout_entropy"] * row_tensors.loss_mask(own)).sum() if known else torch.zeros_like(tokens[0])
-        doubt, total, *parts = self.accelerator.reduce(torch.stack([doubt, *tokens]).float(), reduction="sum")
-        for batch, part in zip(micro, parts, strict=True):
-            batch["token_share"] = part * len(micro) / total.clamp(min=1.0)
-            if known:
-                batch["window_entropy"] = doubt / total.clamp(min=1.0)
+        mask, known = row_tensors.loss_mask(own), "rollout_entropy" in own
+        doubt = (own["rollout_entropy"] * mask).sum() if known else 0.0
+        tokens = [row_tensors.loss_mask(batch).sum() for batch in micro]
+        sums = [computed, micro_batches.padded_cost(rows), left, doubt, mask.sum(), *tokens]
+        sums = torch.tensor([float(value) for value in sums], device=self.accelerator.device)
+        computed, plain, left, doubt, total, *tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+        for batch, share in zip(micro, tokens, strict=True):
+            batch["window"] = {
+                "skipped_work": 1 - computed / plain,
+                "rows_left": left > 0,
+                "entropy": doubt / max(total, 1.0) if known else None,
+                "token_share": share * len(micro) / max(total, 1.0),
+            }
 
     def _largest(self, numbers: list[int]) -> list[int]:
         """Elementwise maximum over processes."""
@@ -169,12 +177,21 @@ class LeanUpdate(GRPOTrainer):
         if self.loss_type == "grpo":
             # TRL averages over the rows it is given; the mean is over all rows of the plain micro-batch
             loss = loss * (len(inputs["advantages"]) / self.args.per_device_train_batch_size)
-        metrics = self._metrics["train"]
-        for name in CLIP_MEANS:  # a row that has left was not clipped, but it counts
-            metrics[name][-1] *= inputs["token_share"].item()
-        if "window_entropy" in inputs:
-            metrics["entropy"][-1] = inputs["window_entropy"].item()
+        self._measure_the_window(inputs["window"])
         return loss
+
+    def _measure_the_window(self, window: dict) -> None:
+        """TRL has measured the rows of this pass; the rows that have left were not clipped, but they count."""
+        metrics = self._metrics["train"]
+        metrics["decomposed/skipped_work"].append(window["skipped_work"])
+        for name in TOKEN_MEANS:
+            if metrics.get(name):
+                metrics[name][-1] *= window["token_share"]
+        if window["rows_left"]:
+            metrics["clip_ratio/low_min"][-1] = min(metrics["clip_ratio/low_min"][-1], 0.0)
+            metrics["clip_ratio/high_max"][-1] = max(metrics["clip_ratio/high_max"][-1], 0.0)
+        if window["entropy"] is not None:
+            metrics["entropy"][-1] = window["entropy"]
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **fields

@@ -64,21 +64,21 @@ def spread(rows: Sequence[Row], count: int) -> list[list[Row]]:
 def balance(rows: Sequence[tuple[int, Row]], processes: int, room: int) -> list[tuple[int, int, int]]:
     """Moves (from process, prompt, to process) that even out the tokens of the processes' rows (process, row).
 
-    Whole prompts go from the process with most to the one with least, as long as that lightens the heaviest by a
-    twentieth; no process gets more than `room` rows.
+    Whole prompts go from the process with most to the one with least, each once at most, as long as that lightens the
+    heaviest by a twentieth; no process gets more than `room` rows.
     """
     held: list[dict[int, list[Row]]] = [{} for _ in range(processes)]
     for process, row in rows:
         held[process].setdefault(row.prompt, []).append(row)
     loads = [sum(map(cost, prompts.values())) for prompts in held]
-    moves = []
+    moves, moved = [], set()
     while True:
         heavy, light = loads.index(max(loads)), loads.index(min(loads))
         free = room - sum(map(len, held[light].values()))
         pieces = [
             (max(loads[heavy] - cost(piece), loads[light] + cost(piece)), prompt)
             for prompt, piece in held[heavy].items()
-            if len(piece) <= free and prompt not in held[light]
+            if len(piece) <= free and prompt not in held[light] and prompt not in moved
         ]
         if not pieces or min(pieces)[0] > 0.95 * loads[heavy]:
             return moves
@@ -87,6 +87,7 @@ def balance(rows: Sequence[tuple[int, Row]], processes: int, room: int) -> list[
         held[light][prompt] = piece
         loads[heavy], loads[light] = loads[heavy] - cost(piece), loads[light] + cost(piece)
         moves.append((heavy, prompt, light))
+        moved.add(prompt)
 
 
 def pack_padded(rows: Sequence[Row], size: int) -> list[list[Row]]:
@@ -114,11 +115,11 @@ def _fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
 def _evenly(pieces: Sequence[list[Row]], count: int) -> list[list[Row]]:
     """The partition into at most `count` runs of pieces whose largest run is smallest."""
     least, most = max(map(cost, pieces)), sum(map(cost, pieces))
-    budget = smallest(lambda budget: len(_fill(pieces, budget)) <= count, least, most)
+    budget = _smallest(lambda budget: len(_fill(pieces, budget)) <= count, least, most)
     return _fill(pieces, budget)
 
 
-def smallest(fits: Callable[[int], bool], low: int, high: int) -> int:
+def _smallest(fits: Callable[[int], bool], low: int, high: int) -> int:
     """The smallest number in [low, high] that fits; high must, and with a number every larger one."""
     while low < high:
         middle = (low + high) // 2

@@ -81,8 +81,6 @@ def select(together: dict, chosen: list[int], fill: int, idle: bool = False, onc
     the rows of one prompt, only the first carries the image.
     """
     indices = chosen + chosen[:1] * fill
-    if once and isinstance(together.get("pixel_values"), list):
-        together = _images_once(together, indices)
     out = {}
     for name, value in together.items():
         if isinstance(value, torch.Tensor) and value.dim():
@@ -91,6 +89,8 @@ def select(together: dict, chosen: list[int], fill: int, idle: bool = False, onc
             out[name] = [value[i] for i in indices] if isinstance(value, list) else value
     if not chosen:
         return out
+    if once and isinstance(out.get("pixel_values"), list):
+        _keep_first_images(out)
     if fill:
         for name in ("completion_mask", "advantages"):
             out[name] = out[name].clone()
@@ -110,18 +110,15 @@ def select(together: dict, chosen: list[int], fill: int, idle: bool = False, onc
     return unsplit_pixel_values_by_grid(out)
 
 
-def _images_once(together: dict, indices: list[int]) -> dict:
-    """`together` with the images of `indices` emptied in all rows but the first of each prompt."""
-    prompts, seen, first = together["prompt_index"].tolist(), set(), set()
-    for index in indices:
-        if prompts[index] not in seen:
-            seen.add(prompts[index])
-            first.add(index)
-    out = dict(together)
-    for name in ("pixel_values", "image_grid_thw"):
-        out[name] = [value if i in first else value[:0] for i, value in enumerate(together[name])]
-    out["num_images"] = [count if i in first else 0 for i, count in enumerate(together["num_images"])]
-    return out
+def _keep_first_images(batch: dict) -> None:
+    """Empties the images of every row of `batch` but the first of each prompt."""
+    seen = set()
+    for row, prompt in enumerate(batch["prompt_index"].tolist()):
+        if prompt in seen:
+            for name in IMAGE_LISTS:
+                batch[name][row] = batch[name][row][:0]
+            batch["num_images"][row] = 0
+        seen.add(prompt)
 
 
 def exchange(together: dict, rows: list[Row], moves: list[tuple[int, int, int]], rank: int) -> tuple[dict, list[Row]]:
