@@ -139,6 +139,7 @@ def build_config(args: argparse.Namespace, folder: Path, precision: str, has_hel
         run_name=folder.name,
         log_completions=args.log_completions,
         dataloader_num_workers=0,
+        ddp_find_unused_parameters=None if args.no_lora else False,  # every adapter takes part in every pass
     )
 
 

@@ -7,7 +7,8 @@
 Stock is `trl.GRPOTrainer` as it comes; both get the same advantages (-1 for the kept rows, as in NSR) and, in the
 sweep, the same completions. Before anything is timed, the gradients of both are compared in float64 (1e-6 normwise:
 TRL's head computes in float32). The bound is the quotient of tokens: what stock computes, G (P + longest C) a prompt,
-over P + sum of kept C. Times are medians of the repeats, of the update phase alone unless said otherwise.
+over P + sum of kept C; "tokens left" is the latter, summed over prompts. Times are medians of the repeats, of the
+update phase alone unless said otherwise.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--longest", type=int, default=64, help="tokens of the longest completion")
     parser.add_argument("--image-tokens", type=int, default=64)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--parts", nargs="+", default=["sweep", "memory", "whole"], help="sweep, memory, whole")
+    parser.add_argument(
+        "--parts", nargs="+", default=["sweep", "memory", "whole"], choices=("sweep", "memory", "whole")
+    )
     parser.add_argument("--plot", type=Path, help="draw the sweep's ratios and bounds into this file")
     return parser.parse_args(argv)
 
@@ -238,7 +241,7 @@ def sweep(args, dtype: torch.dtype) -> None:
         f"\nUpdate phase, {PROCESSES} processes, each {BATCH * ACCUMULATION} completions in micro-batches of {BATCH}, "
         f"medians of {args.repeat}:"
     )
-    say("  G   kept  prompt/completion   stock      ours     ratio   bound   of bound   tokens")
+    say("  G   kept  prompt/completion   stock      ours     ratio   bound   of bound   tokens left")
     points = []
     for work in works:
         took, tokens = [], None
@@ -298,19 +301,15 @@ def peak_bytes(base: type, args, work: Work, dtype: torch.dtype) -> int:
     peaks = []
 
     class Watched(base):
-        def compute_loss(self, *inputs, **more):
-            if torch.cuda.is_available():
-                torch.cuda.reset_peak_memory_stats()
-                self.before = torch.cuda.memory_allocated()
-            return super().compute_loss(*inputs, **more)
-
         def training_step(self, *inputs, **more):
-            if torch.cuda.is_available():
-                loss = super().training_step(*inputs, **more)
-                peaks.append(torch.cuda.max_memory_allocated() - getattr(self, "before", 0))
-                return loss
             if self._step < ACCUMULATION or self._step % ACCUMULATION == 0:  # the first one samples
                 return super().training_step(*inputs, **more)
+            if torch.cuda.is_available():
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+                loss = super().training_step(*inputs, **more)
+                peaks.append(torch.cuda.max_memory_allocated() - before)
+                return loss
             with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
                 loss = super().training_step(*inputs, **more)
             events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]

@@ -211,6 +211,10 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
 
     args, whole = job.args, job.args.max_completion_length
     lengths = [max(1, whole // 2), whole]
+    yield (
+        f"Timing      one rollout batch and its updates with completions of {lengths[0]} and of {lengths[1]} tokens; "
+        "Ctrl-C ends it, the lines above stand"
+    )
     try:
         timing = _time(job, lengths, make_trainer)
     except torch.OutOfMemoryError:
