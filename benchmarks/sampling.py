@@ -68,13 +68,13 @@ def build_inputs(processor, args: argparse.Namespace, device: str) -> dict[str, 
         words += max(1, missing // 2)
 
 
-def hold_lengths(model: torch.nn.Module, eos: int) -> None:
-    """From now on every step ends with chance `HAZARD`; the rest is flattened, so that top-p never cuts the end."""
+def hold_lengths(model: torch.nn.Module, eos: int, hazard: float = HAZARD) -> None:
+    """From now on every step ends with chance `hazard`; the rest is flattened, so that top-p never cuts the end."""
 
     def hook(module: torch.nn.Module, inputs: object, logits: torch.Tensor) -> torch.Tensor:
         logits = logits * 0.3
         logits[..., eos] = -torch.inf
-        logits[..., eos] = logits.logsumexp(-1) + np.log(HAZARD / (1 - HAZARD))
+        logits[..., eos] = logits.logsumexp(-1) + np.log(hazard / (1 - hazard))
         return logits
 
     model.get_output_embeddings().register_forward_hook(hook)

@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=2 python benchmarks/training.py                 # embedded model: sweep, memory, whole step
     OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 benchmarks/training.py --parts sweep
-    python benchmarks/training.py --random-weights --dtype bfloat16 --longest 768 --image-tokens 324
+    python benchmarks/training.py --random-weights --dtype bfloat16 --longest 768 --mean-length 200 \\
+        --image-tokens 324 --parts whole memory project
 
 Stock is `trl.GRPOTrainer` as it comes; both get the same advantages (-1 for the kept rows, as in NSR) and, in the
 sweep, the same completions. Before anything is timed, the gradients of both are compared in float64 (1e-6 normwise:
@@ -40,23 +41,26 @@ from trainers.lean_update import LeanUpdate
 from trainers.rollouts import EngineRollouts
 from training.rows import training_rows
 
-BATCH, ACCUMULATION = 16, 4  # completions a micro-batch and micro-batches an update
+PARTS = ("sweep", "memory", "whole", "project")
+GUIDE = 10_000 * 2  # completions of the guides' full run
 TOLERANCE = 1e-6
 PROCESSES, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
 
 
 @dataclass(frozen=True)
 class Work:
-    """One update: `BATCH * ACCUMULATION` completions a process, of at most `longest` tokens, `generations` a prompt."""
+    """One update: `batch * accumulation` completions a process, of at most `longest` tokens, `generations` a prompt."""
 
     generations: int
     kept: float  # share of completions with weight
     ratio: float  # prompt tokens over the longest completion
     longest: int
+    batch: int = 16  # completions a micro-batch
+    accumulation: int = 4  # micro-batches an update
 
     @property
     def rows(self) -> int:
-        return BATCH * ACCUMULATION * PROCESSES
+        return self.batch * self.accumulation * PROCESSES
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -65,11 +69,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--longest", type=int, default=64, help="tokens of the longest completion")
+    parser.add_argument("--mean-length", type=float, default=24, help="mean tokens of a sampled completion")
     parser.add_argument("--image-tokens", type=int, default=64)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument(
-        "--parts", nargs="+", default=["sweep", "memory", "whole"], choices=("sweep", "memory", "whole")
-    )
+    parser.add_argument("--parts", nargs="+", default=PARTS[:3], choices=PARTS, help=", ".join(PARTS))
     parser.add_argument("--plot", type=Path, help="draw the sweep's ratios and bounds into this file")
     return parser.parse_args(argv)
 
@@ -182,7 +185,7 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
     model = make_model(args, dtype)
     eos = processor.tokenizer.eos_token_id
     if sampled:
-        hold_lengths(model, eos)
+        hold_lengths(model, eos, 1 / args.mean_length)
     random = np.random.default_rng(1)
     lengths = random.integers(work.longest // 2, work.longest + 1, work.rows)
     kept = np.zeros(work.rows, dtype=bool)
@@ -190,7 +193,8 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
     mine = slice(RANK * work.rows // PROCESSES, (RANK + 1) * work.rows // PROCESSES)
     advantages = -torch.tensor(kept, dtype=torch.float32)[mine]
     config = GRPOConfig(
-        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=BATCH, gradient_accumulation_steps=ACCUMULATION,
+        output_dir=tempfile.mkdtemp(), per_device_train_batch_size=work.batch,
+        gradient_accumulation_steps=work.accumulation,
         num_generations=work.generations, max_completion_length=work.longest, loss_type="dapo", max_steps=steps,
         learning_rate=1e-5, num_train_epochs=steps, use_cpu=not torch.cuda.is_available(), report_to="none",
         bf16=dtype == torch.bfloat16, save_strategy="no", disable_tqdm=True, logging_steps=10**6, max_grad_norm=0.0,
@@ -238,7 +242,8 @@ def sweep(args, dtype: torch.dtype) -> None:
     compare(args, works[4])
     compare(args, works[5])
     say(
-        f"\nUpdate phase, {PROCESSES} processes, each {BATCH * ACCUMULATION} completions in micro-batches of {BATCH}, "
+        f"\nUpdate phase, {PROCESSES} processes, each {works[0].batch * works[0].accumulation} completions in "
+        f"micro-batches of {works[0].batch}, "
         f"medians of {args.repeat}:"
     )
     say("  G   kept  prompt/completion   stock      ours     ratio   bound   of bound   tokens left")
@@ -302,7 +307,7 @@ def peak_bytes(base: type, args, work: Work, dtype: torch.dtype) -> int:
 
     class Watched(base):
         def training_step(self, *inputs, **more):
-            if self._step < ACCUMULATION or self._step % ACCUMULATION == 0:  # the first one samples
+            if self._step < work.accumulation or self._step % work.accumulation == 0:  # the first one samples
                 return super().training_step(*inputs, **more)
             if torch.cuda.is_available():
                 torch.cuda.reset_peak_memory_stats()
@@ -322,8 +327,8 @@ def peak_bytes(base: type, args, work: Work, dtype: torch.dtype) -> int:
 
 
 def whole(args, dtype: torch.dtype) -> None:
-    """Rollout and update, each side with its own sampling of the same distribution (ends with chance 1/24 a token)."""
-    say("\nWhole step, rollout included (temperature 1, lengths geometric with mean 24, at most the longest):")
+    """Rollout and update, each side with its own sampling; every token is the last with chance 1 / --mean-length."""
+    say("\nWhole step, rollout included (temperature 1, geometric lengths, at most the longest):")
     for kept in (1.0, 0.25):
         work, took = Work(8, kept, 4, args.longest), []
         for base in (GRPOTrainer, Lean):
@@ -337,6 +342,30 @@ def whole(args, dtype: torch.dtype) -> None:
         say(f"  ratio {took[0] / took[1]:.2f}")
 
 
+def project(args, dtype: torch.dtype) -> None:
+    """The guides' run of 10,000 questions x 2, from steps of 64 completions and of their own 4, and what limits it.
+
+    Decoding cannot be faster than reading the weights once a token; the update does 6 operations a weight and token
+    at least (2 forward, 2 for the gradient of the activations, 2 to recompute them under checkpointing).
+    """
+    say(f"\nThe guides' {GUIDE:,} completions, rollout included, mean length {args.mean_length:g}:")
+    for batch, accumulation in ((16, 4), (2, 2)):
+        work = Work(2, 1.0, 4, args.longest, batch, accumulation)
+        trainer, _, _, tokens = run(Lean, args, work, steps=args.repeat + 1, dtype=dtype, sampled=True)
+        rollout, update = (statistics.median(part[1:]) for part in (trainer.rollouts_took, trainer.updates_took))
+        hours = (rollout + update) * GUIDE / work.rows / 3600
+        weights = sum(weight.numel() for weight in trainer.model.parameters())
+        say(
+            f"  {work.rows} completions an update: {rollout:.3f} s + {update:.3f} s a step, {hours:.2f} h; "
+            f"the update's {tokens:,} tokens at {6 * weights * tokens / update / 1e12:.3f} TFLOP/s, "
+            f"a decoding step reads {weights * dtype.itemsize / 1e9:.2f} GB"
+        )
+        peak = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else "not measured"
+        say(f"    peak memory {peak}")
+        del trainer
+        gc.collect()
+
+
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     dtype = getattr(torch, args.dtype)
@@ -344,7 +373,7 @@ def main(argv: list[str] | None = None) -> int:
 
     quiet.set_verbosity_error()
     for part in args.parts:
-        {"sweep": sweep, "memory": memory, "whole": whole}[part](args, dtype)
+        {"sweep": sweep, "memory": memory, "whole": whole, "project": project}[part](args, dtype)
     return 0
 
 
