@@ -9,6 +9,7 @@ import torch
 
 from tests import one_layer
 from trainers import TRAINERS
+from trainers.row_tensors import loss_mask
 
 # four groups of two; the second process has no right one, so under PSR it is sent one of the first process's prompts
 COMPLETIONS = ["a b .", "b c d .", "a .", "h a .", "b b .", "c c d .", "a b c d e", "b a ."]
@@ -55,7 +56,7 @@ def train(mode: str, folder: str, update: str) -> dict:
 
 
 def _rows_with_weight(inputs: dict) -> int:
-    return int(((inputs["advantages"] != 0) & inputs["completion_mask"].any(1)).sum())
+    return int(((inputs["advantages"] != 0) & loss_mask(inputs).any(1)).sum())
 
 
 if __name__ == "__main__":
