@@ -88,7 +88,7 @@ def test_gradients_equal_the_plain_path_in_every_mode(mode, averaging, normalise
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_family_with_and_without_gradient_checkpointing(family, checkpointing, tmp_path):
     options = {"family": family, "gradient_checkpointing": checkpointing}
     (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
@@ -97,6 +97,7 @@ def test_every_family_with_and_without_gradient_checkpointing(family, checkpoint
     assert less < computed / 2
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 6), min_size=8, max_size=8),
@@ -204,6 +205,7 @@ def test_rows_that_have_changed_process_are_the_same_rows(tmp_path, monkeypatch)
     assert gap(lean, plain) < 1e-9
 
 
+@pytest.mark.slow
 def test_bf16_autocast_stays_within_its_rounding(tmp_path):
     (exact,), _, _ = train(tmp_path / "exact", "plain", LENGTHS, RIGHT, plain=False)
     gaps = []
