@@ -14,6 +14,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from sampling.journal import sync_folder
+
 MANIFEST = "manifest.json"
 STAGING = ".saving"
 
@@ -39,22 +41,14 @@ def publish(written: Path, final: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     for folder in {written, *(path.parent for path in files)}:
-        _flush_folder(folder)
+        sync_folder(folder)
     replaced = written.parent / f"{final.name}.replaced"
     if final.exists():
         final.rename(replaced)
     written.rename(final)
-    _flush_folder(final.parent)
+    sync_folder(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
     shutil.rmtree(written.parent, ignore_errors=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def step_of(checkpoint: Path) -> int:
