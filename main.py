@@ -110,6 +110,7 @@ def build_config(args: argparse.Namespace, folder: Path, precision: str, has_hel
         output_dir=str(folder),
         seed=args.seed,
         learning_rate=args.learning_rate,
+        optim={"adam": "adamw_torch_fused", "sgd": "sgd"}[args.optimiser],
         lr_scheduler_type="constant",
         max_grad_norm=1.0,
         num_train_epochs=args.num_epochs,

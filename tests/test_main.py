@@ -12,7 +12,10 @@ import torch
 
 import main
 from evaluation.validate_rewards import main as validate_rewards
+from tests import one_layer
+from trainers import TRAINERS
 from training import hardware
+from training.arguments import parse_args
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--vlm-name", "tiny", "--dataset-name", "synthetic"]
@@ -68,6 +71,19 @@ def test_a_subset_larger_than_the_data_is_refused(folder, capsys, tmp_path):
     arguments = ["--mode", "nsr", "--dataset-name", "custom", "--dataset-path", str(rows), "--subset-size", "5"]
     assert main.main([*arguments, "--report-to", "none"]) == 2
     assert re.search(r"error: .*5.*4", capsys.readouterr().err)
+
+
+def test_optimiser_sgd_moves_the_weights_by_the_learning_rate_times_the_gradient(folder):
+    args = parse_args(["--mode", "nsr", "--optimiser", "sgd", "--learning-rate", "0.5", *TINY])
+    args.gradient_accumulation_steps, args.max_completion_length = 2, 5
+    config = main.build_config(args, folder, "fp32", has_held_out=False)
+    trainer = one_layer.trainer(TRAINERS["nsr"], folder / "run", optim=config.optim, learning_rate=config.learning_rate)
+    trainer.create_optimizer()
+    weight = next(trainer.model.parameters())
+    weight.grad, before = torch.ones_like(weight), weight.detach().clone()
+    for times in (1, 2):  # no momentum: the second step is as long as the first
+        trainer.optimizer.step()
+        assert torch.allclose(before - weight, torch.full_like(weight, 0.5 * times))
 
 
 def test_auto_precision_is_bf16_fp16_or_fp32(monkeypatch):

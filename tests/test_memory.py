@@ -51,6 +51,7 @@ def test_weights_gradients_and_optimiser_of_the_3b_model_by_hand(config):
     found = memory(shape, counts, work)
     assert found.weights == 2 * 3_754_622_976 + 4 * 14_966_784
     assert (found.gradients, found.optimiser) == (4 * 14_966_784, 8 * 14_966_784)
+    assert memory(shape, counts, replace(work, moments=0)).optimiser == 0
     whole = count_parameters(config)
     found = memory(shape, whole, work_of(rank=0, weight_bytes=2, compute_bytes=2, processes=4, zero=3))
     assert found.weights + found.gradients + found.optimiser == (2 + 2 + 4 + 4 + 8) * 3_754_622_976 / 4

@@ -1,11 +1,12 @@
-"""The command line of main.py: every flag, its help, and every check that needs neither torch nor a model."""
+"""The command line of main.py, parsed and checked: every check that needs neither torch nor a model."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-MODES = ("grpo", "psr", "nsr", "w-reinforce")
+from training.flags import MODES, data_flags, method_flags, model_flags, optimisation_flags, run_flags
+
 ONLY_FOR = {"lambda_psr": ("w-reinforce",), "reward_threshold": MODES[1:], "normaliser": MODES[1:]}
 LORA_ONLY = ("lora_rank", "lora_alpha", "lora_targets")
 MINIMUM = {
@@ -58,168 +59,12 @@ def build_parser(defaults: bool = True) -> argparse.ArgumentParser:
         value = default if defaults else argparse.SUPPRESS
         group.add_argument(flag, default=value, help=(help + shown).replace("%", "%%"), **kwargs)
 
-    _add_method_flags(parser.add_argument_group("method"), add)
-    _add_model_flags(parser.add_argument_group("model"), add)
-    _add_data_flags(parser.add_argument_group("data"), add)
-    _add_optimisation_flags(parser.add_argument_group("rollouts and optimisation"), add)
-    _add_run_flags(parser.add_argument_group("the run"), add)
+    method_flags(parser.add_argument_group("method"), add)
+    model_flags(parser.add_argument_group("model"), add)
+    data_flags(parser.add_argument_group("data"), add)
+    optimisation_flags(parser.add_argument_group("rollouts and optimisation"), add)
+    run_flags(parser.add_argument_group("the run"), add)
     return parser
-
-
-def _add_method_flags(group, add):
-    add(group, "--mode", choices=MODES, help="what is trained on: all rewards, correct, incorrect, or both weighted")
-    add(group, "--reward-threshold", 0.5, "a completion is correct when its accuracy is at least this", type=float)
-    add(group, "--lambda-psr", 0.1, "w-reinforce: weight of correct completions; 1 is REINFORCE, 0 is NSR", type=float)
-    add(
-        group,
-        "--truncated",
-        "wrong",
-        "a completion cut at the length limit counts as this. wrong: as in the paper, NSR also punishes right answers "
-        "that were only too long; unscorable: nothing is learned from them, and nothing holds the length back",
-        choices=("wrong", "unscorable"),
-    )
-    add(
-        group,
-        "--normaliser",
-        "all",
-        "the loss is averaged over all completions of the rollout batch, or over the kept ones only (the paper's "
-        "code), which ties the size of the step to the class balance",
-        choices=("all", "kept"),
-    )
-    add(
-        group,
-        "--averaging",
-        "token",
-        "token: every token counts alike; sequence: every completion counts alike (the paper's equation 6)",
-        choices=("token", "sequence"),
-    )
-    add(group, "--clip", 0.2, "clip range of the probability ratio; binds only with several updates", type=float)
-    add(group, "--kl-beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)", type=float)
-    add(group, "--entropy-bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", type=float)
-    add(group, "--rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)")
-    add(group, "--soft-accuracy", False, "partial credit for numbers that are nearly right", action="store_true")
-
-
-def _add_model_flags(group, add):
-    add(group, "--vlm-name", "tiny", "a name of models/registry.py, a hub id (org/name) or a local folder")
-    add(group, "--no-lora", False, "train every weight instead of a LoRA adapter", action="store_true")
-    add(group, "--lora-rank", 8, "LoRA rank", type=int)
-    add(group, "--lora-alpha", 16.0, "LoRA alpha", type=float)
-    add(
-        group,
-        "--lora-targets",
-        None,
-        "module names for LoRA (default: all linear layers of the language model)",
-        nargs="+",
-    )
-    add(
-        group,
-        "--precision",
-        "auto",
-        "auto: bf16 where the GPU supports it, fp16 on older ones, fp32 on CPU",
-        choices=("auto", "bf16", "fp16", "fp32"),
-    )
-    add(
-        group,
-        "--disable-gradient-checkpointing",
-        False,
-        "faster, needs more memory",
-        action="store_true",
-    )
-
-
-def _add_data_flags(group, add):
-    add(group, "--dataset-name", "synthetic", "a data set of charts/README.md")
-    add(group, "--dataset-path", None, "local copy of the data set (folder or file) instead of the hub")
-    add(group, "--subset-size", None, "train on this many questions (default: all; synthetic: 1000)", type=int)
-    add(
-        group,
-        "--subset-order",
-        "stratified",
-        "how the subset is taken: a seeded draw over distinct rows, stratified by source, or the first rows",
-        choices=("stratified", "sequential"),
-    )
-    add(group, "--deduplicate", False, "keep one of several equal rows", action="store_true")
-    add(group, "--held-out", 0.05, "share of the charts kept out of training to measure accuracy on", type=float)
-    add(group, "--prompt", "structured", "prompt of charts/prompt.py")
-    add(group, "--min-pixels", 3136, "smaller images are enlarged to this many pixels", type=int)
-    add(group, "--max-pixels", 401408, "larger images are shrunk to this many pixels", type=int)
-
-
-def _add_optimisation_flags(group, add):
-    add(group, "--num-generations", 4, "completions per question; 4 or more for nsr and w-reinforce", type=int)
-    add(group, "--batch-size", 2, "completions per device and forward pass", type=int)
-    add(
-        group,
-        "--gradient-accumulation-steps",
-        None,
-        "forward passes per update (default: the smallest of at least 2 in which whole groups fit)",
-        type=int,
-    )
-    add(group, "--updates-per-rollout", 1, "optimiser steps per rollout batch (the paper: 4)", type=int)
-    add(group, "--num-epochs", 1.0, "passes over the data", type=float)
-    add(group, "--max-steps", None, "stop after this many optimiser steps", type=int)
-    add(
-        group, "--learning-rate", None, "constant (default: 1e-5 with LoRA, 1e-6 without; tiny has its own)", type=float
-    )
-    add(group, "--temperature", 1.0, "sampling temperature of the rollouts", type=float)
-    add(
-        group,
-        "--rollouts",
-        "engine",
-        "engine: every prompt is computed once for all of its completions; generate: transformers' generate",
-        choices=("engine", "generate"),
-    )
-    add(
-        group,
-        "--plain-update",
-        False,
-        "TRL's own update: every completion in a row of its own with its own copy of the prompt, rows without weight "
-        "too; the same gradient, for doubters and comparisons",
-        action="store_true",
-    )
-    add(
-        group,
-        "--max-completion-length",
-        None,
-        "tokens a completion may have (default: 768; tiny has its own)",
-        type=int,
-    )
-    add(group, "--seed", 2025, "decides data, weights and samples; the number in the folder name", type=int)
-
-
-def _add_run_flags(group, add):
-    add(group, "--config", None, "YAML file of settings (recipes/); flags given on the command line win")
-    add(
-        group,
-        "--estimate",
-        False,
-        "print the peak memory, tokens per update, hours and the flags to change for smaller cards, and do not train",
-        action="store_true",
-    )
-    add(group, "--output-root", "grpo-start-ckpts", "folder of the run folders")
-    add(
-        group,
-        "--resume",
-        None,
-        "continue an unfinished run from its newest whole checkpoint, or from the one named",
-        nargs="?",
-        const=True,
-        metavar="CHECKPOINT",
-    )
-    add(group, "--overwrite", False, "delete the run folder that is in the way", action="store_true")
-    add(group, "--save-steps", 500, "optimiser steps between checkpoints", type=int)
-    add(group, "--save-total-limit", None, "keep only this many checkpoints", type=int)
-    add(group, "--eval-steps", 500, "optimiser steps between measurements on the held-out charts", type=int)
-    add(
-        group,
-        "--report-to",
-        "wandb",
-        "where the metrics go besides the log and trainer_state.json",
-        choices=("wandb", "tensorboard", "none"),
-    )
-    add(group, "--wandb-online", False, "send the run to Weights & Biases (needs a login)", action="store_true")
-    add(group, "--log-completions", False, "print completions and write them as parquet", action="store_true")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -112,6 +112,7 @@ class Job:
             batch=args.batch_size,
             accumulation=args.gradient_accumulation_steps,
             updates=args.updates_per_rollout,
+            moments=2 if args.optimiser == "adam" else 0,
             generations=args.num_generations,
             rank=0 if args.no_lora else args.lora_rank,
             checkpointing=not args.disable_gradient_checkpointing,
@@ -185,8 +186,8 @@ def _memory_lines(job: Job) -> Iterator[str]:
     )
     biggest = max(tokens_of(part, work) for part in passes(work))
     yield (
-        f"            weights {_gb(found.weights)}, gradients {_gb(found.gradients)}, AdamW {_gb(found.optimiser)}; "
-        f"on top the update ({biggest:,} tokens a pass) {_gb(found.update)} or the rollout {_gb(found.rollout)}"
+        f"            weights {_gb(found.weights)}, gradients {_gb(found.gradients)}, "
+        f"optimiser {_gb(found.optimiser)}; on top the update ({biggest:,} tokens a pass) {_gb(found.update)} or the rollout {_gb(found.rollout)}"
     )
 
 

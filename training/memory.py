@@ -72,6 +72,7 @@ class Work:
     on_gpu: bool
     processes: int = 1
     zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
+    moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
 
     @property
     def rows(self) -> int:
@@ -158,13 +159,13 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
     Weights: `weight_bytes` each, twice with a reference model, divided by the processes under ZeRO-3. Gradients and
     AdamW: float32, 4 + 8 bytes a trained parameter (PEFT keeps adapters in float32). DeepSpeed: low-precision gradients
     and their float32 copy at the step (2 + 4), a float32 copy of the weights and AdamW's states (4 + 8), divided by
-    the processes (gradients from stage 2 on).
+    the processes (gradients from stage 2 on). SGD has no states.
     """
     shards = work.processes
     weights = counts.total * work.weight_bytes / (shards if work.zero == 3 else 1) * (2 if work.reference else 1)
     if work.rank:  # adapters come on top, in float32
         weights += 4 * counts.trained / (shards if work.zero == 3 else 1)
-    gradient, states = (2 + 4, 4 + 8) if work.zero else (4, 8)
+    gradient, states = (2 + 4, 4 + 4 * work.moments) if work.zero else (4, 4 * work.moments)
     return Memory(
         weights,
         gradient * counts.trained / (shards if work.zero >= 2 else 1),
