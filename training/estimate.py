@@ -187,7 +187,8 @@ def _memory_lines(job: Job) -> Iterator[str]:
     biggest = max(tokens_of(part, work) for part in passes(work))
     yield (
         f"            weights {_gb(found.weights)}, gradients {_gb(found.gradients)}, "
-        f"optimiser {_gb(found.optimiser)}; on top the update ({biggest:,} tokens a pass) {_gb(found.update)} or the rollout {_gb(found.rollout)}"
+        f"optimiser {_gb(found.optimiser)}; on top the update ({biggest:,} tokens a pass) {_gb(found.update)} "
+        f"or the rollout {_gb(found.rollout)}"
     )
 
 
