@@ -1,0 +1,38 @@
+"""The commands behind the shell files of this folder: python -m runs.study reproduce --counts ... --work ..."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evaluation.cli import Parser, exit_code
+from runs import plan
+from runs.stages import Study
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument("what", choices=("reproduce",))
+    parser.add_argument("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
+    parser.add_argument(
+        "--counts", type=Path, default=Path("reproduction/counts"), help="what is kept (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("reproduction/work"), help="may be deleted (default: %(default)s)"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(_run, parse_args(argv))
+
+
+def _run(args: argparse.Namespace) -> int:
+    study = Study(args.counts, args.work, jobs=args.jobs)
+    plan.reproduce(study, plan.QUICK if args.quick else plan.FULL)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
