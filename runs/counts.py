@@ -64,7 +64,7 @@ def keep(samples: Path, output: Path, *, stage: dict, commands: list[str], run_f
 
 
 def training_curves(run_folder: Path) -> dict[str, list[float]]:
-    """Means over at most `POINTS` equal stretches of updates of what main.py logged; `update` is a stretch's last one."""
+    """Means of what main.py logged over at most `POINTS` equal stretches; `update` is the last of each."""
     history = json.loads((run_folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
     steps = [entry for entry in history if "loss" in entry]
     stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))

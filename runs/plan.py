@@ -1,7 +1,8 @@
 """What the study of docs/reproduction.md runs: every model and every measurement, by name.
 
-Methods differ in their learning rate alone. It is chosen for each from one grid on the validation split; the test split
-is sampled afterwards. Everything else is the same for all: prompts (they depend on the seed only), completions, updates.
+Methods differ in their learning rate alone. It is chosen for each from one grid on the validation split; the test
+split is sampled afterwards. Everything else is the same for all: prompts (they depend on the seed only), completions,
+updates.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 from runs.stages import Run, Stage, Study, perform
 
 METHODS = ("grpo", "psr", "nsr", "w-reinforce")
-LAMBDAS = ("0", "0.05", "0.1", "0.15", "0.2", "0.5", "1")
 PAPER_SAMPLING = ("--temperature", "0.6", "--top-p", "0.95")
 COMPLETIONS, GENERATIONS, BATCH = 64, 8, 16  # of an update, of a prompt, of a forward pass
 
@@ -34,14 +34,21 @@ FULL = Size(updates=300, rates=("3e-5", "1e-4", "1e-5"), seeds=(1, 2, 3), proble
 QUICK = Size(updates=60, rates=("1e-4",), seeds=(1,), problems=100, samples=64)
 
 
-def flags(updates: int, rate: str, *more: str, completions: int = COMPLETIONS, generations: int = GENERATIONS) -> tuple:
-    """main.py's flags of a run of `updates` updates; the questions are seen once. `more` overrides nothing given here."""
+def flags(
+    updates: int,
+    rate: str,
+    *more: str,
+    completions: int = COMPLETIONS,
+    generations: int = GENERATIONS,
+    per_rollout: int = 4,
+) -> tuple[str, ...]:
+    """main.py's flags of a run of `updates` updates in which every question is seen once."""
     batch = min(BATCH, completions)
-    per_rollout = () if "--updates-per-rollout" in more else ("--updates-per-rollout", "4")
     return (
         *("--subset-size", str(updates * completions // generations), "--num-generations", str(generations)),
-        *("--batch-size", str(batch), "--gradient-accumulation-steps", str(completions // batch), *per_rollout),
-        *("--no-lora", "--learning-rate", rate, "--disable-gradient-checkpointing", *more),
+        *("--batch-size", str(batch), "--gradient-accumulation-steps", str(completions // batch)),
+        *("--updates-per-rollout", str(per_rollout), "--no-lora", "--learning-rate", rate),
+        *("--disable-gradient-checkpointing", *more),
     )
 
 
@@ -49,27 +56,29 @@ def run(mode: str, rate: str, seed: int, size: Size) -> Run:
     return Run(f"{mode}-lr{rate}-{size.updates}u-s{seed}", mode, seed, flags(size.updates, rate))
 
 
+def validation_of(one: Run, size: Size) -> Stage:
+    return Stage(f"validation-{one.name}", one, "validation", size.validation_problems, size.validation_samples)
+
+
 def grid(size: Size) -> list[Stage]:
     """Every method at every learning rate, first seed, on the validation split."""
-    runs = [run(mode, rate, size.seeds[0], size) for rate in size.rates for mode in METHODS]
-    return [Stage(f"validation-{one.name}", one, "validation", *_validation(size)) for one in runs]
+    return [validation_of(run(mode, rate, size.seeds[0], size), size) for rate in size.rates for mode in METHODS]
 
 
-def _validation(size: Size) -> tuple[int, int]:
-    return size.validation_problems, size.validation_samples
+def right(study: Study, stage: Stage) -> int:
+    """Right answers of a kept stage."""
+    return sum(json.loads(study.counts_of(stage).read_text(encoding="utf-8"))["c"])
 
 
 def choose_rates(study: Study, size: Size) -> dict[str, str]:
-    """Method -> the learning rate with the highest Pass@1 on the validation split."""
+    """Method -> the learning rate with the most right answers on the validation split."""
     if len(size.rates) == 1:
         return dict.fromkeys(METHODS, size.rates[0])
-    chosen = {}
-    for mode in METHODS:
-        stages = [Stage(f"validation-{(r := run(mode, rate, size.seeds[0], size)).name}", r, "validation", *_validation(size))
-                  for rate in size.rates]  # fmt: skip
-        right = [sum(json.loads(study.counts_of(stage).read_text(encoding="utf-8"))["c"]) for stage in stages]
-        chosen[mode] = size.rates[right.index(max(right))]
-    return chosen
+
+    def score(mode: str, rate: str) -> int:
+        return right(study, validation_of(run(mode, rate, size.seeds[0], size), size))
+
+    return {mode: max(size.rates, key=lambda rate: score(mode, rate)) for mode in METHODS}
 
 
 def base(size: Size, *sampling: str, samples: int | None = None) -> Stage:

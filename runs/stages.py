@@ -83,7 +83,7 @@ class Study:
 
 
 def perform(study: Study, stages: Iterable[Stage]) -> None:
-    """Runs the stages whose counts are missing, `study.jobs` at a time. Raises ValueError, naming the log, if one fails."""
+    """Runs the stages whose counts are missing, `study.jobs` at a time. ValueError, naming the log, if one fails."""
     stages = list(stages)
     missing = [stage for stage in stages if not is_kept(study, stage)]
     study.counts.mkdir(parents=True, exist_ok=True)
