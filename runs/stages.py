@@ -40,7 +40,7 @@ class Stage:
 
     name: str
     run: Run | None
-    split: str
+    split: str | None  # None: the evaluation split of the data set
     problems: int
     samples: int
     flags: tuple[str, ...] = ()  # further ones of generate_samples.py
@@ -71,7 +71,8 @@ class Study:
     def sample_command(self, stage: Stage) -> list[str]:
         checkpoint = str(self.folder_of(stage.run)) if stage.run else self.model
         return [
-            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *self.dataset, "--split", stage.split),
+            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *self.dataset),
+            *(("--split", stage.split) if stage.split else ()),
             *("--subset-size", str(stage.problems), "--num-samples", str(stage.samples), *stage.flags),
             *("--output-path", str(self.work / f"{stage.name}.json")),
         ]

@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--vlm-name", default="tiny", help="model, as for main.py (default: %(default)s)")
     add("--dataset-name", default="synthetic", help="data set to train on and to sample (default: %(default)s)")
     add("--dataset-path", help="local copy of the data set")
-    add("--split", default="test", help="split that is sampled (default: %(default)s)")
+    add("--split", help="split that is sampled (default: the data set's evaluation split)")
     add("--problems", type=int, default=400, help="problems of it (default: %(default)s)")
     add("--samples", type=int, default=64, help="samples a problem (default: %(default)s)")
     add("--lambdas", nargs="+", default=LAMBDAS, metavar="L", help=f"default: {' '.join(LAMBDAS)}")
@@ -66,7 +66,7 @@ def stages(args: argparse.Namespace) -> dict[str, list[Stage]]:
     return own
 
 
-def _measured(args: argparse.Namespace) -> tuple[str, int, int]:
+def _measured(args: argparse.Namespace) -> tuple[str | None, int, int]:
     return args.split, args.problems, args.samples
 
 
