@@ -31,7 +31,7 @@ class Size:
 
 
 FULL = Size(updates=300, rates=("3e-5", "1e-4", "1e-5"), seeds=(1, 2, 3), problems=400, samples=256)
-QUICK = Size(updates=60, rates=("1e-4",), seeds=(1,), problems=100, samples=64)
+QUICK = Size(updates=100, rates=("1e-4",), seeds=(1,), problems=100, samples=64)
 
 
 def flags(

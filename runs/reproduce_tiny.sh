@@ -3,7 +3,7 @@
 # x 256 samples: docs/reproduction.md. About six hours on two cores; what is done is not done again.
 #
 #   ./runs/reproduce_tiny.sh              counts in reproduction/counts, models and samples in reproduction/work
-#   ./runs/reproduce_tiny.sh --quick      twenty minutes: 60 updates, one seed, 100 problems x 64 samples
+#   ./runs/reproduce_tiny.sh --quick      twenty minutes: 100 updates, one seed, 100 problems x 64 samples
 #   JOBS=1 ./runs/reproduce_tiny.sh       one stage at a time (a core each)
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -97,7 +97,7 @@ def picture(found: dict[str, Arm]) -> Figure:
     """Pass@k against lambda for the first and the last k and one between, each with its band; dashed: the base."""
     trained = [value for value in found if value != "base"]
     ks = powers(found[trained[0]].n)
-    ks = [ks[0], ks[len(ks) // 2], ks[-1]]
+    ks = sorted({ks[0], ks[len(ks) // 2], ks[-1]})
     places = np.arange(len(trained))
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(9.4, 3.2), layout="constrained")

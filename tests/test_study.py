@@ -1,0 +1,158 @@
+"""The study of docs/reproduction.md: its statistics by hand, its stages, and that document and kept counts agree."""
+
+import json
+import shutil
+
+import pytest
+
+from runs import factors, plan, reproduction, sweep
+from runs.plan import FULL, QUICK
+from runs.stages import Run, Stage, Study, description, is_kept, perform
+from runs.summary import Arm, band, difference, guessing_floor
+from training.arguments import parse_args
+
+CHARTS = {"ids": ["a1", "a2", "b1"], "clusters": ["a", "a", "b"], "kinds": ["max"] * 3, "yes_no": [True, False, False]}
+
+
+def arm(label, *seeds, n=2):
+    return Arm(label, [{"n": n, "c": list(c), "problem_set": "p", "stage": {"seed": 1}} for c in seeds], CHARTS)
+
+
+def test_a_curve_is_the_mean_over_seeds_and_problems():
+    both = arm("x", (2, 0, 1), (1, 0, 1))
+    # Pass@1 = c/n; Pass@2 = 1 unless c = 0. Seed 1: (1, 0, .5), (1, 0, 1); seed 2: (.5, 0, .5), (1, 0, 1)
+    assert both.curve([1, 2]) == pytest.approx([(1.5 + 1.0) / 6, 4 / 6])
+
+
+def test_a_paired_difference_draws_charts_not_questions():
+    """Chart a gains 1/2 on each of its questions, chart b nothing: resampled means are 1/2, 1/3 or 0, never between."""
+    mean, bounds = difference(arm("x", (2, 1, 1)), arm("y", (1, 0, 1)), [1])
+    assert mean == pytest.approx([1 / 3])
+    assert bounds[0] == pytest.approx([0.0, 0.5])
+    one_chart = {**CHARTS, "clusters": ["a", "a", "a"]}
+    x, y = (Arm("x", [{"n": 2, "c": c, "problem_set": "p"}], one_chart) for c in ([2, 1, 1], [1, 0, 1]))
+    assert difference(x, y, [1])[1][0] == pytest.approx([1 / 3, 1 / 3]), "one chart has no spread"
+
+
+def test_the_band_holds_the_spread_of_seeds_which_one_seed_has_not():
+    flat = arm("x", (1, 1, 1))
+    assert band(flat, [1])[0] == pytest.approx([0.5, 0.5])
+    spread = arm("x", (0, 0, 0), (2, 2, 2))
+    assert band(spread, [1])[0] == pytest.approx([0.0, 1.0]), "both seeds drawn twice is a quarter each"
+
+
+def test_the_guessing_floor_is_that_of_fair_coins():
+    assert guessing_floor([True, True, False, False], [1, 2, 64]) == pytest.approx([0.25, 0.375, 0.5])
+
+
+def test_other_problems_are_never_compared():
+    x, y = arm("x", (1, 1, 1)), arm("y", (1, 1, 1))
+    y.kept[0]["problem_set"] = "q"
+    with pytest.raises(ValueError, match="other problems"):
+        difference(x, y, [1])
+
+
+def every_stage(size):
+    rates = dict.fromkeys(plan.METHODS, size.rates[0])
+    long = factors.long_stages(rates, size)
+    return [
+        *plan.grid(size), *plan.finals(rates, size), *plan.paper_sampling(rates, size),
+        *factors.stages(rates, size), *factors.sgd_grid(size), *long,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [FULL, QUICK], ids=["full", "quick"])
+def test_every_run_is_a_command_of_main_with_the_planned_updates(size, tmp_path):
+    import main
+
+    study = Study(tmp_path, tmp_path)
+    for run in {stage.run.name: stage.run for stage in every_stage(size) if stage.run}.values():
+        args = parse_args(study.train_command(run)[2:])
+        main.resolve_defaults(args)
+        updates, _ = main.plan_steps(args, args.subset_size, 1)
+        assert updates == size.updates * (10 if run.name.endswith(f"{10 * size.updates}u") else 1), run.name
+
+
+def test_one_name_is_one_stage_and_one_run(tmp_path):
+    study, seen = Study(tmp_path, tmp_path), {}
+    for stage in every_stage(FULL):
+        assert seen.setdefault(stage.name, description(study, stage)) == description(study, stage)
+    runs = {}
+    for stage in every_stage(FULL):
+        if stage.run:
+            assert runs.setdefault(stage.run.name, stage.run) == stage.run
+
+
+def test_methods_differ_in_the_mode_and_the_chosen_rate_alone():
+    for seed in FULL.seeds:
+        assert len({plan.run(mode, "3e-5", seed, FULL).flags for mode in plan.METHODS}) == 1
+
+
+def test_the_rate_with_the_most_right_answers_on_validation_is_chosen(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    for stage in plan.grid(FULL):
+        best = {"grpo": "1e-5", "psr": "1e-4", "nsr": "3e-5", "w-reinforce": "3e-5"}[stage.run.mode]
+        study.counts_of(stage).write_text(json.dumps({"c": [2, 2] if f"lr{best}-" in stage.name else [3, 0]}))
+    chosen = plan.choose_rates(study, FULL)
+    assert chosen == {"grpo": "1e-5", "psr": "1e-4", "nsr": "3e-5", "w-reinforce": "3e-5"}
+
+
+def test_counts_made_with_other_settings_are_refused(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    stage = plan.base(QUICK)
+    study.counts_of(stage).write_text(json.dumps({"stage": {**description(study, stage), "samples": 1}}))
+    with pytest.raises(ValueError, match="other settings"):
+        is_kept(study, stage)
+
+
+@pytest.mark.slow
+def test_a_stage_is_run_once_and_needs_neither_model_nor_samples_afterwards(tmp_path):
+    study = Study(tmp_path / "counts", tmp_path / "work")
+    flags = plan.flags(1, "1e-4", per_rollout=1, completions=8, generations=4)
+    stages = [Stage("base", None, "test", 3, 4), Stage("psr", Run("psr", "psr", 1, flags), "test", 3, 4)]
+    perform(study, stages)
+    kept = {stage.name: json.loads(study.counts_of(stage).read_text()) for stage in stages}
+    assert all(len(one["c"]) == 3 and one["n"] == 4 for one in kept.values())
+    assert kept["base"]["problem_set"] == kept["psr"]["problem_set"]
+    assert kept["psr"]["training"]["update"] == [1] and kept["psr"]["training"]["entropy"][0] > 0
+    before = study.counts_of(stages[1]).stat().st_mtime_ns
+    shutil.rmtree(study.work)
+    perform(study, stages)
+    assert study.counts_of(stages[1]).stat().st_mtime_ns == before and not list(study.work.iterdir())
+
+
+def test_the_document_is_what_the_kept_counts_give():
+    """Document and data cannot drift apart: python -m runs.reproduction brings them together again."""
+    text = reproduction.DOCUMENT.read_text(encoding="utf-8")
+    assert reproduction.BLOCK.findall(text), "the document has tables"
+    assert reproduction.rebuilt(text, reproduction.COUNTS) == text
+    for name, svg in reproduction.pictures(reproduction.COUNTS).items():
+        assert (reproduction.DOCUMENT.parent / "reproduction" / name).read_text(encoding="utf-8") == svg, name
+        assert f"reproduction/{name}" in text
+
+
+def test_an_unknown_table_is_named(tmp_path):
+    with pytest.raises(ValueError, match="there is no table best"):
+        reproduction.rebuilt("<!-- table best -->\n<!-- end -->", tmp_path)
+
+
+def test_the_sweep_hands_other_flags_to_main_and_keeps_its_own():
+    args = sweep.parse_args(["--vlm-name", "tiny", "--learning-rate", "1e-3", "--lambdas", "0", "0.5"])
+    own = sweep.stages(args)
+    assert list(own) == ["base", "0", "0.5"]
+    assert own["0.5"][0].run.flags == ("--lambda-psr", "0.5", "--learning-rate", "1e-3")
+
+
+@pytest.mark.parametrize(("line", "message"), [("--lambdas x", "must be numbers"), ("--mode nsr", "set by the sweep")])
+def test_the_sweep_refuses_in_one_line(line, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        sweep.parse_args(line.split())
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and message in error and error.count("\n") == 1
+
+
+def test_the_table_of_a_sweep_compares_every_lambda_with_the_first():
+    found = {value: arm(f"λ = {value}", c) for value, c in {"0": (1, 0, 1), "0.5": (2, 1, 1)}.items()}
+    text = sweep.table(found)
+    assert "| λ = 0.5 − λ = 0 | +33.3 [+0.0, +50.0] |" in text
+    assert {axes.get_title(loc="left") for axes in sweep.picture(found).axes} == {"Pass@1 (%)", "Pass@2 (%)"}
