@@ -176,9 +176,10 @@ def _unit_fits(said: Quantity, meant: Quantity, asked: Asked) -> bool:
 
 def _form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]:
     lowered = text.lower()
-    if answer_kind == "list" or text.startswith("["):
+    bracketed = text.startswith("[") and text.endswith("]")  # a bracket that never closes is part of the text
+    if answer_kind == "list" or bracketed:
         items = read_list(text)
-        if len(items) > 1 or (items and text.startswith("[")):
+        if len(items) > 1 or (items and bracketed):
             return "list", items
     if answer_kind == "text" or _DECADE.fullmatch(lowered):
         return "text", None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +35,15 @@ def test_the_matcher_never_raises(answer, gold, asked, kind, rule):
 @given(gold=texts.filter(str.strip), asked=texts, kind=KINDS, tolerance=st.sampled_from([None, 0.0, 0.01]))
 def test_the_gold_itself_is_right(gold, asked, kind, tolerance):
     assert grade(gold, ask(gold, asked, kind, tolerance), "strict").correct is True
+
+
+@pytest.mark.parametrize("kind", ["", "list"])
+def test_brackets_in_any_order_are_read_and_the_gold_itself_is_right(kind):
+    draw = random.Random(2025)
+    for _ in range(3000):
+        gold = "".join(draw.choices("[],;|a1'\" ", k=draw.randint(1, 8)))
+        if gold.strip():
+            assert grade(gold, ask(gold, kind=kind), "strict").correct is True, repr(gold)
 
 
 @settings(max_examples=200, deadline=None)
