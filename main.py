@@ -192,6 +192,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
         normaliser=args.normaliser,
         rollouts=args.rollouts,
         update="plain" if args.plain_update else "shared",
+        max_bad_updates=args.max_bad_updates,
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
         **mode_settings,
     )
@@ -255,6 +256,11 @@ def say(line: str) -> None:
         print(line, flush=True)
 
 
+def say_error(line: str) -> None:
+    if is_main_process():
+        print(f"error: {line}", file=sys.stderr, flush=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     # TRL 1.16 still sets the old name of activation checkpointing; the warning is not the user's to act on.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
@@ -268,8 +274,7 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         config, train, held_out, folder, record, checkpoint = prepare(args)
     except ValueError as error:
-        if is_main_process():
-            print(f"error: {error}", file=sys.stderr)
+        say_error(str(error))
         return 2
     from training.interruption import Interruption
     from training.report import banner
@@ -284,6 +289,9 @@ def main(argv: list[str] | None = None) -> int:
     if interruption.signal:
         say(interruption.line(folder / f"checkpoint-{trainer.state.global_step}"))
         return 128 + interruption.signal
+    if trainer.unhealthy:
+        say_error(f"{trainer.unhealthy}; {folder / f'checkpoint-{trainer.state.global_step}'} goes on with --resume")
+        return 1
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
     if measured:
         accuracy = measured[-1]["eval_decomposed/accuracy"]

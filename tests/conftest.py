@@ -12,7 +12,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
 )
 
-# The same examples every time: what is red here is red everywhere. `pytest --hypothesis-profile=explore` draws new ones.
+# The same examples every time: what is red here is red everywhere. --hypothesis-profile=explore draws new ones.
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("explore", derandomize=False)
 settings.load_profile("repeatable")

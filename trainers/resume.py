@@ -26,7 +26,7 @@ from training.checkpoints import STAGING, clear_staging, keep_newest, publish
 # Between two updates: micro-batches done, and what has been summed up since the last log.
 COUNTERS = (
     "_step", "_globalstep_last_logged", "_rows_at_once",
-    "_barren_updates", "_seconds", "_tokens_at_last_log",
+    "_barren_updates", "_bad_updates", "_bad_in_a_row", "_seconds", "_tokens_at_last_log",
 )  # fmt: skip
 
 

@@ -33,6 +33,7 @@ MINIMUM = {
     "eval_steps": 1,
     "held_out": 0,
     "max_steps": 1,
+    "max_bad_updates": 1,
 }
 ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha")  # zero itself is refused
 MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5, "seed": 2**32 - 1}

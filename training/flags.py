@@ -156,6 +156,13 @@ def run_flags(group, add):
         const=True,
         metavar="CHECKPOINT",
     )
+    add(
+        group,
+        "--max-bad-updates",
+        5,
+        "an update whose loss or gradient is not finite moves nothing; this many in a row end the run (exit code 1)",
+        type=int,
+    )
     add(group, "--overwrite", False, "delete the run folder that is in the way", action="store_true")
     add(group, "--save-steps", 500, "optimiser steps between checkpoints", type=int)
     add(group, "--save-total-limit", None, "keep only this many checkpoints", type=int)
