@@ -151,6 +151,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
     from rewards import build_rewards
     from trainers import TRAINERS
+    from training.early_warning import SIGNS, EarlyWarning, Watch
     from training.report import TrainingProgress
     from training.rows import training_rows
 
@@ -198,6 +199,9 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress)
+    bounds = {name: getattr(args, f"warn_{name}") for name in (*(sign.name for sign in SIGNS), "ratio")}
+    trainer.early_warning = EarlyWarning(Watch(args.mode, args.warn_window, bounds), args.stop_on_collapse)
+    trainer.add_callback(trainer.early_warning)
     return trainer
 
 
@@ -276,6 +280,7 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         say_error(str(error))
         return 2
+    from training.early_warning import keep_best
     from training.interruption import Interruption
     from training.report import banner
     from training.run_folder import discard_replaced, write_settings
@@ -299,6 +304,9 @@ def main(argv: list[str] | None = None) -> int:
     trainer.save_model()
     trainer.save_state()
     if is_main_process():
+        if trainer.early_warning.collapsed:
+            kept = keep_best(folder, trainer.state.best_model_checkpoint)
+            say(f"Stopped at update {trainer.state.global_step}: {trainer.early_warning.collapsed}; {kept}")
         write_settings(folder, {**record, "finished": True})
     say(f"✓ Model saved to {folder}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from training.flags import MODES, data_flags, method_flags, model_flags, optimisation_flags, run_flags
+from training.flags import MODES, data_flags, method_flags, model_flags, optimisation_flags, run_flags, warning_flags
 
 ONLY_FOR = {"lambda_psr": ("w-reinforce",), "reward_threshold": MODES[1:], "normaliser": MODES[1:]}
 LORA_ONLY = ("lora_rank", "lora_alpha", "lora_targets")
@@ -34,9 +34,15 @@ MINIMUM = {
     "held_out": 0,
     "max_steps": 1,
     "max_bad_updates": 1,
+    "warn_window": 1,
+    "warn_entropy": 1,
+    "warn_length": 1,
+    "warn_truncation": 0,
+    "warn_format": 0,
+    "warn_ratio": 1,
 }
 ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha")  # zero itself is refused
-MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5, "seed": 2**32 - 1}
+MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5, "seed": 2**32 - 1, "warn_truncation": 1.0, "warn_format": 1.0}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +71,7 @@ def build_parser(defaults: bool = True) -> argparse.ArgumentParser:
     data_flags(parser.add_argument_group("data"), add)
     optimisation_flags(parser.add_argument_group("rollouts and optimisation"), add)
     run_flags(parser.add_argument_group("the run"), add)
+    warning_flags(parser.add_argument_group("early warnings"), add)
     return parser
 
 
@@ -166,6 +173,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--resume continues the old run, --overwrite deletes it; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
+    if args.stop_on_collapse and not args.held_out:
+        raise ValueError("--stop-on-collapse keeps the best checkpoint on the held-out charts; --held-out 0 has none")
     if args.save_total_limit is not None and args.save_total_limit < 1:
         raise ValueError(f"--save-total-limit {args.save_total_limit}: must be at least 1")
 

@@ -176,3 +176,26 @@ def run_flags(group, add):
     )
     add(group, "--wandb-online", False, "send the run to Weights & Biases (needs a login)", action="store_true")
     add(group, "--log-completions", False, "print completions and write them as parquet", action="store_true")
+
+
+def warning_flags(group, add):
+    add(
+        group,
+        "--warn-window",
+        20,
+        "rollout batches that are averaged, at the start and now, for the warnings",
+        type=int,
+    )
+    add(group, "--warn-entropy", 2.0, "warn when the entropy is more than this times that of the start", type=float)
+    add(group, "--warn-length", 1.5, "warn when completions are more than this times as long", type=float)
+    add(group, "--warn-truncation", 0.2, "warn when this much more of the completions is truncated", type=float)
+    add(group, "--warn-format", 0.2, "warn when the format reward (0 to 1) has fallen by more than this", type=float)
+    add(group, "--warn-ratio", 10.0, "warn when a token is more than this times as probable as when drawn", type=float)
+    add(
+        group,
+        "--stop-on-collapse",
+        False,
+        "end the run when entropy, length, truncation or format has been over its bound for a further window, and keep "
+        "the weights of the best checkpoint by accuracy on the held-out charts, which is saved whenever it improves",
+        action="store_true",
+    )

@@ -1,0 +1,165 @@
+"""Early warnings of what ends training on negative samples, and the stop that keeps the best checkpoint.
+
+Pure NSR over hundreds of steps can lose the model: completions become random (entropy), endless (length, truncation) or
+formless (format), and the ratio of a wrong token is not bounded above (trainers/ratios.py). Each of these is compared
+with the start of the run, over windows of rollout batches, and said once when it crosses its bound.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+from transformers import TrainerCallback
+
+HELD_OUT = "eval_decomposed/accuracy"
+REMEDIES = {
+    "nsr": "a lower --learning-rate, --mode w-reinforce, fewer --updates-per-rollout",
+    "w-reinforce": "a lower --learning-rate, a higher --lambda-psr, fewer --updates-per-rollout",
+}
+OTHER_REMEDIES = "a lower --learning-rate, fewer --updates-per-rollout"
+NO_NEGATIVES = (
+    "no completion of the last {window} rollout batches was wrong: only lambda x positive is left. What helps: more "
+    "--num-generations, an earlier checkpoint, harder questions, or a higher --reward-threshold when accuracy is soft"
+)
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One metric that is watched: `over(first, now, bound)` says whether it has gone too far."""
+
+    name: str
+    metric: str
+    flag: str
+    over: Callable[[float, float, float], bool]
+    line: str  # of first, now, bound, window
+
+
+SIGNS = (
+    Sign("entropy", "entropy", "--warn-entropy", lambda first, now, bound: now > bound * first,
+         "entropy is {now:.3g} nats per token, over {bound:g} times the {first:.3g} of the start"),
+    Sign("length", "completions/mean_length", "--warn-length", lambda first, now, bound: now > bound * first,
+         "completions have {now:.4g} tokens, over {bound:g} times the {first:.4g} of the start"),
+    Sign("truncation", "completions/clipped_ratio", "--warn-truncation", lambda first, now, bound: now - first > bound,
+         "{now:.0%} of the completions are truncated, over {bound:.0%} more than the {first:.0%} of the start"),
+    Sign("format", "rewards/format/mean", "--warn-format", lambda first, now, bound: first - now > bound,
+         "the format reward is {now:.2f}, over {bound:g} below the {first:.2f} of the start"),
+)  # fmt: skip
+
+
+@dataclass
+class Series:
+    """The first and the last `window` values of one metric, and for how many values in a row it has been over."""
+
+    window: int
+    first: list[float] = field(default_factory=list)
+    last: deque = field(default_factory=deque)
+    over_for: int = 0
+
+    def add(self, value: float) -> bool:
+        """Whether there are two whole windows, side by side, to compare."""
+        self.last.append(value)
+        if len(self.last) > self.window:
+            self.last.popleft()
+        if len(self.first) < self.window:
+            self.first.append(value)
+            self.last.clear()
+        return len(self.last) == self.window
+
+
+class Watch:
+    """Reads what an update has logged, in order; pure, so that a kept log can be read again.
+
+    `bounds`: sign -> bound, with "ratio" beside the names of SIGNS; `window`: rollout batches. A sign that stays over
+    its bound for a whole window more is a collapse; the ratio alone is none.
+    """
+
+    def __init__(self, mode: str, window: int, bounds: dict[str, float]):
+        self.mode, self.window, self.bounds = mode, window, bounds
+        self.series = {sign.name: Series(window) for sign in SIGNS}
+        self.negatives: deque = deque(maxlen=window)
+        self.ratio_over = self.barren = False
+        self.collapsed: str | None = None  # the line of the sign that has lasted
+
+    def add(self, logs: dict) -> list[str]:
+        """Lines of the warnings that begin with this update; none for logs of an evaluation."""
+        lines = self._of_ratio(logs["ratio/max"]) if "ratio/max" in logs else []
+        if "decomposed/negative" in logs:  # the first update of a rollout batch
+            lines += filter(None, (self._of_sign(sign, logs.get(sign.metric)) for sign in SIGNS))
+            lines += self._of_negatives(logs["decomposed/negative"])
+        return lines
+
+    def _of_sign(self, sign: Sign, value: float | None) -> str | None:
+        series = self.series[sign.name]
+        if value is None or not series.add(value):
+            return None
+        first, now = sum(series.first) / self.window, sum(series.last) / self.window
+        bound = self.bounds[sign.name]
+        series.over_for = series.over_for + 1 if sign.over(first, now, bound) else 0
+        line = sign.line.format(first=first, now=now, bound=bound)
+        if series.over_for > self.window and self.collapsed is None:
+            self.collapsed = f"{line}, and has been for {self.window} rollout batches"
+        remedies = REMEDIES.get(self.mode, OTHER_REMEDIES)
+        return f"{line} ({sign.flag} {bound:g}). What helps: {remedies}" if series.over_for == 1 else None
+
+    def _of_ratio(self, value: float) -> list[str]:
+        was_over, self.ratio_over = self.ratio_over, value > self.bounds["ratio"]
+        if not self.ratio_over or was_over:
+            return []
+        return [
+            f"a token is {value:.3g} times as probable as when it was drawn (--warn-ratio {self.bounds['ratio']:g}), "
+            "and nothing bounds that for a wrong one. What helps: fewer --updates-per-rollout, a lower --learning-rate"
+        ]
+
+    def _of_negatives(self, value: float) -> list[str]:
+        """For w-reinforce; the trainer itself speaks up when a whole mode has nothing to learn from."""
+        if self.mode != "w-reinforce":
+            return []
+        self.negatives.append(value)
+        was_barren, self.barren = self.barren, len(self.negatives) == self.window and not any(self.negatives)
+        return [NO_NEGATIVES.format(window=self.window)] if self.barren and not was_barren else []
+
+
+class EarlyWarning(TrainerCallback):
+    """Prints the warnings of a run; with `stop` a collapse ends it, and the best checkpoint is saved on the way.
+
+    Best by accuracy on the held-out charts of the training set, never by a test set. `collapsed` is the line that says
+    why the run has ended, None otherwise. All processes see the same metrics, which TRL gathers before it logs them.
+    """
+
+    def __init__(self, watch: Watch, stop: bool = False):
+        self.watch, self.stop = watch, stop
+        self.collapsed: str | None = None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        for logs in state.log_history:  # of a resumed run: what has been said before is not said again
+            self.watch.add(logs)
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        for line in self.watch.add(logs or {}):
+            if state.is_world_process_zero:
+                tqdm.write(f"Warning: update {state.global_step}: {line}", file=sys.stdout)
+        if self.stop and self.watch.collapsed and state.global_step < state.max_steps:
+            self.collapsed = self.watch.collapsed
+            control.should_training_stop = True
+
+    def on_evaluate(self, args, state, control, metrics=None, **kwargs):
+        """A checkpoint whenever the held-out accuracy is the best so far."""
+        accuracy = (metrics or {}).get(HELD_OUT)
+        if self.stop and accuracy is not None and (state.best_metric is None or accuracy > state.best_metric):
+            state.best_metric, state.best_global_step = accuracy, state.global_step
+            control.should_save = True
+
+
+def keep_best(folder: Path, checkpoint: str | None) -> str:
+    """Puts the weights of the best checkpoint in place of those saved in `folder`; the line that says so."""
+    if checkpoint is None:
+        return "no held-out accuracy had been measured yet (--eval-steps), so the last weights are kept"
+    for saved in folder.glob("*.safetensors"):
+        shutil.copyfile(Path(checkpoint) / saved.name, saved)
+    return f"the weights kept are those of {checkpoint}, the best on the held-out charts"
