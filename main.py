@@ -151,7 +151,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
     from rewards import build_rewards
     from trainers import TRAINERS
-    from training.early_warning import SIGNS, EarlyWarning, Watch
+    from training.early_warning import EarlyWarning, Watch, bounds_of
     from training.report import TrainingProgress
     from training.rows import training_rows
 
@@ -199,8 +199,8 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress)
-    bounds = {name: getattr(args, f"warn_{name}") for name in (*(sign.name for sign in SIGNS), "ratio")}
-    trainer.early_warning = EarlyWarning(Watch(args.mode, args.warn_window, bounds), args.stop_on_collapse)
+    watch = Watch(args.mode, args.warn_window, bounds_of(args))
+    trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse)
     trainer.add_callback(trainer.early_warning)
     return trainer
 

@@ -1,7 +1,7 @@
 """A stage's samples file and run folder -> one small JSON file: right samples per problem, rates, training curves.
 
 {"stage": {...}, "commands": [...], "sampling": {...}, "problem_set", "n": 256, "c": [...], "rates": {...},
- "training": {"update": [...], "entropy": [...], ...}, "versions": {...}}
+ "training": {"update": [...], "entropy": [...], ...}, "warnings": {"entropy": 140}, "versions": {...}}
 
 The problems themselves (id, chart, kind, whether yes or no answers it) are the same for every stage of one problem set
 and are kept once beside the stages, in problems_<problem_set>.json.
@@ -47,6 +47,7 @@ def keep(samples: Path, output: Path, *, stage: dict, commands: list[str], run_f
     elif json.loads(beside.read_text(encoding="utf-8"))["ids"] != read.ids:
         raise ValueError(f"{samples} has the problems of {beside} in another order")
     settings = read.settings
+    updates = log_of(run_folder) if run_folder else []
     content = {
         "stage": stage,
         "commands": commands,
@@ -57,19 +58,42 @@ def keep(samples: Path, output: Path, *, stage: dict, commands: list[str], run_f
         "rates": {
             name: round(float(np.mean([p[name] for p in kept])), 5) for name in ("well_formed", "truncated", "tokens")
         },
-        "training": training_curves(run_folder) if run_folder else {},
+        "training": training_curves(updates) if updates else {},
+        "warnings": warnings_of(updates, stage["mode"]) if updates else {},
         "versions": settings.get("versions"),
     }
     write_whole(output, to_text(content))
 
 
-def training_curves(run_folder: Path) -> dict[str, list[float]]:
-    """Means of what main.py logged over at most `POINTS` equal stretches; `update` is the last of each."""
+def log_of(run_folder: Path) -> list[dict]:
+    """What was logged at every update of a run."""
     history = json.loads((run_folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    steps = [entry for entry in history if "loss" in entry]
-    stretches = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
-    curves: dict[str, list[float]] = {"update": [int(steps[part[-1]]["step"]) for part in stretches]}
+    return [entry for entry in history if "loss" in entry]
+
+
+def training_curves(updates: list[dict]) -> dict[str, list[float]]:
+    """Means of what was logged over at most `POINTS` equal stretches of updates; `update` is the last of each.
+
+    Most is logged once per rollout batch, so a stretch is never shorter than one.
+    """
+    rollouts = sum("decomposed/negative" in entry for entry in updates)
+    stretches = np.array_split(np.arange(len(updates)), min(POINTS, rollouts))
+    curves: dict[str, list[float]] = {"update": [int(updates[part[-1]]["step"]) for part in stretches]}
     for name, key in CURVES.items():
-        values = np.array([float(entry.get(key, np.nan)) for entry in steps])
-        curves[name] = [float(f"{values[part].mean():.4g}") for part in stretches]
+        values = [[updates[i][key] for i in part if updates[i].get(key) is not None] for part in stretches]
+        if all(values):
+            curves[name] = [float(f"{np.mean(part):.4g}") for part in values]
     return curves
+
+
+def warnings_of(updates: list[dict], mode: str) -> dict[str, int]:
+    """Early warning -> the first update that main.py, with its default bounds, would have given it at."""
+    from training.arguments import parse_args
+    from training.early_warning import Watch, bounds_of
+
+    args = parse_args(["--mode", mode])
+    watch, first = Watch(mode, args.warn_window, bounds_of(args)), {}
+    for entry in updates:
+        for sign, _ in watch.add(entry):
+            first.setdefault(sign, entry["step"])
+    return first

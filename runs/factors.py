@@ -49,10 +49,15 @@ def test(one: Run, size: Size) -> Stage:
     return plan.test(one, size, samples=SAMPLES)
 
 
+def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> Stage:
+    """The measurement of `mode` with this factor changed; with none, the study's own of the first seed."""
+    one = run(factor, mode, rates[mode], size)
+    return test(one, size) if FACTORS[factor] else plan.test(one, size)
+
+
 def stages(rates: dict[str, str], size: Size) -> list[Stage]:
     """The base, and both methods with every factor changed."""
-    runs = [run(factor, mode, rates[mode], size) for factor in FACTORS for mode in CONTRASTED]
-    return [plan.base(size, samples=SAMPLES), *(test(one, size) for one in runs)]
+    return [plan.base(size), *(of_factor(factor, mode, rates, size) for factor in FACTORS for mode in CONTRASTED)]
 
 
 def sgd_grid(size: Size) -> list[Stage]:
@@ -60,17 +65,17 @@ def sgd_grid(size: Size) -> list[Stage]:
     return [plan.validation_of(one, size) for one in runs]
 
 
-def sgd_stages(study: Study, size: Size) -> list[Stage]:
+def sgd_stages(study: Study, size: Size) -> dict[str, Stage]:
     """Both methods with plain gradient descent, each at the rate that its validation split chose."""
     chosen = {
         mode: max(SGD_RATES, key=lambda rate: plan.right(study, plan.validation_of(sgd(mode, rate, size), size)))
         for mode in CONTRASTED
     }
-    return [test(sgd(mode, rate, size), size) for mode, rate in chosen.items()]
+    return {mode: test(sgd(mode, rate, size), size) for mode, rate in chosen.items()}
 
 
-def long_stages(rates: dict[str, str], size: Size) -> list[Stage]:
-    return [test(long(mode, rates[mode], size), size) for mode in LASTING]
+def long_stages(rates: dict[str, str], size: Size) -> dict[str, Stage]:
+    return {mode: test(long(mode, rates[mode], size), size) for mode in LASTING}
 
 
 def perform_all(study: Study, size: Size) -> None:
@@ -78,5 +83,5 @@ def perform_all(study: Study, size: Size) -> None:
     rates = plan.choose_rates(study, size)
     perform(study, stages(rates, size))
     perform(study, sgd_grid(size))
-    perform(study, sgd_stages(study, size))
-    perform(study, long_stages(rates, size))
+    perform(study, sgd_stages(study, size).values())
+    perform(study, long_stages(rates, size).values())

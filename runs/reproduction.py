@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evaluation.cli import Parser, exit_code, write_whole
-from runs import figures, tables
+from runs import factor_tables, figures, tables
 from runs.plan import FULL, QUICK, Size
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +32,10 @@ TABLES: dict[str, Callable[[Path, Size], str | None]] = {
     "completions": lambda counts, size: tables.texts(tables.final_arms(counts, size)),
     "paper-sampling": lambda counts, size: tables.curve_table(tables.paper_arms(counts, size)),
     "paper-sampling-differences": lambda counts, size: tables.differences(tables.paper_arms(counts, size)),
+    "factors": factor_tables.factor_table,
+    "factors-training": factor_tables.factor_training,
+    "ten-times-the-updates": factor_tables.long_table,
+    "lambda": lambda counts, size: factor_tables.lambda_table(counts.parent / "lambda_counts"),
 }
 
 

@@ -6,13 +6,17 @@ import argparse
 from pathlib import Path
 
 from evaluation.cli import Parser, exit_code
-from runs import plan
+from runs import factors, plan
 from runs.stages import Study
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("what", choices=("reproduce",))
+    parser.add_argument(
+        "what",
+        choices=("reproduce", "factors"),
+        help="reproduce: the methods against the base; factors: what makes them differ, after the former",
+    )
     parser.add_argument("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
     parser.add_argument(
         "--counts", type=Path, default=Path("reproduction/counts"), help="what is kept (default: %(default)s)"
@@ -30,7 +34,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     study = Study(args.counts, args.work, jobs=args.jobs)
-    plan.reproduce(study, plan.QUICK if args.quick else plan.FULL)
+    perform_all = factors.perform_all if args.what == "factors" else plan.reproduce
+    perform_all(study, plan.QUICK if args.quick else plan.FULL)
     return 0
 
 

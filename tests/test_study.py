@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-from runs import factors, plan, reproduction, sweep
+from runs import factor_tables, factors, plan, reproduction, sweep
+from runs.counts import training_curves, warnings_of
 from runs.plan import FULL, QUICK
 from runs.stages import Run, Stage, Study, description, is_kept, perform
 from runs.summary import Arm, band, difference, guessing_floor
@@ -54,7 +55,7 @@ def test_other_problems_are_never_compared():
 
 def every_stage(size):
     rates = dict.fromkeys(plan.METHODS, size.rates[0])
-    long = factors.long_stages(rates, size)
+    long = factors.long_stages(rates, size).values()
     return [
         *plan.grid(size), *plan.finals(rates, size), *plan.paper_sampling(rates, size),
         *factors.stages(rates, size), *factors.sgd_grid(size), *long,
@@ -129,6 +130,54 @@ def test_the_document_is_what_the_kept_counts_give():
     for name, svg in reproduction.pictures(reproduction.COUNTS).items():
         assert (reproduction.DOCUMENT.parent / "reproduction" / name).read_text(encoding="utf-8") == svg, name
         assert f"reproduction/{name}" in text
+
+
+def test_what_is_logged_once_per_rollout_batch_is_averaged_over_those_updates_alone():
+    updates = [{"step": n, "entropy": 1.0 + n, "decomposed/kept_share": None} for n in range(1, 9)]
+    for n, length in ((0, 10.0), (4, 30.0)):  # 8 updates on 2 rollout batches
+        updates[n] |= {"decomposed/negative": 1, "completions/mean_length": length}
+    curves = training_curves(updates)
+    assert curves["update"] == [4, 8] and curves["length"] == [10.0, 30.0] and curves["entropy"] == [3.5, 7.5]
+    assert set(curves) == {"update", "length", "entropy"}, "no curve of what was not logged"
+    assert json.loads(json.dumps(curves, allow_nan=False)) == curves
+
+
+def test_a_kept_log_says_when_the_early_warnings_would_have_come():
+    calm = {"decomposed/negative": 1, "entropy": 0.1, "ratio/max": 1.0}
+    updates = [{**calm, "step": n} for n in range(1, 100)]
+    for entry in updates[59:]:
+        entry |= {"entropy": 0.5, "ratio/max": 11.0}
+    # the mean of the last 20 passes twice 0.1 with the fifth and is above it with the sixth: 0.1 + 0.4 x 6 / 20
+    assert warnings_of(updates, "nsr") == {"ratio": 60, "entropy": 65}
+
+
+def kept_stage(study, stage, right, **more):
+    training = {"update": [1, 2], "entropy": [0.1, 0.2], "length": [70.0, 80.0]}
+    content = {"stage": {"seed": 1}, "problem_set": "p", "n": 64, "c": [right, 0, 64], "training": training, **more}
+    study.counts_of(stage).write_text(json.dumps(content))
+
+
+def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(tmp_path):
+    study, size, rates = Study(tmp_path, tmp_path), QUICK, dict.fromkeys(plan.METHODS, "1e-4")
+    (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
+    assert factor_tables.factor_table(tmp_path, size) is None
+    kept_stage(study, plan.base(size), 0)
+    kept_stage(study, factors.of_factor("as-in-the-study", "psr", rates, size), 64)
+    kept_stage(study, factors.of_factor("on-policy", "psr", rates, size), 32)
+    kept_stage(study, factors.of_factor("on-policy", "nsr", rates, size), 64)
+    first, second = factor_tables.factor_table(tmp_path, size).splitlines()[2:]
+    assert first.startswith("| as in the study | +33.3 [+0.0, +50.0] | +33.3 [+0.0, +50.0] | – |")
+    cells = [cell.strip() for cell in second.strip("|").split("|")]
+    assert cells[0] == "one update per rollout batch"
+    assert cells[1].startswith("+16.7") and cells[3].startswith("+33.3") and cells[5].startswith("+16.7")
+    assert cells[6].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
+    assert "| as in the study | 0.100 → 0.200; 80 | – |" in factor_tables.factor_training(tmp_path, size)
+    kept_stage(study, factors.long_stages(rates, size)["nsr"], 0, warnings={"entropy": 400})
+    assert factor_tables.long_table(tmp_path, size).splitlines()[2].endswith("| 0.100 → 0.200; 80 | entropy at 400 |")
+
+
+def test_every_factor_has_a_name_to_show():
+    assert set(factor_tables.SHOWN) == {*factors.FACTORS, "sgd"}
 
 
 def test_an_unknown_table_is_named(tmp_path):

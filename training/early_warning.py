@@ -86,13 +86,15 @@ class Watch:
         self.ratio_over = self.barren = False
         self.collapsed: str | None = None  # the line of the sign that has lasted
 
-    def add(self, logs: dict) -> list[str]:
-        """Lines of the warnings that begin with this update; none for logs of an evaluation."""
-        lines = self._of_ratio(logs["ratio/max"]) if "ratio/max" in logs else []
+    def add(self, logs: dict) -> list[tuple[str, str]]:
+        """(sign, line) of the warnings that begin with this update; none for logs of an evaluation."""
+        lines = {}
+        if logs.get("ratio/max") is not None:
+            lines["ratio"] = self._of_ratio(logs["ratio/max"])
         if "decomposed/negative" in logs:  # the first update of a rollout batch
-            lines += filter(None, (self._of_sign(sign, logs.get(sign.metric)) for sign in SIGNS))
-            lines += self._of_negatives(logs["decomposed/negative"])
-        return lines
+            lines |= {sign.name: self._of_sign(sign, logs.get(sign.metric)) for sign in SIGNS}
+            lines["negatives"] = self._of_negatives(logs["decomposed/negative"])
+        return [(name, line) for name, line in lines.items() if line]
 
     def _of_sign(self, sign: Sign, value: float | None) -> str | None:
         series = self.series[sign.name]
@@ -107,22 +109,27 @@ class Watch:
         remedies = REMEDIES.get(self.mode, OTHER_REMEDIES)
         return f"{line} ({sign.flag} {bound:g}). What helps: {remedies}" if series.over_for == 1 else None
 
-    def _of_ratio(self, value: float) -> list[str]:
+    def _of_ratio(self, value: float) -> str | None:
         was_over, self.ratio_over = self.ratio_over, value > self.bounds["ratio"]
         if not self.ratio_over or was_over:
-            return []
-        return [
+            return None
+        return (
             f"a token is {value:.3g} times as probable as when it was drawn (--warn-ratio {self.bounds['ratio']:g}), "
             "and nothing bounds that for a wrong one. What helps: fewer --updates-per-rollout, a lower --learning-rate"
-        ]
+        )
 
-    def _of_negatives(self, value: float) -> list[str]:
+    def _of_negatives(self, value: float) -> str | None:
         """For w-reinforce; the trainer itself speaks up when a whole mode has nothing to learn from."""
         if self.mode != "w-reinforce":
-            return []
+            return None
         self.negatives.append(value)
         was_barren, self.barren = self.barren, len(self.negatives) == self.window and not any(self.negatives)
-        return [NO_NEGATIVES.format(window=self.window)] if self.barren and not was_barren else []
+        return NO_NEGATIVES.format(window=self.window) if self.barren and not was_barren else None
+
+
+def bounds_of(args) -> dict[str, float]:
+    """The bounds of a `Watch` from main.py's flags."""
+    return {name: getattr(args, f"warn_{name}") for name in (*(sign.name for sign in SIGNS), "ratio")}
 
 
 class EarlyWarning(TrainerCallback):
@@ -141,7 +148,7 @@ class EarlyWarning(TrainerCallback):
             self.watch.add(logs)
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        for line in self.watch.add(logs or {}):
+        for _, line in self.watch.add(logs or {}):
             if state.is_world_process_zero:
                 tqdm.write(f"Warning: update {state.global_step}: {line}", file=sys.stdout)
         if self.stop and self.watch.collapsed and state.global_step < state.max_steps:

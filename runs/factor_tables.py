@@ -1,0 +1,116 @@
+"""The tables of what makes the methods differ, of ten times the updates and of lambda, from the kept counts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.styles import display_name
+from runs import factors, plan, sweep
+from runs.plan import Size
+from runs.stages import Stage, Study
+from runs.summary import Arm, difference, read_arm
+from runs.tables import markdown, rates_chosen, shown_ks, signed
+
+KS = (1, 64)  # of a factor: accuracy, and diversity at as many samples as every factor has
+SHOWN = {
+    "as-in-the-study": "as in the study",
+    "on-policy": "one update per rollout batch",
+    "unclipped": "four updates, no clip",
+    "kept-normaliser": "averaged over kept rows only",
+    "sequence-averaging": "averaged per sequence",
+    "2-generations": "G = 2",
+    "4-generations": "G = 4",
+    "16-generations": "G = 16",
+    "16-completions": "16 completions an update",
+    "256-completions": "256 completions an update",
+    "sgd": "plain gradient descent",
+}
+
+
+def _arm(counts: Path, label: str, stage: Stage) -> Arm | None:
+    return read_arm(counts, label, [stage.name])
+
+
+def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
+    """Factor -> mode -> arm, as far as they are kept; empty before the learning rates are chosen."""
+    rates, study = rates_chosen(counts, size), Study(counts, counts)
+    if not rates:
+        return {}
+    wanted = {
+        name: {m: factors.of_factor(name, m, rates, size) for m in factors.CONTRASTED} for name in factors.FACTORS
+    }
+    if all(study.counts_of(stage).exists() for stage in factors.sgd_grid(size)):
+        wanted["sgd"] = factors.sgd_stages(study, size)
+    found = {
+        name: {mode: arm for mode, stage in own.items() if (arm := _arm(counts, display_name(mode), stage))}
+        for name, own in wanted.items()
+    }
+    return {name: own for name, own in found.items() if own}
+
+
+def _first_seed_base(counts: Path, size: Size) -> Arm | None:
+    return _arm(counts, "Base", plan.base(size))
+
+
+def factor_table(counts: Path, size: Size) -> str | None:
+    """Paired differences at every factor: each method to the base, and NSR to PSR. None before any but the study's."""
+    found, base = factor_arms(counts, size), _first_seed_base(counts, size)
+    if len(found) < 2 or base is None:
+        return None
+    header = [f"{pair} @{k}" for pair in ("PSR − base", "NSR − base", "NSR − PSR") for k in KS]
+    rows = []
+    for name, own in found.items():
+        pairs = [(own.get("psr"), base), (own.get("nsr"), base), (own.get("nsr"), own.get("psr"))]
+        rows.append([SHOWN[name], *(cell for a, b in pairs for cell in _cells(a, b))])
+    return markdown(["points", *header], rows)
+
+
+def _cells(a: Arm | None, b: Arm | None) -> list[str]:
+    if a is None or b is None:
+        return ["–"] * len(KS)
+    return [signed(value, bounds) for value, bounds in zip(*difference(a, b, KS), strict=True)]
+
+
+def factor_training(counts: Path, size: Size) -> str | None:
+    """Entropy over the first and the last stretch of training, and the length at the end, of both methods."""
+    found = factor_arms(counts, size)
+    if len(found) < 2:
+        return None
+    rows = [
+        [SHOWN[name], *(_change(own[mode]) if mode in own else "–" for mode in factors.CONTRASTED)]
+        for name, own in found.items()
+    ]
+    return markdown(["entropy; tokens", *(display_name(mode) for mode in factors.CONTRASTED)], rows)
+
+
+def _change(arm: Arm) -> str:
+    training = arm.kept[0]["training"]
+    entropy, length = training["entropy"], training["length"]
+    last = [value for value in length if not np.isnan(value)][-1]
+    return f"{entropy[0]:.3f} → {entropy[-1]:.3f}; {last:.0f}"
+
+
+def long_table(counts: Path, size: Size) -> str | None:
+    """Ten times the updates: paired differences to the base, entropy, and the first update of each early warning."""
+    rates, base = rates_chosen(counts, size), _first_seed_base(counts, size)
+    if not rates or base is None:
+        return None
+    rows = []
+    for mode, stage in factors.long_stages(rates, size).items():
+        arm = _arm(counts, display_name(mode), stage)
+        if arm:
+            ks = shown_ks(arm.n)
+            cells = [signed(value, bounds) for value, bounds in zip(*difference(arm, base, ks), strict=True)]
+            warnings = arm.kept[0].get("warnings", {})
+            said = ", ".join(f"{sign} at {update}" for sign, update in warnings.items()) or "none"
+            rows.append([f"{arm.label} − base", *cells, _change(arm), said])
+    header = ["points", *(f"Pass@{k}" for k in shown_ks(factors.SAMPLES)), "entropy; tokens", "early warnings"]
+    return markdown(header, rows) if rows else None
+
+
+def lambda_table(counts: Path) -> str | None:
+    """W-REINFORCE at every lambda that is kept in `counts`, and paired differences to the smallest."""
+    found = sweep.arms(counts, sweep.stages(sweep.parse_args([])))
+    return sweep.table(found) if len([name for name in found if name != "base"]) > 1 else None
