@@ -3,12 +3,16 @@
 import argparse
 import json
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from training.checkpoints import publish
 from training.run_folder import (
     SETTINGS_FILE,
+    claim,
     discard_replaced,
     prepare_folder,
     run_folder,
@@ -200,3 +204,39 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="--output-root: cannot write to"):
         prepare_folder(tmp_path / "file" / "run", record(), resume=False, overwrite=False)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from training.run_folder import claim
+claim(Path(sys.argv[1]))
+print(1, flush=True)
+input()
+"""
+
+
+@pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}], ids=str)
+def test_two_processes_never_train_in_one_folder(flags, tmp_path):
+    folder, flags = tmp_path / "run", {"resume": None, "overwrite": False, **flags}
+    finish(folder, record(subset_size=7))
+    write_settings(folder, record(subset_size=7))  # unfinished, as while it is being trained in
+    claim(tmp_path)  # this process has moved on
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(folder)],
+        cwd=Path(__file__).parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "1\n"
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(ValueError, match="is being trained in by another process"):
+        prepare_folder(folder, record(subset_size=7), **flags)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before and not (tmp_path / "run.replaced").exists()
+    other.communicate("\n")
+    if not any(flags.values()):
+        with pytest.raises(ValueError, match="holds an unfinished run"):
+            prepare_folder(folder, record(subset_size=7), **flags)
+    else:
+        prepare_folder(folder, record(subset_size=7), **flags)

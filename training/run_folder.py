@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import math
 import os
@@ -59,6 +60,28 @@ def write_settings(folder: Path, record: dict) -> None:
     partial.replace(folder / SETTINGS_FILE)
 
 
+_claimed: int | None = None  # descriptor of the folder that this process trains in
+
+
+def claim(folder: Path) -> None:
+    """Locks an existing folder for this process, until it ends or claims another. ValueError when another one holds it.
+
+    A file system that cannot lock a folder (NFS) protects nothing, as it would not without the lock.
+    """
+    global _claimed
+    if _claimed is not None:
+        os.close(_claimed)
+    _claimed = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(_claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(
+            f"{folder} is being trained in by another process; wait for it, end it, or use another --output-root"
+        ) from None
+    except OSError:
+        return
+
+
 def prepare_folder(
     folder: Path, record: dict, *, resume: bool | str | None, overwrite: bool, deepspeed: bool = False
 ) -> tuple[list[str], Path | None]:
@@ -66,7 +89,8 @@ def prepare_folder(
 
     A finished run made with other settings is set aside as <folder>.1 (.2, ...). ValueError when the folder holds a
     finished run with the same settings or an unfinished one and neither flag is given, when --resume finds nothing to
-    continue or other settings, and when the folder cannot be written. `resume` may name one of its checkpoints.
+    continue or other settings, when another process trains in it, and when it cannot be written. `resume` may name one
+    of its checkpoints.
     """
     try:
         return _prepare(folder, record, resume, overwrite, deepspeed)
@@ -77,6 +101,7 @@ def prepare_folder(
 def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: bool) -> tuple[list[str], Path | None]:
     lines, checkpoint = [], None
     if folder.exists() and any(folder.iterdir()):
+        claim(folder)
         old = _read_settings(folder)
         changed = differences(old, record) if old else []
         if old is None:
@@ -102,6 +127,7 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
     elif resume:
         raise ValueError(f"--resume: there is no run to continue in {folder}; leave the flag out to start one")
     folder.mkdir(parents=True, exist_ok=True)
+    claim(folder)
     write_settings(folder, record)
     return lines, checkpoint
 
