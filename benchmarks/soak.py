@@ -5,7 +5,7 @@
 
 The run is main.py with evaluations and checkpoints on the way. Its learning rate is so small that completions keep
 their length: what grows then is no longer work. Memory is the resident set of the process, time is processor time, both
-as means over two stretches of a tenth of the run, one at the start (after the first tenth) and one at its end.
+as means over two stretches of a tenth of the run: the second, when everything has happened once, and the last.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def command(updates: int, folder: Path) -> list[str]:
     return [
         *(sys.executable, str(ROOT / "main.py"), "--mode", "nsr", "--vlm-name", "tiny", "--dataset-name", "synthetic"),
         *("--subset-size", str(updates), "--max-steps", str(updates), "--learning-rate", "1e-12", "--held-out", "0.02"),
-        *("--eval-steps", str(updates // 4), "--save-steps", str(updates // 8), "--save-total-limit", "2"),
+        *("--eval-steps", str(updates // 20), "--save-steps", str(updates // 20), "--save-total-limit", "2"),
         *("--report-to", "none", "--disable-gradient-checkpointing", "--output-root", str(folder)),
     ]
 
@@ -94,6 +94,8 @@ def main(argv: list[str] | None = None) -> int:
         f"{args.updates} updates, {len(samples)} samples; logged once each: {steps == list(range(1, args.updates + 1))}"
     )
     print(f"{'':28}{'start':>12}{'end':>12}{'growth':>10}")
+    tenths = [[one["memory"] for one in samples if one["update"] * 10 // args.updates == n] for n in range(10)]
+    print("resident memory by tenths, MiB:", *(f"{mean(part) / 2**20:.0f}" for part in tenths if part))
     units = {
         "memory": ("resident memory, MiB", 2**20),
         "files": ("open files", 1),
