@@ -22,6 +22,7 @@ from training.hardware import (
     use_first_gpu,
     weights_dtype,
 )
+from training.processes import left_alone, start_together
 
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
 COMPLETION_LENGTH = 768
@@ -220,6 +221,7 @@ def prepare(args: argparse.Namespace):
     if args.report_to == "wandb":
         set_up_wandb(args.mode, folder.name, args.wandb_online)
     skip_deepspeed_compilation()
+    start_together(args.collective_timeout)
     config = build_config(args, folder, precision, len(held_out) > 0)
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
@@ -262,6 +264,18 @@ def say_error(line: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    try:
+        return run(argv)
+    except RuntimeError as error:
+        line = left_alone(error)
+        if line is None:
+            raise
+        # every process that is left says so: the first one may be the one that is gone
+        print(f"\nerror: {line}; go on with the same command and --resume", file=sys.stderr, flush=True)
+        return 1
+
+
+def run(argv: list[str] | None) -> int:
     # TRL 1.16 still sets the old name of activation checkpointing; the warning is not the user's to act on.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
     try:

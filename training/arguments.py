@@ -34,9 +34,11 @@ MINIMUM = {
     "held_out": 0,
     "max_steps": 1,
     "max_bad_updates": 1,
+    "collective_timeout": 0,
 }
-ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha")  # zero itself is refused
-MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5, "seed": 2**32 - 1}
+# zero itself is refused
+ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha", "collective_timeout")
+MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5, "seed": 2**32 - 1, "collective_timeout": 10_080}
 
 
 class _Parser(argparse.ArgumentParser):

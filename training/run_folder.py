@@ -19,7 +19,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 # Settings that say where and how a run is kept, not what it computes.
 BOOKKEEPING = {
     "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
-    "save_steps", "save_total_limit", "estimate", "max_bad_updates",
+    "save_steps", "save_total_limit", "estimate", "max_bad_updates", "collective_timeout",
 }  # fmt: skip
 BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
 
