@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.arguments import parse_args, resolve_accumulation
+from training.disk import Unfailing
 from training.hardware import (
     choose_precision,
     is_main_process,
@@ -152,7 +153,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
     from rewards import build_rewards
     from trainers import TRAINERS
-    from training.report import TrainingProgress
+    from training.report import TrainingProgress, make_bystanders
     from training.rows import training_rows
 
     processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
@@ -199,6 +200,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress)
+    make_bystanders(trainer)
     return trainer
 
 
@@ -253,6 +255,18 @@ def estimate(args: argparse.Namespace) -> None:
         say(line)
 
 
+def stopped_early(trainer, interruption, checkpoint: Path) -> int:
+    """Tells why a run has ended before its last step and what is saved of it; the exit code."""
+    if trainer.unsaved:
+        say_error(". ".join(filter(None, [trainer.unhealthy, trainer.unsaved])))
+        return 1
+    if trainer.unhealthy:
+        say_error(f"{trainer.unhealthy}; {checkpoint} goes on with --resume")
+        return 1
+    say(interruption.line(checkpoint))
+    return 128 + interruption.signal
+
+
 def say(line: str) -> None:
     if is_main_process():
         print(line, flush=True)
@@ -300,23 +314,20 @@ def run(argv: list[str] | None) -> int:
         discard_replaced(folder)
     with Interruption(trainer) as interruption:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if interruption.signal:
-        say(interruption.line(folder / f"checkpoint-{trainer.state.global_step}"))
-        return 128 + interruption.signal
-    if trainer.unhealthy:
-        say_error(f"{trainer.unhealthy}; {folder / f'checkpoint-{trainer.state.global_step}'} goes on with --resume")
-        return 1
+    if interruption.signal or trainer.unhealthy:
+        return stopped_early(trainer, interruption, folder / f"checkpoint-{trainer.state.global_step}")
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
     if measured:
         accuracy = measured[-1]["eval_decomposed/accuracy"]
         say(f"Held-out accuracy: {accuracy:.1%} on {len(held_out)} questions, one completion each")
-    trainer.save_model()
-    trainer.save_state()
-    if is_main_process():
-        write_settings(folder, {**record, "finished": True})
+    refused = trainer.save_result(lambda: write_settings(folder, {**record, "finished": True}))
+    if refused:
+        say_error(trainer.unsaved_line("the trained model", refused))
+        return 1
     say(f"✓ Model saved to {folder}")
     return 0
 
 
 if __name__ == "__main__":
+    sys.stdout, sys.stderr = Unfailing(sys.stdout), Unfailing(sys.stderr)
     sys.exit(main())

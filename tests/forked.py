@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import deepspeed  # noqa: F401  (imported before the fork)
 from accelerate.commands import launch
 
 from training.hardware import skip_deepspeed_compilation
@@ -48,12 +49,12 @@ def _fork(train, folder: Path, rank: int, told: dict[str, str]) -> int:
         return child
     code = 1
     try:
+        for stream, name in ((1, "out"), (2, "err")):
+            os.dup2(os.open(folder / f"{name}_{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
         os.environ.update(told)
         if told:
             os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
             skip_deepspeed_compilation()
-        for stream, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(folder / f"{name}_{rank}", os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
         train(folder)
         code = 0
     except SystemExit as end:

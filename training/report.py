@@ -6,9 +6,11 @@ import os
 import secrets
 import sys
 import time
+from functools import partial
 
 from tqdm import tqdm
-from transformers.trainer_callback import ProgressCallback
+from transformers.integrations import get_reporting_integration_callbacks
+from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
 ARROW_LINES = {
     "psr": "Training only on POSITIVE samples (correct responses)",
@@ -95,3 +97,39 @@ class TrainingProgress(ProgressCallback):
         if shown:
             parts = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
             self.training_bar.write(f"step {state.global_step}: {parts}", file=sys.stdout)
+
+
+class Bystander:
+    """The Trainer's callback of a logging backend, which cannot end the run: after its first error it is left out.
+
+    A service that crashed, a host out of reach, a folder that cannot be written: whatever a backend raises, the metrics
+    are kept in trainer_state.json all the same.
+    """
+
+    def __init__(self, callback: TrainerCallback):
+        self._callback, self._failed = callback, False
+
+    def __getattr__(self, name: str):
+        found = getattr(self._callback, name)
+        return partial(self._call, found) if name.startswith("on_") else found
+
+    def _call(self, event, args, state, control, **kwargs):
+        if self._failed:
+            return None
+        try:
+            return event(args, state, control, **kwargs)
+        except Exception as error:
+            self._failed = True
+            args.report_to = []  # TRL's tables of completions go to the same backends
+            name = type(self._callback).__name__.removesuffix("Callback")
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            line = f"Warning: {name} has failed ({reason}) and is left out; all metrics are in trainer_state.json"
+            tqdm.write(line, file=sys.stdout)
+            return None
+
+
+def make_bystanders(trainer) -> None:
+    """Puts every logging backend of `trainer` into a Bystander."""
+    handler = trainer.callback_handler
+    backends = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
+    handler.callbacks = [Bystander(one) if isinstance(one, backends) else one for one in handler.callbacks]
