@@ -304,14 +304,23 @@ def run(argv: list[str] | None) -> int:
     except ValueError as error:
         say_error(str(error))
         return 2
-    from training.interruption import Interruption
-    from training.report import banner
-    from training.run_folder import discard_replaced, write_settings
+    from training.report import banner, end_without_backends
+    from training.run_folder import discard_replaced
 
     say(banner(args.mode, args.reward_threshold, args.lambda_psr))
     trainer = build_trainer(args, config, train, held_out)
     if is_main_process():
         discard_replaced(folder)
+    code = train_and_save(trainer, folder, record, checkpoint, len(held_out))
+    end_without_backends(trainer, code)
+    return code
+
+
+def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None, num_held_out: int) -> int:
+    """Trains from `checkpoint` or from the beginning and saves the result in `folder`; the exit code."""
+    from training.interruption import Interruption
+    from training.run_folder import write_settings
+
     with Interruption(trainer) as interruption:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if interruption.signal or trainer.unhealthy:
@@ -319,7 +328,7 @@ def run(argv: list[str] | None) -> int:
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
     if measured:
         accuracy = measured[-1]["eval_decomposed/accuracy"]
-        say(f"Held-out accuracy: {accuracy:.1%} on {len(held_out)} questions, one completion each")
+        say(f"Held-out accuracy: {accuracy:.1%} on {num_held_out} questions, one completion each")
     refused = trainer.save_result(lambda: write_settings(folder, {**record, "finished": True}))
     if refused:
         say_error(trainer.unsaved_line("the trained model", refused))

@@ -21,6 +21,7 @@ from trainers.advantages import correctness, kept_scale
 from trainers.guard import Guard
 from trainers.lean_update import LeanUpdate
 from trainers.resume import ExactResume
+from trainers.reward_errors import RewardErrors
 from trainers.rollouts import EngineRollouts
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
@@ -28,7 +29,7 @@ BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from befo
 MAX_PRINTED = 64  # numbers of one logged list
 
 
-class DecomposedTrainer(Guard, EngineRollouts, LeanUpdate, ExactResume):
+class DecomposedTrainer(Guard, RewardErrors, EngineRollouts, LeanUpdate, ExactResume):
     """GRPOTrainer that knows which completions are correct; a subclass turns that into its advantages.
 
     Args beyond GRPOTrainer's: `reward_threshold` (correct is accuracy >= threshold), `truncated` ("wrong" or

@@ -70,6 +70,8 @@ def set_up_wandb(mode: str, name: str, online: bool) -> None:
         "WANDB_RUN_ID": f"{time.strftime('%H%M%S')}-{secrets.token_hex(4)}-{mode}",
         "WANDB_PROJECT": "decomposed-vlm-rl",
         "WANDB_NAME": name,
+        "WANDB_RUN_GROUP": name,  # a run that is resumed is another one there, of the same group
+        "WANDB_FINISH_TIMEOUT": "300",  # seconds to wait at the end for a host that does not answer
         "WANDB_SILENT": "true",
     }
     for key, value in settings.items():
@@ -106,21 +108,27 @@ class Bystander:
     are kept in trainer_state.json all the same.
     """
 
-    def __init__(self, callback: TrainerCallback):
-        self._callback, self._failed = callback, False
+    def __init__(self, callback: TrainerCallback, trainer):
+        self._callback, self._trainer, self.failed = callback, trainer, False
 
     def __getattr__(self, name: str):
         found = getattr(self._callback, name)
         return partial(self._call, found) if name.startswith("on_") else found
 
-    def _call(self, event, args, state, control, **kwargs):
-        if self._failed:
+    def on_train_begin(self, *args, **kwargs) -> None:
+        self._call(self._callback.on_train_begin, *args, **kwargs)
+        if "wandb" in sys.modules and getattr(self._callback, "_wandb", None) is sys.modules["wandb"]:
+            # TRL sends the seconds of its functions there itself, past the callbacks
+            sys.modules["wandb"].log = partial(self._call, sys.modules["wandb"].log)
+
+    def _call(self, function, *args, **kwargs):
+        if self.failed:
             return None
         try:
-            return event(args, state, control, **kwargs)
+            return function(*args, **kwargs)
         except Exception as error:
-            self._failed = True
-            args.report_to = []  # TRL's tables of completions go to the same backends
+            self.failed = True
+            self._trainer.args.report_to = []  # what TRL sends past the callbacks
             name = type(self._callback).__name__.removesuffix("Callback")
             reason = next(iter(str(error).splitlines()), "") or type(error).__name__
             line = f"Warning: {name} has failed ({reason}) and is left out; all metrics are in trainer_state.json"
@@ -132,4 +140,12 @@ def make_bystanders(trainer) -> None:
     """Puts every logging backend of `trainer` into a Bystander."""
     handler = trainer.callback_handler
     backends = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
-    handler.callbacks = [Bystander(one) if isinstance(one, backends) else one for one in handler.callbacks]
+    handler.callbacks = [Bystander(one, trainer) if isinstance(one, backends) else one for one in handler.callbacks]
+
+
+def end_without_backends(trainer, code: int) -> None:
+    """Ends the process when a backend has failed, whose own end may wait for ever; returns otherwise."""
+    if any(isinstance(one, Bystander) and one.failed for one in trainer.callback_handler.callbacks):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
