@@ -71,6 +71,7 @@ def check_model(args: argparse.Namespace) -> None:
 def load_data(args: argparse.Namespace):
     """(training questions, held-out questions) as QuestionSets; ValueError for data that cannot be trained on."""
     from charts.loading import hold_out, load_questions
+    from training.rows import check_images
 
     size = args.subset_size
     everything = load_questions(
@@ -83,6 +84,7 @@ def load_data(args: argparse.Namespace):
         seed=args.seed,
         deduplicate=args.deduplicate,
     )
+    check_images(everything.questions)
     share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
     train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
     return train, held_out if args.held_out else replace(held_out, questions=[])

@@ -23,6 +23,7 @@ from trainers.lean_update import LeanUpdate
 from trainers.resume import ExactResume
 from trainers.reward_errors import RewardErrors
 from trainers.rollouts import EngineRollouts
+from training.disk import refusal
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
 BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from before the remedies are printed
@@ -192,7 +193,13 @@ class DecomposedTrainer(Guard, RewardErrors, EngineRollouts, LeanUpdate, ExactRe
         positive, negative = (sum(metrics.get(f"decomposed/{sign}", ())) for sign in ("positive", "negative"))
         if positive + negative:  # over all rows since the last log, not a mean of batch means: batches differ in size
             metrics["decomposed/accuracy"] = [positive / (positive + negative)]
-        super().log(logs, start_time)
+        try:
+            super().log(logs, start_time)
+        except Exception as error:  # the table of --log-completions, written last and by the main process alone
+            reason = refusal(error)
+            if reason is None:
+                raise
+            self._print(f"Warning: the completions of step {self.state.global_step} could not be written: {reason}")
 
 
 def _numbers(values: list[float]) -> str:

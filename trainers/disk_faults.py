@@ -19,9 +19,18 @@ from training.disk import refusal
 
 
 class DiskFaults(GRPOTrainer):
-    """GRPOTrainer whose writes are not ended by a full or unwritable disk; `_refusal` says whether there was one."""
+    """GRPOTrainer whose saving no full or unwritable disk interrupts; `_refusal` says whether there was one."""
 
+    _noting = False  # outside of `_noting_refusals` a failed write raises
     _refused: str | None = None  # what the disk of this process said to the first write that failed
+
+    @contextmanager
+    def _noting_refusals(self) -> Iterator[None]:
+        self._noting, self._refused = True, None
+        try:
+            yield
+        finally:
+            self._noting, self._refused = False, None
 
     def _write(self, function: Callable[..., None], *args, **kwargs) -> None:
         """Calls `function`, which writes and exchanges nothing with other processes, unless a write has failed."""
@@ -30,7 +39,7 @@ class DiskFaults(GRPOTrainer):
         try:
             function(*args, **kwargs)
         except Exception as error:
-            self._refused = refusal(error)
+            self._refused = refusal(error) if self._noting else None
             if self._refused is None:
                 raise
 
@@ -79,9 +88,9 @@ class DiskFaults(GRPOTrainer):
 
     def save_result(self, also: Callable[[], None]) -> str | None:
         """Saves the final model and the log, and calls `also` on the main process; what the disk said against it."""
-        self._refused = None
-        self.save_model()
-        if self.args.should_save:
-            self._write(self.save_state)
-            self._write(also)
-        return self._refusal()
+        with self._noting_refusals():
+            self.save_model()
+            if self.args.should_save:
+                self._write(self.save_state)
+                self._write(also)
+            return self._refusal()

@@ -82,14 +82,15 @@ class ExactResume(DiskFaults):
         """Writes it beside and renames it. One that the disk refuses is told, removed and tried again at the next."""
         folder = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        best, self._refused = self.state.best_model_checkpoint, None
-        if self.args.should_save:
-            self._write(clear_staging, folder)
-        if self._refusal() is None:
-            self._write_checkpoint(model, trial, folder / STAGING)
-        if self._refusal() is None and self.args.should_save:
-            self._write(self._publish, folder / STAGING / name, folder / name)
-        refused = self._refusal()
+        best = self.state.best_model_checkpoint
+        with self._noting_refusals():
+            if self.args.should_save:
+                self._write(clear_staging, folder)
+            if self._refusal() is None:
+                self._write_checkpoint(model, trial, folder / STAGING)
+            if self._refusal() is None and self.args.should_save:
+                self._write(self._publish, folder / STAGING / name, folder / name)
+            refused = self._refusal()
         if refused and self.args.should_save:
             shutil.rmtree(folder / STAGING, ignore_errors=True)  # its room is free again
         self.unsaved = refused and self.unsaved_line(name, refused)
