@@ -1,9 +1,8 @@
 """A disk of a few megabytes that is full while a checkpoint is saved, for one process or two under DeepSpeed ZeRO-3.
 
-`python -m tests.full_disk FOLDER PROCESSES ROOMS` starts itself again in a name space of its own, in which a tmpfs of
-8 MB is mounted on FOLDER/disk: nothing outside sees it, and it is gone with the process. `unshare` allows that to root,
-and to other users where name spaces are. In every trial other numbers of bytes are left, so that another file of the
-checkpoint is the one that is cut. Prints the counts as JSON.
+`python -m tests.full_disk FOLDER PROCESSES ROOMS` starts itself again where a disk of 8 MB is mounted on FOLDER/disk
+(tests/small_disk.py). In every trial another number of bytes is left, so that another file of the checkpoint is the one
+that is cut. Prints the counts as JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,31 +18,14 @@ from transformers import TrainerCallback
 
 from tests import forked
 from tests.nan_on_one_rank import gathered
+from tests.small_disk import fill, on_small_disk
 from tests.test_resume import build, seen
 from training.checkpoints import STAGING, checkpoints, damage, newest_usable
 from training.processes import start_together
 
 RUN = {"mode": "w-reinforce", "updates": 2, "rows": 16}
-MOUNT = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
 FULL, ROOMY, ENDED = 3, 5, 9  # the steps before which the disk is filled and cleared; how a run ends that is broken off
 SECONDS = 120.0
-
-
-def on_small_disk(disk: Path, size: str, command: list[str], **options) -> subprocess.CompletedProcess:
-    """Runs `command` where a tmpfs of `size` is mounted on `disk`."""
-    disk.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(["unshare", "-rm", "sh", "-c", MOUNT, "sh", size, str(disk), *command], **options)
-
-
-def can_mount(folder: Path) -> bool:
-    return on_small_disk(folder, "1m", ["true"], capture_output=True).returncode == 0
-
-
-def fill(disk: Path, room: int) -> None:
-    """Leaves `room` bytes of the disk free."""
-    state = os.statvfs(disk)
-    with (disk / "filler").open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(1, state.f_bavail * state.f_frsize - room))
 
 
 class FillDisk(TrainerCallback):

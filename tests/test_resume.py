@@ -89,7 +89,7 @@ def test_a_run_resumed_after_any_step_ends_bit_for_bit_like_an_uninterrupted_one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "kills"), [(1, 6), (2, 4)], ids=["one process", "two under ZeRO-3"])
+@pytest.mark.parametrize(("processes", "kills"), [(1, 6), (2, 3)], ids=["one process", "two under ZeRO-3"])
 def test_kill_9_at_any_moment_even_while_saving_changes_no_weight_and_no_line_of_the_log(processes, kills, tmp_path):
     command = [sys.executable, "-m", "tests.kills", str(tmp_path), str(kills), str(processes)]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=500)

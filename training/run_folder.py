@@ -54,8 +54,12 @@ def settings_record(args: argparse.Namespace, source: str, data: dict) -> dict:
 def write_settings(folder: Path, record: dict) -> None:
     """Writes the settings file whole or not at all."""
     partial = folder / f".{SETTINGS_FILE}.part"
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(folder / SETTINGS_FILE)
+    try:
+        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(folder / SETTINGS_FILE)
+    except OSError:
+        partial.unlink(missing_ok=True)  # what is cut short on a full disk must not stand in the way of the next start
+        raise
 
 
 def prepare_folder(
