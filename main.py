@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.arguments import parse_args, resolve_accumulation
+from training.disk import Unfailing
 from training.hardware import (
     choose_precision,
     is_main_process,
@@ -22,6 +23,7 @@ from training.hardware import (
     use_first_gpu,
     weights_dtype,
 )
+from training.processes import left_alone, start_together
 
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
 COMPLETION_LENGTH = 768
@@ -69,6 +71,7 @@ def check_model(args: argparse.Namespace) -> None:
 def load_data(args: argparse.Namespace):
     """(training questions, held-out questions) as QuestionSets; ValueError for data that cannot be trained on."""
     from charts.loading import hold_out, load_questions
+    from training.rows import check_images
 
     size = args.subset_size
     everything = load_questions(
@@ -81,6 +84,7 @@ def load_data(args: argparse.Namespace):
         seed=args.seed,
         deduplicate=args.deduplicate,
     )
+    check_images(everything.questions)
     share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
     train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
     return train, held_out if args.held_out else replace(held_out, questions=[])
@@ -152,7 +156,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from rewards import build_rewards
     from trainers import TRAINERS
     from training.early_warning import EarlyWarning, Watch, bounds_of
-    from training.report import TrainingProgress
+    from training.report import TrainingProgress, make_bystanders
     from training.rows import training_rows
 
     processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
@@ -202,6 +206,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     watch = Watch(args.mode, args.warn_window, bounds_of(args))
     trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse)
     trainer.add_callback(trainer.early_warning)
+    make_bystanders(trainer)
     return trainer
 
 
@@ -224,6 +229,7 @@ def prepare(args: argparse.Namespace):
     if args.report_to == "wandb":
         set_up_wandb(args.mode, folder.name, args.wandb_online)
     skip_deepspeed_compilation()
+    start_together(args.collective_timeout)
     config = build_config(args, folder, precision, len(held_out) > 0)
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
@@ -255,6 +261,18 @@ def estimate(args: argparse.Namespace) -> None:
         say(line)
 
 
+def stopped_early(trainer, interruption, checkpoint: Path) -> int:
+    """Tells why a run has ended before its last step and what is saved of it; the exit code."""
+    if trainer.unsaved:
+        say_error(". ".join(filter(None, [trainer.unhealthy, trainer.unsaved])))
+        return 1
+    if trainer.unhealthy:
+        say_error(f"{trainer.unhealthy}; {checkpoint} goes on with --resume")
+        return 1
+    say(interruption.line(checkpoint))
+    return 128 + interruption.signal
+
+
 def say(line: str) -> None:
     if is_main_process():
         print(line, flush=True)
@@ -266,6 +284,18 @@ def say_error(line: str) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
+    try:
+        return run(argv)
+    except RuntimeError as error:
+        line = left_alone(error)
+        if line is None:
+            raise
+        # every process that is left says so: the first one may be the one that is gone
+        print(f"\nerror: {line}; go on with the same command and --resume", file=sys.stderr, flush=True)
+        return 1
+
+
+def run(argv: list[str] | None) -> int:
     # TRL 1.16 still sets the old name of activation checkpointing; the warning is not the user's to act on.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
     try:
@@ -280,37 +310,47 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         say_error(str(error))
         return 2
-    from training.early_warning import keep_best
-    from training.interruption import Interruption
-    from training.report import banner
-    from training.run_folder import discard_replaced, write_settings
+    from training.report import banner, end_without_backends
+    from training.run_folder import discard_replaced
 
     say(banner(args.mode, args.reward_threshold, args.lambda_psr))
     trainer = build_trainer(args, config, train, held_out)
     if is_main_process():
         discard_replaced(folder)
+    code = train_and_save(trainer, folder, record, checkpoint, len(held_out))
+    end_without_backends(trainer, code)
+    return code
+
+
+def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None, num_held_out: int) -> int:
+    """Trains from `checkpoint` or from the beginning and saves the result in `folder`; the exit code."""
+    from training.early_warning import keep_best
+    from training.interruption import Interruption
+    from training.run_folder import write_settings
+
     with Interruption(trainer) as interruption:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if interruption.signal:
-        say(interruption.line(folder / f"checkpoint-{trainer.state.global_step}"))
-        return 128 + interruption.signal
-    if trainer.unhealthy:
-        say_error(f"{trainer.unhealthy}; {folder / f'checkpoint-{trainer.state.global_step}'} goes on with --resume")
-        return 1
+    if interruption.signal or trainer.unhealthy:
+        return stopped_early(trainer, interruption, folder / f"checkpoint-{trainer.state.global_step}")
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
     if measured:
         accuracy = measured[-1]["eval_decomposed/accuracy"]
-        say(f"Held-out accuracy: {accuracy:.1%} on {len(held_out)} questions, one completion each")
-    trainer.save_model()
-    trainer.save_state()
-    if is_main_process():
+        say(f"Held-out accuracy: {accuracy:.1%} on {num_held_out} questions, one completion each")
+
+    def finish() -> None:
         if trainer.early_warning.collapsed:
             kept = keep_best(folder, trainer.state.best_model_checkpoint)
             say(f"Stopped at update {trainer.state.global_step}: {trainer.early_warning.collapsed}; {kept}")
         write_settings(folder, {**record, "finished": True})
+
+    refused = trainer.save_result(finish)
+    if refused:
+        say_error(trainer.unsaved_line("the trained model", refused))
+        return 1
     say(f"✓ Model saved to {folder}")
     return 0
 
 
 if __name__ == "__main__":
+    sys.stdout, sys.stderr = Unfailing(sys.stdout), Unfailing(sys.stderr)
     sys.exit(main())

@@ -89,12 +89,14 @@ def test_a_run_resumed_after_any_step_ends_bit_for_bit_like_an_uninterrupted_one
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_moment_even_while_saving_changes_no_weight_and_no_line_of_the_log(tmp_path):
-    command = [sys.executable, "-m", "tests.kills", str(tmp_path), "6"]
+@pytest.mark.parametrize(("processes", "kills"), [(1, 6), (2, 3)], ids=["one process", "two under ZeRO-3"])
+def test_kill_9_at_any_moment_even_while_saving_changes_no_weight_and_no_line_of_the_log(processes, kills, tmp_path):
+    command = [sys.executable, "-m", "tests.kills", str(tmp_path), str(kills), str(processes)]
     done = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     counted = json.loads(done.stdout.splitlines()[-1])
-    assert counted["kills"] >= 6 and counted["equal"] == counted["runs"], counted
+    assert counted["kills"] >= kills and counted["equal"] == counted["runs"], counted
+    assert processes == 1 or counted["of_one_process"] > 0
 
 
 def test_every_epoch_has_its_own_order_and_asks_every_question(tmp_path):

@@ -22,14 +22,16 @@ from trainers.guard import Guard
 from trainers.lean_update import LeanUpdate
 from trainers.ratios import RatioMetric
 from trainers.resume import ExactResume
+from trainers.reward_errors import RewardErrors
 from trainers.rollouts import EngineRollouts
+from training.disk import refusal
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
 BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from before the remedies are printed
 MAX_PRINTED = 64  # numbers of one logged list
 
 
-class DecomposedTrainer(Guard, RatioMetric, EngineRollouts, LeanUpdate, ExactResume):
+class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUpdate, ExactResume):
     """GRPOTrainer that knows which completions are correct; a subclass turns that into its advantages.
 
     Args beyond GRPOTrainer's: `reward_threshold` (correct is accuracy >= threshold), `truncated` ("wrong" or
@@ -192,7 +194,13 @@ class DecomposedTrainer(Guard, RatioMetric, EngineRollouts, LeanUpdate, ExactRes
         positive, negative = (sum(metrics.get(f"decomposed/{sign}", ())) for sign in ("positive", "negative"))
         if positive + negative:  # over all rows since the last log, not a mean of batch means: batches differ in size
             metrics["decomposed/accuracy"] = [positive / (positive + negative)]
-        super().log(logs, start_time)
+        try:
+            super().log(logs, start_time)
+        except Exception as error:  # the table of --log-completions, written last and by the main process alone
+            reason = refusal(error)
+            if reason is None:
+                raise
+            self._print(f"Warning: the completions of step {self.state.global_step} could not be written: {reason}")
 
 
 def _numbers(values: list[float]) -> str:

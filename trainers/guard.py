@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -65,7 +66,8 @@ class Guard(GRPOTrainer):
         if self._bad_in_a_row < self.max_bad_updates:
             return
         folder = Path(self.args.output_dir)
-        self._write_rows(folder / f"non_finite_rows_{self.accelerator.process_index}.json", step)
+        with suppress(OSError):  # a full disk must not make one process leave the others
+            self._write_rows(folder / f"non_finite_rows_{self.accelerator.process_index}.json", step)
         self.unhealthy = (
             f"{self._bad_in_a_row} updates in a row had a {what} that is not finite (--max-bad-updates "
             f"{self.max_bad_updates}); none of them moved a weight. Their last rows are in "

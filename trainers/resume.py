@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,10 +19,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler, strip_images_from_messages
 
-from training.checkpoints import STAGING, clear_staging, keep_newest, publish
+from trainers.disk_faults import DiskFaults
+from training.checkpoints import STAGING, checkpoints, clear_staging, damage, keep_newest, publish
+from training.disk import room
 
 # Between two updates: micro-batches done, and what has been summed up since the last log.
 COUNTERS = (
@@ -48,9 +50,13 @@ class EpochOrder(Sampler):
         return len(self.sampler)
 
 
-class ExactResume(GRPOTrainer):
-    """GRPOTrainer whose checkpoints hold all of its state and are written beside and renamed."""
+class ExactResume(DiskFaults):
+    """GRPOTrainer whose checkpoints hold all of its state and are written beside and renamed.
 
+    `unsaved` is the line that says why the last one could not be written; None when it was.
+    """
+
+    unsaved: str | None = None
     _epoch = 0
     _staging: Path | None = None
 
@@ -73,28 +79,53 @@ class ExactResume(GRPOTrainer):
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial):
+        """Writes it beside and renames it. One that the disk refuses is told, removed and tried again at the next."""
         folder = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        if self.args.should_save:
-            clear_staging(folder)
+        best = self.state.best_model_checkpoint
+        with self._noting_refusals():
+            if self.args.should_save:
+                self._write(clear_staging, folder)
+            if self._refusal() is None:
+                self._write_checkpoint(model, trial, folder / STAGING)
+            if self._refusal() is None and self.args.should_save:
+                self._write(self._publish, folder / STAGING / name, folder / name)
+            refused = self._refusal()
+        if refused and self.args.should_save:
+            shutil.rmtree(folder / STAGING, ignore_errors=True)  # its room is free again
+        self.unsaved = refused and self.unsaved_line(name, refused)
+        if refused:
+            self.state.best_model_checkpoint = best
+            self._print(f"Warning: {self.unsaved}")
         self.accelerator.wait_for_everyone()
-        self._staging = folder / STAGING
-        written = self._staging / name
+
+    def _write_checkpoint(self, model, trial, staging: Path) -> None:
+        self._staging = staging
         try:
-            super()._save_checkpoint(model, trial)
-            self._save_memory(written)
+            self._write(super()._save_checkpoint, model, trial)  # its exchanges are over before its own last write
         finally:
             self._staging = None
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            best = self.state.best_model_checkpoint
-            if best and Path(best) == written:
-                self.state.best_model_checkpoint = best = str(folder / name)
-                self.state.save_to_json(str(written / "trainer_state.json"))
-            publish(written, folder / name)
-            kept = {folder / name, *([Path(best)] if best else [])}
-            keep_newest(folder, self.args.save_total_limit, kept)
-        self.accelerator.wait_for_everyone()
+        if self._refusal() is None:  # and every process has a folder to write to
+            self._write(self._save_memory, staging / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+
+    def _publish(self, written: Path, final: Path) -> None:
+        best = self.state.best_model_checkpoint
+        if best and Path(best) == written:
+            self.state.best_model_checkpoint = best = str(final)
+            self.state.save_to_json(str(written / "trainer_state.json"))
+        publish(written, final)
+        kept = {final, *([Path(best)] if best else [])}
+        keep_newest(final.parent, self.args.save_total_limit, kept)
+
+    def unsaved_line(self, what: str, refused: str) -> str:
+        """What is told when the disk has refused a checkpoint or the final model."""
+        folder = Path(self.args.output_dir)
+        newest = next((path for path in checkpoints(folder) if damage(path, hashes=False) is None), None)
+        return (
+            f"{what} could not be written to {folder}: {refused} ({room(folder)}). The newest whole checkpoint is "
+            f"{newest.name if newest else 'none'}, from which --resume goes on. What helps: make room on the disk, and "
+            "a --save-total-limit"
+        )
 
     def _save_memory(self, checkpoint: Path) -> None:
         buffered, tensors = [], {}

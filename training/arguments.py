@@ -40,9 +40,18 @@ MINIMUM = {
     "warn_truncation": 0,
     "warn_format": 0,
     "warn_ratio": 1,
+    "collective_timeout": 0,
 }
-ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha")  # zero itself is refused
-MAXIMUM = {"reward_threshold": 1.0, "held_out": 0.5, "seed": 2**32 - 1, "warn_truncation": 1.0, "warn_format": 1.0}
+# zero itself is refused
+ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha", "collective_timeout")
+MAXIMUM = {
+    "reward_threshold": 1.0,
+    "held_out": 0.5,
+    "seed": 2**32 - 1,
+    "warn_truncation": 1.0,
+    "warn_format": 1.0,
+    "collective_timeout": 10_080,
+}
 
 
 class _Parser(argparse.ArgumentParser):

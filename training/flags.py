@@ -165,7 +165,13 @@ def run_flags(group, add):
     )
     add(group, "--overwrite", False, "delete the run folder that is in the way", action="store_true")
     add(group, "--save-steps", 500, "optimiser steps between checkpoints", type=int)
-    add(group, "--save-total-limit", None, "keep only this many checkpoints", type=int)
+    add(
+        group,
+        "--save-total-limit",
+        None,
+        "keep only this many checkpoints; the disk must hold one more, as old ones go when the new one is whole",
+        type=int,
+    )
     add(group, "--eval-steps", 500, "optimiser steps between measurements on the held-out charts", type=int)
     add(
         group,
@@ -176,6 +182,14 @@ def run_flags(group, add):
     )
     add(group, "--wandb-online", False, "send the run to Weights & Biases (needs a login)", action="store_true")
     add(group, "--log-completions", False, "print completions and write them as parquet", action="store_true")
+    add(
+        group,
+        "--collective-timeout",
+        30.0,
+        "minutes that one process may wait for the others, for a slow one or for a checkpoint to be written; a run in "
+        "which a process is stuck or gone ends after that",
+        type=float,
+    )
 
 
 def warning_flags(group, add):

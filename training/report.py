@@ -6,9 +6,11 @@ import os
 import secrets
 import sys
 import time
+from functools import partial
 
 from tqdm import tqdm
-from transformers.trainer_callback import ProgressCallback
+from transformers.integrations import get_reporting_integration_callbacks
+from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
 ARROW_LINES = {
     "psr": "Training only on POSITIVE samples (correct responses)",
@@ -68,6 +70,8 @@ def set_up_wandb(mode: str, name: str, online: bool) -> None:
         "WANDB_RUN_ID": f"{time.strftime('%H%M%S')}-{secrets.token_hex(4)}-{mode}",
         "WANDB_PROJECT": "decomposed-vlm-rl",
         "WANDB_NAME": name,
+        "WANDB_RUN_GROUP": name,  # a run that is resumed is another one there, of the same group
+        "WANDB_FINISH_TIMEOUT": "300",  # seconds to wait at the end for a host that does not answer
         "WANDB_SILENT": "true",
     }
     for key, value in settings.items():
@@ -95,3 +99,53 @@ class TrainingProgress(ProgressCallback):
         if shown:
             parts = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
             self.training_bar.write(f"step {state.global_step}: {parts}", file=sys.stdout)
+
+
+class Bystander:
+    """The Trainer's callback of a logging backend, which cannot end the run: after its first error it is left out.
+
+    A service that crashed, a host out of reach, a folder that cannot be written: whatever a backend raises, the metrics
+    are kept in trainer_state.json all the same.
+    """
+
+    def __init__(self, callback: TrainerCallback, trainer):
+        self._callback, self._trainer, self.failed = callback, trainer, False
+
+    def __getattr__(self, name: str):
+        found = getattr(self._callback, name)
+        return partial(self._call, found) if name.startswith("on_") else found
+
+    def on_train_begin(self, *args, **kwargs) -> None:
+        self._call(self._callback.on_train_begin, *args, **kwargs)
+        if "wandb" in sys.modules and getattr(self._callback, "_wandb", None) is sys.modules["wandb"]:
+            # TRL sends the seconds of its functions there itself, past the callbacks
+            sys.modules["wandb"].log = partial(self._call, sys.modules["wandb"].log)
+
+    def _call(self, function, *args, **kwargs):
+        if self.failed:
+            return None
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            self.failed = True
+            self._trainer.args.report_to = []  # what TRL sends past the callbacks
+            name = type(self._callback).__name__.removesuffix("Callback")
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            line = f"Warning: {name} has failed ({reason}) and is left out; all metrics are in trainer_state.json"
+            tqdm.write(line, file=sys.stdout)
+            return None
+
+
+def make_bystanders(trainer) -> None:
+    """Puts every logging backend of `trainer` into a Bystander."""
+    handler = trainer.callback_handler
+    backends = tuple(get_reporting_integration_callbacks(trainer.args.report_to))
+    handler.callbacks = [Bystander(one, trainer) if isinstance(one, backends) else one for one in handler.callbacks]
+
+
+def end_without_backends(trainer, code: int) -> None:
+    """Ends the process when a backend has failed, whose own end may wait for ever; returns otherwise."""
+    if any(isinstance(one, Bystander) and one.failed for one in trainer.callback_handler.callbacks):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

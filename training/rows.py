@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 
 import datasets
@@ -47,6 +47,20 @@ class ImageRows:
                 print(f"Row {problem_id}: unreadable image, the row teaches nothing: {error}", flush=True)
             self.questions[problem_id] = replace(question, answers=())
             return Image.new("RGB", (BLANK_SIDE, BLANK_SIDE), "white")
+
+
+def check_images(questions: Sequence[ChartQuestion]) -> None:
+    """ValueError when only some questions have an image.
+
+    TRL 1.16 cannot put both kinds into one batch, and under ZeRO-3 a process whose rows have no image leaves out the
+    vision tower, whose weights the others wait for.
+    """
+    without = sum(question.open_image is None for question in questions)
+    if 0 < without < len(questions):
+        raise ValueError(
+            f"{without} of {len(questions)} questions have no image: rows with and without one cannot be trained on "
+            "together; leave one kind out of the data"
+        )
 
 
 def training_rows(

@@ -21,7 +21,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 BOOKKEEPING = {
     "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
     "save_steps", "save_total_limit", "estimate", "max_bad_updates", "warn_window", "warn_entropy", "warn_length",
-    "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
+    "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout",
 }  # fmt: skip
 BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
 
@@ -56,8 +56,12 @@ def settings_record(args: argparse.Namespace, source: str, data: dict) -> dict:
 def write_settings(folder: Path, record: dict) -> None:
     """Writes the settings file whole or not at all."""
     partial = folder / f".{SETTINGS_FILE}.part"
-    partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(folder / SETTINGS_FILE)
+    try:
+        partial.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        partial.replace(folder / SETTINGS_FILE)
+    except OSError:
+        partial.unlink(missing_ok=True)  # what is cut short on a full disk must not stand in the way of the next start
+        raise
 
 
 _claimed: int | None = None  # descriptor of the folder that this process trains in

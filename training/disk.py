@@ -1,0 +1,64 @@
+"""What a disk says when it refuses to be written to, and how much room it has. Nothing else is taken for its fault."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+REFUSALS = tuple(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS", "EACCES", "EPERM", "EIO", "ESTALE")
+)
+# What torch.save says: the system's reason when a file cannot be opened, and none when it cannot be filled.
+TORCH_WRITER = re.compile(r"inline_container\.cc|iostream error")
+TORCH_FILE_CUT = re.compile(r"unexpected pos|failed writing|iostream error")
+
+
+def refusal(error: BaseException | None) -> str | None:
+    """Why the disk refused, in the system's words ("No space left on device"); None for any other error.
+
+    torch and safetensors raise errors of their own without an error number; their texts hold the system's.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            return os.strerror(error.errno)
+        text = str(error)
+        if isinstance(error, SafetensorError) or (isinstance(error, RuntimeError) and TORCH_WRITER.search(text)):
+            for number in REFUSALS:
+                if os.strerror(number) in text:
+                    return os.strerror(number)
+            if TORCH_FILE_CUT.search(text):
+                return "a file was cut short, as on a full disk"
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def room(folder: Path) -> str:
+    """'12.3 MB free' on the disk of `folder`."""
+    while not folder.exists():
+        folder = folder.parent
+    return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
+
+
+class Unfailing:
+    """A stream on which a failed write is lost, and nothing else: a run does not end because its log cannot grow."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
