@@ -13,6 +13,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+from terminal import printable
 from training.arguments import parse_args, resolve_accumulation
 from training.hardware import (
     choose_precision,
@@ -54,16 +55,10 @@ def resolve_defaults(args: argparse.Namespace) -> str:
 
 def check_model(args: argparse.Namespace) -> None:
     """Reads configuration and processor, so that a name that leads nowhere fails before a folder or model is made."""
-    from transformers import AutoConfig
+    from models.registry import load_config, load_processor
 
-    from models.registry import load_processor, resolve_model
-
-    try:
-        AutoConfig.from_pretrained(resolve_model(args.vlm_name).source)
-        load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"--vlm-name {args.vlm_name}: no configuration and processor to be had: {reason}") from None
+    load_config(args.vlm_name)
+    load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 
 
 def load_data(args: argparse.Namespace):
@@ -206,11 +201,13 @@ def prepare(args: argparse.Namespace):
 
     Returns (config, training questions, held-out questions, folder, settings record, checkpoint to resume).
     """
+    from models.weights import check_model_weights
     from training.report import few_generations_warning, set_up_wandb
     from training.run_folder import prepare_folder, run_folder, settings_record
 
     source = resolve_defaults(args)
     check_model(args)
+    check_model_weights(source)
     precision = choose_precision(args.precision)
     train, held_out = load_data(args)
     _, steps = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
@@ -253,12 +250,12 @@ def estimate(args: argparse.Namespace) -> None:
 
 def say(line: str) -> None:
     if is_main_process():
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def say_error(line: str) -> None:
     if is_main_process():
-        print(f"error: {line}", file=sys.stderr, flush=True)
+        print(printable(f"error: {line}"), file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -276,12 +273,19 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         say_error(str(error))
         return 2
+    from models.registry import NoWeights
+    from sampling.checkpoint import weights_fingerprint
     from training.interruption import Interruption
     from training.report import banner
     from training.run_folder import discard_replaced, write_settings
 
-    say(banner(args.mode, args.reward_threshold, args.lambda_psr))
-    trainer = build_trainer(args, config, train, held_out)
+    for line in banner(args.mode, args.reward_threshold, args.lambda_psr).split("\n"):
+        say(line)
+    try:
+        trainer = build_trainer(args, config, train, held_out)
+    except NoWeights as error:
+        say_error(str(error))
+        return 2
     if is_main_process():
         discard_replaced(folder)
     with Interruption(trainer) as interruption:
@@ -299,7 +303,7 @@ def main(argv: list[str] | None = None) -> int:
     trainer.save_model()
     trainer.save_state()
     if is_main_process():
-        write_settings(folder, {**record, "finished": True})
+        write_settings(folder, {**record, "finished": True, "weights": weights_fingerprint(folder)})
     say(f"✓ Model saved to {folder}")
     return 0
 

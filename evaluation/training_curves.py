@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evaluation.cli import cell
 from evaluation.curves import add_words
 from evaluation.styles import GRID, MUTED, RC, TEXT, display_name, styles_for
 
@@ -172,5 +173,5 @@ def as_csv(runs: list[Run], labels: list[str]) -> str:
     for run, label in zip(runs, labels, strict=True):
         for key in wanted:
             for step, value in zip(*run.series.get(key, ([], [])), strict=True):
-                writer.writerow([label, run.method, key, f"{step:g}", f"{value:.6g}"])
+                writer.writerow([cell(label), cell(run.method), key, f"{step:g}", f"{value:.6g}"])
     return text.getvalue()

@@ -24,6 +24,7 @@ from runs.figures import as_svg, pass_at_k_figure, powers
 from runs.stages import Run, Stage, Study, perform
 from runs.summary import Arm, band, difference, read_arm
 from runs.tables import curve_table, markdown, shown_ks, signed
+from terminal import printable
 
 LAMBDAS = ("0", "0.05", "0.1", "0.15", "0.2", "0.5", "1")
 OURS = ("--mode", "--lambda-psr", "--seed", "--output-root", "--report-to", "--eval-steps", "--save-steps")
@@ -126,7 +127,7 @@ def _run(args: argparse.Namespace) -> int:
     print(f"\n{table(found)}\n")
     for name, figure in {"lambda.svg": picture(found), "pass_at_k.svg": pass_at_k_figure(found)}.items():
         write_whole(args.folder / name, as_svg(figure))
-        print(f"✓ {args.folder / name}")
+        print(printable(f"✓ {args.folder / name}"))
     return 0
 
 
