@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from network import stay_local
 from terminal import printable
 
 DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
@@ -169,8 +170,7 @@ def prepare(args: argparse.Namespace):
     if args.max_new_tokens is not None and args.max_new_tokens < 1:
         raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
     checkpoint = find_checkpoint(args.checkpoint_path)
-    if Path(checkpoint.source).is_dir() and (args.dataset_path or args.dataset_name == "synthetic"):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all is here: let no library look for updates
+    stay_local(checkpoint.source, args.dataset_name, args.dataset_path)
     load_config(checkpoint.model_name)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)

@@ -13,6 +13,7 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+from network import stay_local
 from terminal import printable
 from training.arguments import parse_args, resolve_accumulation
 from training.hardware import (
@@ -149,6 +150,10 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from training.report import TrainingProgress
     from training.rows import training_rows
 
+    if args.log_completions:
+        from training.shown import escape_shown_completions
+
+        escape_shown_completions()
     processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
     assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
@@ -191,6 +196,10 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
         **mode_settings,
     )
+    if (
+        args.log_completions
+    ):  # wandb refuses TRL 1.16's table of prompts with images; the log and the parquet files stay
+        trainer.args.report_to = []
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress)
     return trainer
@@ -261,8 +270,11 @@ def say_error(line: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     # TRL 1.16 still sets the old name of activation checkpointing; the warning is not the user's to act on.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
+    from models.registry import NoWeights, resolve_model
+
     try:
         args = parse_args(argv)
+        stay_local(resolve_model(args.vlm_name).source, args.dataset_name, args.dataset_path)
         gpu_line = use_first_gpu()
         if gpu_line:
             say(gpu_line)
@@ -273,7 +285,6 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         say_error(str(error))
         return 2
-    from models.registry import NoWeights
     from sampling.checkpoint import weights_fingerprint
     from training.interruption import Interruption
     from training.report import banner

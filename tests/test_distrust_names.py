@@ -101,3 +101,16 @@ def test_a_model_folder_with_a_nasty_name_trains_and_says_so_harmlessly(tmp_path
     one_line_each(told.out)
     (run,) = (tmp_path / "runs").iterdir()
     assert json.loads((run / "training_settings.json").read_text())["model"]["name"] == str(model)
+
+
+def test_completions_that_are_shown_can_neither_move_the_cursor_nor_forge_a_line(capsys):
+    from training.shown import escape_shown_completions
+
+    escape_shown_completions()
+    from trl.trainer import grpo_trainer
+
+    turn = [{"role": "assistant", "content": [{"type": "image"}, {"type": "text", "text": NASTY}]}]
+    rewards = {"accuracy": [0.0]}
+    grpo_trainer.print_prompt_completions_sample([turn], [[{"role": "assistant", "content": NASTY}]], rewards, [0.0], 1)
+    shown = capsys.readouterr().out
+    assert "owned" in shown and "\x1b]0" not in shown and "\x07" not in shown and "\u202e" not in shown

@@ -69,6 +69,7 @@ def set_up_wandb(mode: str, name: str, online: bool) -> None:
         "WANDB_PROJECT": "decomposed-vlm-rl",
         "WANDB_NAME": name,
         "WANDB_SILENT": "true",
+        "WANDB_DISABLE_GIT": "true",  # it would keep the user of https://user:password@host, which can be the token
     }
     for key, value in settings.items():
         os.environ.setdefault(key, value)
