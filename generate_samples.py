@@ -67,6 +67,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if args.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {args.seed}")
     if args.output_path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"--output-path {args.output_path}: the name must end in .json or .jsonl")
     if not args.output_path.parent.is_dir():

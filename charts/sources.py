@@ -143,13 +143,20 @@ def _hub(name: str, place: Place) -> dict:
 
 
 def _local(path: Path, config: str | None) -> dict:
+    import datasets
+
     if path.is_file() and path.suffix not in READERS:
         raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(READERS)}")
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()  # a local copy is read in a moment
     try:
         return _read_local(path, config)
     except Exception as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"--dataset-path {path} holds no data set that can be read: {line[:200]}") from None
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _read_local(path: Path, config: str | None) -> dict:

@@ -64,7 +64,7 @@ def read_run(path: str | Path) -> Run:
     try:
         history = json.loads(log.read_text(encoding="utf-8"))["log_history"]
         entries = [entry for entry in history if "step" in entry]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{log} is not a trainer_state.json with a log_history ({error!r})") from None
     points: dict[str, dict[float, float]] = {}
     for entry in entries:
@@ -85,7 +85,7 @@ def _mode(log: Path) -> str:
         if settings.is_file():
             try:
                 return str(json.loads(settings.read_text(encoding="utf-8"))["settings"]["mode"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 break
     return log.parent.name
 

@@ -111,7 +111,10 @@ def is_kept(study: Study, stage: Stage) -> bool:
     path = study.counts_of(stage)
     if not path.exists():
         return False
-    kept = json.loads(path.read_text(encoding="utf-8")).get("stage")
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["stage"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(f"{path} is no file of counts; move it away") from None
     if kept != description(study, stage):
         raise ValueError(f"{path} was made with other settings; use another folder of counts, or move it away")
     return True

@@ -130,7 +130,7 @@ def _folder(path: str) -> Path | None:
     if path in MODELS:
         return None
     folder = Path(path).expanduser()
-    for place in (folder, folder.with_name(_GRPO_NAME.sub(r"-\1", folder.name))):
+    for place in (folder, folder.parent / _GRPO_NAME.sub(r"-\1", folder.name)):
         if place.is_dir():
             return place
     is_hub_id = path.count("/") == 1 and not path.startswith((".", "/", "~")) and not folder.parent.is_dir()
