@@ -282,7 +282,7 @@ def main(argv: list[str] | None = None) -> int:
             estimate(args)
             return 0
         config, train, held_out, folder, record, checkpoint = prepare(args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         say_error(str(error))
         return 2
     from sampling.checkpoint import weights_fingerprint

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -143,18 +145,28 @@ def _hub(name: str, place: Place) -> dict:
 
 
 def _local(path: Path, config: str | None) -> dict:
-    import datasets
-
     if path.is_file() and path.suffix not in READERS:
         raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(READERS)}")
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()  # a local copy is read in a moment
     try:
-        return _read_local(path, config)
+        with _quiet():
+            return _read_local(path, config)
     except Exception as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"--dataset-path {path} holds no data set that can be read: {line[:200]}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """`datasets` without progress bars and its own lines: a local copy is read in a moment, what is wrong is raised."""
+    import datasets
+
+    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
     finally:
+        datasets.logging.set_verbosity(level)
         if shown:
             datasets.enable_progress_bars()
 

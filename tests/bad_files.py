@@ -25,7 +25,7 @@ TEXTS = (".json", ".jsonl", ".jinja")
 
 
 def damaged(path: Path, how: str, draw: random.Random) -> None:
-    """Cuts a file at a drawn place or flips a drawn bit: in text the highest of a byte, which UTF-8 does not survive."""
+    """Cuts a file at a drawn place or flips a drawn bit: in text the highest of a byte, so that it is no UTF-8."""
     content = bytearray(path.read_bytes())
     place = draw.randrange(len(content))
     if how == "cut":
@@ -111,7 +111,7 @@ def data(draw: random.Random) -> Iterator[tuple]:
     yield MAIN, f"{train} figureqa", "cannot be used", saved(copies.evochart_qa)
     yield MAIN, f"{train} evochart", "neither", saved(copies.figureqa)
     yield MAIN, f"{train} chartqapro", "evaluation only", saved(copies.chartqapro)
-    yield MAIN, f"{train} chartqa", "cannot be read", in_layout(copies.plotqa_files)
+    yield MAIN, f"{train} chartqa", "no question", in_layout(copies.plotqa_files)
     yield (
         MAIN,
         f"{READ.replace('4', '1000')} --dataset-path d --dataset-name chart-rvr",
