@@ -196,10 +196,8 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
         **mode_settings,
     )
-    if (
-        args.log_completions
-    ):  # wandb refuses TRL 1.16's table of prompts with images; the log and the parquet files stay
-        trainer.args.report_to = []
+    if args.log_completions:
+        trainer.args.report_to = []  # wandb refuses TRL 1.16's table of prompts with images; log and parquet stay
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress)
     return trainer

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import bad_files, bad_flags
+from tests import bad_files, bad_flags, bad_results
 
 ROOT = Path(__file__).parent.parent
 SEED = 2025
@@ -32,7 +32,7 @@ KINDS = {
     "data": bad_files.data,
     "checkpoints": bad_files.checkpoints,
     "models": bad_files.models,
-    "samples and results": bad_files.samples,
+    "samples and results": bad_results.samples,
 }
 
 
