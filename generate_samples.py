@@ -16,6 +16,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from network import stay_local
+from terminal import printable
+
 DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
 
 
@@ -64,6 +67,8 @@ def _check_numbers(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if args.seed < 0:
+        raise ValueError(f"--seed must be at least 0, got {args.seed}")
     if args.output_path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"--output-path {args.output_path}: the name must end in .json or .jsonl")
     if not args.output_path.parent.is_dir():
@@ -158,6 +163,8 @@ def device_and_dtype(wanted: str) -> tuple[str, str]:
 
 def prepare(args: argparse.Namespace):
     """All that can fail for a reason of the user's, before the model is loaded: (checkpoint, settings, questions)."""
+    from models.registry import load_config, load_processor
+    from models.weights import check_model_weights
     from sampling.checkpoint import check_adapter, find_checkpoint
     from sampling.settings import SamplingSettings
 
@@ -165,12 +172,14 @@ def prepare(args: argparse.Namespace):
     if args.max_new_tokens is not None and args.max_new_tokens < 1:
         raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
     checkpoint = find_checkpoint(args.checkpoint_path)
-    if Path(checkpoint.source).is_dir() and (args.dataset_path or args.dataset_name == "synthetic"):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # all is here: let no library look for updates
+    stay_local(checkpoint.source, args.dataset_name, args.dataset_path)
+    load_config(checkpoint.model_name)
+    check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
+    load_processor(checkpoint.model_name, **settings["image"])
     return checkpoint, settings, questions, notes, device
 
 
@@ -218,13 +227,13 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     journal.close()
     missing = merge(output, settings, ids)
     if missing:
-        print(f"Shard {index}/{count} is done; the shard that finishes last writes {output}", flush=True)
+        say(f"Shard {index}/{count} is done; the shard that finishes last writes {output}")
         return 0
     return _finished(output)
 
 
 def _finished(output: Path) -> int:
-    print(f"Samples saved to: {output}", flush=True)
+    say(f"Samples saved to: {output}")
     return 0
 
 
@@ -259,7 +268,7 @@ def _sample(args, checkpoint, settings, device: str, questions, finished: list[b
 
 def say(line: str, index: int = 1) -> None:
     if index == 1:
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -275,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":
             where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
             text = (error.strerror or error) if isinstance(error, OSError) else error
-            print(f"error: {where}{text}".replace("\n", " "), file=sys.stderr)
+            print(printable(f"error: {where}{text}"), file=sys.stderr)
         return 2
 
 

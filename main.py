@@ -13,7 +13,10 @@ import warnings
 from dataclasses import replace
 from pathlib import Path
 
+from network import stay_local
+from terminal import printable
 from training.arguments import parse_args, resolve_accumulation
+from training.config import build_config, plan_steps
 from training.disk import Unfailing
 from training.hardware import (
     choose_precision,
@@ -56,16 +59,10 @@ def resolve_defaults(args: argparse.Namespace) -> str:
 
 def check_model(args: argparse.Namespace) -> None:
     """Reads configuration and processor, so that a name that leads nowhere fails before a folder or model is made."""
-    from transformers import AutoConfig
+    from models.registry import load_config, load_processor
 
-    from models.registry import load_processor, resolve_model
-
-    try:
-        AutoConfig.from_pretrained(resolve_model(args.vlm_name).source)
-        load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"--vlm-name {args.vlm_name}: no configuration and processor to be had: {reason}") from None
+    load_config(args.vlm_name)
+    load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 
 
 def load_data(args: argparse.Namespace):
@@ -90,64 +87,6 @@ def load_data(args: argparse.Namespace):
     return train, held_out if args.held_out else replace(held_out, questions=[])
 
 
-def plan_steps(args, num_rows: int, num_processes: int) -> tuple[int, str]:
-    """Updates per epoch, and the line that says how rows become steps; ValueError when no rollout batch is full."""
-    completions = args.batch_size * num_processes * args.gradient_accumulation_steps * args.updates_per_rollout
-    prompts = completions // args.num_generations
-    batches, left = divmod(num_rows, prompts)
-    if batches == 0:
-        raise ValueError(
-            f"{num_rows} questions do not fill one rollout batch of {prompts} prompts x {args.num_generations} "
-            "generations: zero steps; lower --batch-size or --updates-per-rollout, or use more questions"
-        )
-    updates = batches * args.updates_per_rollout
-    line = f"{updates} updates per epoch, {prompts} questions x {args.num_generations} each"
-    return updates, line + (f"; {left} of {num_rows} questions fill no rollout batch and are left out" if left else "")
-
-
-def build_config(args: argparse.Namespace, folder: Path, precision: str, has_held_out: bool):
-    """The GRPOConfig of these flags. Making it starts the distributed state, if there is one."""
-    import torch
-    from trl import GRPOConfig
-
-    return GRPOConfig(
-        output_dir=str(folder),
-        seed=args.seed,
-        learning_rate=args.learning_rate,
-        optim={"adam": "adamw_torch_fused", "sgd": "sgd"}[args.optimiser],
-        lr_scheduler_type="constant",
-        max_grad_norm=1.0,
-        num_train_epochs=args.num_epochs,
-        max_steps=args.max_steps or -1,
-        per_device_train_batch_size=args.batch_size,
-        per_device_eval_batch_size=args.batch_size * args.gradient_accumulation_steps,
-        gradient_accumulation_steps=args.gradient_accumulation_steps,
-        steps_per_generation=args.gradient_accumulation_steps * args.updates_per_rollout,
-        num_generations=args.num_generations,
-        num_generations_eval=1,
-        max_completion_length=args.max_completion_length,
-        temperature=args.temperature,
-        loss_type="dapo" if args.averaging == "token" else "grpo",
-        epsilon=args.clip,
-        beta=args.kl_beta,
-        entropy_coef=args.entropy_bonus,
-        gradient_checkpointing=not args.disable_gradient_checkpointing,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=1,
-        save_steps=args.save_steps,
-        save_total_limit=args.save_total_limit,
-        eval_strategy="steps" if has_held_out else "no",
-        eval_steps=args.eval_steps,
-        report_to=args.report_to,
-        run_name=folder.name,
-        log_completions=args.log_completions,
-        dataloader_num_workers=0,
-        ddp_find_unused_parameters=None if args.no_lora else False,  # every adapter takes part in every pass
-    )
-
-
 def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     """The mode's trainer with model, processor, rewards and rows; `load` in place of models.registry.load_model."""
     from transformers.trainer_callback import ProgressCallback
@@ -159,6 +98,10 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from training.report import TrainingProgress, make_bystanders
     from training.rows import training_rows
 
+    if args.log_completions:
+        from training.shown import escape_shown_completions
+
+        escape_shown_completions()
     processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
     assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
@@ -207,6 +150,8 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse)
     trainer.add_callback(trainer.early_warning)
     make_bystanders(trainer)
+    if args.log_completions:
+        trainer.args.report_to = []  # wandb refuses TRL 1.16's table of prompts with images; log and parquet stay
     return trainer
 
 
@@ -215,11 +160,13 @@ def prepare(args: argparse.Namespace):
 
     Returns (config, training questions, held-out questions, folder, settings record, checkpoint to resume).
     """
+    from models.weights import check_model_weights
     from training.report import few_generations_warning, set_up_wandb
     from training.run_folder import prepare_folder, run_folder, settings_record
 
     source = resolve_defaults(args)
     check_model(args)
+    check_model_weights(source)
     precision = choose_precision(args.precision)
     train, held_out = load_data(args)
     _, steps = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
@@ -275,12 +222,12 @@ def stopped_early(trainer, interruption, checkpoint: Path) -> int:
 
 def say(line: str) -> None:
     if is_main_process():
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def say_error(line: str) -> None:
     if is_main_process():
-        print(f"error: {line}", file=sys.stderr, flush=True)
+        print(printable(f"error: {line}"), file=sys.stderr, flush=True)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -298,8 +245,11 @@ def main(argv: list[str] | None = None) -> int:
 def run(argv: list[str] | None) -> int:
     # TRL 1.16 still sets the old name of activation checkpointing; the warning is not the user's to act on.
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
+    from models.registry import NoWeights, resolve_model
+
     try:
         args = parse_args(argv)
+        stay_local(resolve_model(args.vlm_name).source, args.dataset_name, args.dataset_path)
         gpu_line = use_first_gpu()
         if gpu_line:
             say(gpu_line)
@@ -307,14 +257,19 @@ def run(argv: list[str] | None) -> int:
             estimate(args)
             return 0
         config, train, held_out, folder, record, checkpoint = prepare(args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         say_error(str(error))
         return 2
     from training.report import banner, end_without_backends
     from training.run_folder import discard_replaced
 
-    say(banner(args.mode, args.reward_threshold, args.lambda_psr))
-    trainer = build_trainer(args, config, train, held_out)
+    for line in banner(args.mode, args.reward_threshold, args.lambda_psr).split("\n"):
+        say(line)
+    try:
+        trainer = build_trainer(args, config, train, held_out)
+    except NoWeights as error:
+        say_error(str(error))
+        return 2
     if is_main_process():
         discard_replaced(folder)
     code = train_and_save(trainer, folder, record, checkpoint, len(held_out))
@@ -324,6 +279,7 @@ def run(argv: list[str] | None) -> int:
 
 def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None, num_held_out: int) -> int:
     """Trains from `checkpoint` or from the beginning and saves the result in `folder`; the exit code."""
+    from sampling.checkpoint import weights_fingerprint
     from training.early_warning import keep_best
     from training.interruption import Interruption
     from training.run_folder import write_settings
@@ -341,7 +297,7 @@ def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None,
         if trainer.early_warning.collapsed:
             kept = keep_best(folder, trainer.state.best_model_checkpoint)
             say(f"Stopped at update {trainer.state.global_step}: {trainer.early_warning.collapsed}; {kept}")
-        write_settings(folder, {**record, "finished": True})
+        write_settings(folder, {**record, "finished": True, "weights": weights_fingerprint(folder)})
 
     refused = trainer.save_result(finish)
     if refused:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL import Image
 
-MAX_IMAGE_PIXELS = 100_000_000
+TOO_MANY_PIXELS = 100_000_000  # an image of as many is refused before it is decoded
+# What charts come in. Pillow opens more, among them PostScript, for which it starts another program.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 STEP = 28  # side lengths are multiples of patch 14 times merge 2 (Qwen2-VL, Qwen2.5-VL)
 
 
@@ -55,9 +57,12 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
         if folder is None:
             raise ValueError(f"image {str(stored)!r} is a path, and this data has no folder of its own")
         try:
-            return inside(folder, stored).read_bytes()
+            path = inside(folder, stored)
+            if path.exists() and not path.is_file():  # a pipe would be waited for, a device never ends
+                raise ValueError(f"image path {str(stored)!r} is no file")
+            return path.read_bytes()
         except (OSError, ValueError) as error:
-            if isinstance(error, ValueError) and "leaves its folder" in str(error):
+            if isinstance(error, ValueError) and str(error).startswith("image path"):
                 raise
             raise ValueError(f"image file {str(stored)!r} cannot be read: {type(error).__name__}") from None
     raise ValueError("no image")
@@ -73,7 +78,7 @@ def image_id(stored: Any, folder: Path | None = None) -> str:
 
 
 def check_header(stored: Any, folder: Path | None = None) -> None:
-    """`ValueError` for what is not an image, or one of more than 100 megapixels; reads the header only."""
+    """`ValueError` for what is not an image, or one of 100 megapixels and more; reads the header only."""
     if not hasattr(stored, "tobytes") or isinstance(stored, memoryview):
         _open(stored_bytes(stored, folder))
 
@@ -101,11 +106,12 @@ def _open(content: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
-            image = Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise ValueError(f"image too large: {error}") from None
         except Exception as error:
             raise ValueError(f"not an image that can be opened: {type(error).__name__}") from None
-    if image.width * image.height > MAX_IMAGE_PIXELS:
-        raise ValueError(f"image of {image.width} x {image.height} pixels exceeds {MAX_IMAGE_PIXELS:,}")
+    if image.width * image.height >= TOO_MANY_PIXELS:
+        size = f"{image.width} x {image.height} pixels"
+        raise ValueError(f"image of {size}: {TOO_MANY_PIXELS:,} and more are refused")
     return image

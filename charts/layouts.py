@@ -105,23 +105,26 @@ def jsonl(folder: Path, split: str) -> Iterator[dict] | None:
 
 
 def _jsonl_rows(file: Path) -> Iterator[dict]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{file}, line {number}: not JSON ({error})") from None
+                row = _parsed(line, f"{file}, line {number}")
                 yield row if isinstance(row, dict) else {}
 
 
-def _records(file: Path, key: str | None = None) -> list[dict]:
+def _parsed(content: bytes, where: str):
     try:
-        records = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: not JSON ({error})") from None
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not JSON ({error})") from None
+
+
+def _records(file: Path, key: str | None = None) -> list[dict]:
+    records = _parsed(file.read_bytes(), str(file))
     if isinstance(records, dict):
         records = records.get(key or "data", [])
+    if not isinstance(records, list):
+        raise ValueError(f"{file}: holds no list of rows")
     return [row if isinstance(row, dict) else {} for row in records]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +20,9 @@ SAME_SPLIT = [
     ("test", "test_data", "testing"),
 ]
 IMAGE = "image"
+# Kinds of files that hold rows and nothing that could be run. Others are not even looked at: `datasets` would take an
+# unknown kind for the name of a data set on the hub.
+READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
 
 
 @dataclass(frozen=True)
@@ -105,13 +111,15 @@ def _aliases(split: str) -> tuple[str, ...]:
 
 
 def _undecoded(dataset):
-    """Images as stored bytes: hashing and skipping need no decoding."""
+    """Images as stored bytes: hashing and skipping need no decoding. Columns of other pictures, sounds, ... are left
+    out: they would be decoded with every row, whatever is in them."""
     from datasets import Image
+    from datasets.features.features import require_decoding
 
     for name, feature in dataset.features.items():
         if isinstance(feature, Image):
             dataset = dataset.cast_column(name, Image(decode=False))
-    return dataset
+    return dataset.remove_columns([name for name, feature in dataset.features.items() if require_decoding(feature)])
 
 
 def undecoded_images(dataset) -> Iterator[Any]:
@@ -137,21 +145,56 @@ def _hub(name: str, place: Place) -> dict:
 
 
 def _local(path: Path, config: str | None) -> dict:
-    from datasets import DatasetDict, load_dataset, load_from_disk
-
+    if path.is_file() and path.suffix not in READERS:
+        raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(READERS)}")
     try:
-        if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-            loaded = load_from_disk(str(path))
-            if isinstance(loaded, DatasetDict):
-                return dict(loaded)
-            return {str(loaded.split) if loaded.split is not None else None: loaded}
-        if path.is_file():
-            builder = {"jsonl": "json", "pq": "parquet"}.get(path.suffix[1:], path.suffix[1:])
-            return {None: load_dataset(builder, data_files=str(path), split="train")}
-        return dict(load_dataset(str(path), _config(path, config)))
+        with _quiet():
+            return _read_local(path, config)
     except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0]
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"--dataset-path {path} holds no data set that can be read: {line[:200]}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """`datasets` without progress bars and its own lines: a local copy is read in a moment, what is wrong is raised."""
+    import datasets
+
+    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _read_local(path: Path, config: str | None) -> dict:
+    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
+
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        loaded = load_from_disk(str(path))
+        splits = loaded if isinstance(loaded, DatasetDict) else {loaded.split and str(loaded.split): loaded}
+        _check_files(path, [entry["filename"] for data in splits.values() for entry in data.cache_files])
+        return dict(splits)
+    if path.is_file():
+        return {None: load_dataset(READERS[path.suffix], data_files=str(path), split="train")}
+    builder = load_dataset_builder(str(path), _config(path, config))
+    reader = type(builder).__module__.rpartition(".")[2]
+    if reader not in READERS.values() and reader != "imagefolder":
+        raise ValueError(f"its files are of the kind {reader}, which is not read")
+    _check_files(path, [file for files in (builder.config.data_files or {}).values() for file in files])
+    builder.download_and_prepare()
+    return dict(builder.as_dataset())
+
+
+def _check_files(folder: Path, files: list) -> None:
+    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine."""
+    for file in map(str, files):
+        if "://" in file or not Path(os.path.normpath(file)).is_relative_to(os.path.normpath(folder.absolute())):
+            raise ValueError(f"it names {file!r}, which is not in its folder")
 
 
 def _config(path: Path, config: str | None) -> str | None:

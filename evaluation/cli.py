@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from terminal import printable
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that answers a bad flag with one line instead of the whole usage text."""
@@ -16,7 +18,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
 
     def error(self, message: str):
-        self.exit(2, f"error: {message} (see --help)\n")
+        self.exit(2, printable(f"error: {message} (see --help)") + "\n")
 
 
 def exit_code(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
@@ -56,12 +58,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.unlink(missing_ok=True)
 
 
+def cell(text: str) -> str:
+    """`text` as a CSV cell that a spreadsheet shows instead of computing it as a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def name_some(names: list[str], limit: int = 3) -> str:
     """'a, b, c and 4 more': the names a message can hold."""
     shown = ", ".join(str(name) for name in names[:limit])
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
-
-
-def printable(text: str) -> str:
-    """`text` without halves of characters (lone surrogates, which JSON can hold but no file or font can)."""
-    return text.encode(errors="replace").decode()

@@ -9,7 +9,7 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from evaluation.cli import check_output, name_some, printable, write_whole
+from evaluation.cli import check_output, name_some, write_whole
 from evaluation.json_stream import json_values
 from evaluation.pass_at_k import default_method, fit_ks, load, parse_ks
 from evaluation.results import (
@@ -22,6 +22,7 @@ from evaluation.results import (
     read_results,
     to_text,
 )
+from terminal import printable
 
 
 def load_either(path: str, args: Namespace) -> Results:
@@ -56,12 +57,12 @@ def compare(args: Namespace) -> int:
         )
     ks = fit_ks(ks, int(min(a.n.min(), b.n.min())), args.drop_large_k)
     content = compared(a, b, ks)
-    print(printable("\n".join(lines(content))))
+    print("\n".join(map(printable, lines(content))))
     for reason in apart:
-        print(f"note: the runs differ in {reason}", file=sys.stderr)
+        print(printable(f"note: the runs differ in {reason}"), file=sys.stderr)
     if output:
         write_whole(output, to_text(content | {"runs_differ_in": apart}))
-        print(f"✓ Comparison saved to {output}")
+        print(printable(f"✓ Comparison saved to {output}"))
     return 0
 
 

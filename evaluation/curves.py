@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from evaluation.cli import printable
+from evaluation.cli import cell
 from evaluation.results import Results, common_rows, paired_difference
 from evaluation.styles import GRID, MUTED, RC, TEXT, WARNING, styles_for
+from terminal import printable
 
 BAND, BAND_EDGE = 0.05, 0.4  # faint within, outlined: five bands on top of each other stay five bands
 
@@ -159,5 +160,5 @@ def as_csv(results: list[Results], labels: list[str], ks: list[int] | None, base
             numbers = [one.pass_at_k[k], *one.intervals.get(k, ("", "")), *paired.get((label, k), ())]
             facts = [one.metadata.get("num_problems", ""), one.metadata.get("samples_per_problem", "")]
             rounded = [round(float(number), 6) if number != "" else "" for number in numbers]
-            writer.writerow([label, one.method, *facts, k, *rounded])
+            writer.writerow([cell(label), cell(one.method), *facts, k, *rounded])
     return text.getvalue()

@@ -105,13 +105,11 @@ def embedded(folder: Path, name: str, size: int) -> str | None:
     """
     from PIL import Image
 
-    path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        return None
+    from charts.images import open_image
+
     try:
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        picture = open_image(name, folder)
+    except ValueError:
         return None
     picture.thumbnail((size, size), Image.Resampling.LANCZOS)
     best = None

@@ -16,7 +16,8 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from evaluation.cli import Parser, check_output, exit_code, name_some, printable, write_whole
+from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
+from terminal import printable
 
 EPILOG = """\
 Reads our samples files (.json, .jsonl) and the results of human-eval, evalplus and RLVR-Decomposed.
@@ -169,13 +170,13 @@ def score(args: Namespace) -> int:
     if ks[-1] == samples.n.min() and ks[-1] > 1:
         print(f"Pass@{ks[-1]} uses all samples: it is the share of problems with any right one.")
     if details:
-        print(printable("\n".join(["Metrics:", *lines(results["metrics"], ks)])))
+        print("\n".join(["Metrics:", *map(printable, lines(results["metrics"], ks))]))
         notes += [f"the file holds no data for {name_some(absent, 9)}"] * bool(absent)
     for note in notes:
         print(printable(f"note: {note}"), file=sys.stderr)
     if output:
         write_whole(output, to_text(results))
-        print(f"✓ Results saved to {output}")
+        print(printable(f"✓ Results saved to {output}"))
     return 0
 
 

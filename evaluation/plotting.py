@@ -18,7 +18,8 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from evaluation.cli import Parser, check_output, exit_code, name_some, printable, write_whole
+from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
+from terminal import printable
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -77,7 +78,8 @@ def draw_results(args: Namespace) -> tuple:
             held = ", ".join(map(str, one.k_values))
             raise ValueError(f"--k-values: {one.path} holds no Pass@{name_some(lacking)}, only k = {held}")
         if not one.metadata.get("problem_set"):
-            print(f"note: {one.path} does not say which problems it is on: that is not checked", file=sys.stderr)
+            note = f"note: {one.path} does not say which problems it is on: that is not checked"
+            print(printable(note), file=sys.stderr)
     apart = list(dict.fromkeys(reason for one in results[1:] for reason in differences(results[0], one)))
     if apart and not args.force:
         raise ValueError(
@@ -123,7 +125,7 @@ def run(args: Namespace) -> int:
     figure, table = draw_runs(args) if args.training else draw_results(args)
     write_whole(output, picture(figure, suffix))
     write_whole(output.with_suffix(".csv"), table)
-    print(f"✓ Plot saved to {output}, its numbers to {output.with_suffix('.csv')}")
+    print(printable(f"✓ Plot saved to {output}, its numbers to {output.with_suffix('.csv')}"))
     return 0
 
 

@@ -20,6 +20,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, check_output, exit_code, write_whole
+from terminal import printable
 
 PAGE = Path(__file__).with_name("report_page.html")
 
@@ -129,7 +130,7 @@ def run(args: Namespace) -> int:
     output = check_output(args.output_path, paths)
     text = page(args, paths)
     write_whole(output, text)
-    print(f"✓ Report saved to {output} ({len(text) / 1e6:.1f} MB)")
+    print(printable(f"✓ Report saved to {output} ({len(text) / 1e6:.1f} MB)"))
     return 0
 
 

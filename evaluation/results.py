@@ -143,7 +143,7 @@ def read_results(path: str | Path) -> Results:
     path = find_file(path)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not readable JSON ({error}): compute it again with pass_at_k.py") from None
     if not isinstance(raw, dict) or not isinstance(raw.get("pass_at_k"), dict) or not raw["pass_at_k"]:
         raise ValueError(f"{path} is not a results file (no pass_at_k table): write one with pass_at_k.py")

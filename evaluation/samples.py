@@ -127,7 +127,7 @@ def _settings_beside(path: Path) -> dict:
         return {}
     try:
         settings = json.loads(sidecar.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{sidecar} is not readable JSON ({error}): remove it or write it again") from None
     if not isinstance(settings, dict):
         raise ValueError(f"{sidecar} must hold one JSON object of settings, found {type(settings).__name__}")

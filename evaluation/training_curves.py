@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from evaluation.cli import cell
 from evaluation.curves import add_words
 from evaluation.styles import GRID, MUTED, RC, TEXT, display_name, styles_for
 
@@ -63,7 +64,7 @@ def read_run(path: str | Path) -> Run:
     try:
         history = json.loads(log.read_text(encoding="utf-8"))["log_history"]
         entries = [entry for entry in history if "step" in entry]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{log} is not a trainer_state.json with a log_history ({error!r})") from None
     points: dict[str, dict[float, float]] = {}
     for entry in entries:
@@ -84,7 +85,7 @@ def _mode(log: Path) -> str:
         if settings.is_file():
             try:
                 return str(json.loads(settings.read_text(encoding="utf-8"))["settings"]["mode"])
-            except (ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError, RecursionError):
                 break
     return log.parent.name
 
@@ -172,5 +173,5 @@ def as_csv(runs: list[Run], labels: list[str]) -> str:
     for run, label in zip(runs, labels, strict=True):
         for key in wanted:
             for step, value in zip(*run.series.get(key, ([], [])), strict=True):
-                writer.writerow([label, run.method, key, f"{step:g}", f"{value:.6g}"])
+                writer.writerow([cell(label), cell(run.method), key, f"{step:g}", f"{value:.6g}"])
     return text.getvalue()

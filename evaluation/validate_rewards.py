@@ -21,6 +21,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, exit_code
+from terminal import printable
 
 REWARD_LINE = re.compile(r"Rewards Accuracy: \[(.*?)\]")
 MODES = ("grpo", "psr", "nsr", "w-reinforce")
@@ -99,7 +100,7 @@ def run(args: Namespace) -> int:
         print(f"  Positive: {counts.positive}\n  Negative: {counts.negative}\n  Zero: {counts.zero}")
         wrong = complaint(mode, counts)
         failures += wrong is not None
-        print(f"✗ {wrong} ({path})" if wrong else f"✓ {mode.upper()} validation passed")
+        print(printable(f"✗ {wrong} ({path})") if wrong else f"✓ {mode.upper()} validation passed")
     return 1 if failures else 0
 
 

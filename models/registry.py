@@ -1,6 +1,6 @@
 """Names -> models: the short names of the command line, the embedded `tiny`, any hub id, any local folder.
 
-Weights come from safetensors files only and no code from a model's repository is ever run.
+Weights come from safetensors files only (models/weights.py) and no code from a model's repository is ever run.
 """
 
 from __future__ import annotations
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
+
+
+class NoWeights(ValueError):
+    """A model whose weights cannot be loaded: not on the hub, not as safetensors, out of reach."""
 
 
 @dataclass(frozen=True)
@@ -69,22 +73,54 @@ def resolve_model(name: str) -> ModelEntry:
     )
 
 
+def load_config(name: str) -> PreTrainedConfig:
+    """The model's configuration; ValueError when there is none that can be used without code of the model's own."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(resolve_model(name).source, trust_remote_code=False)
+    except Exception as error:  # a damaged configuration fails in the libraries in many ways
+        raise ValueError(f"model {name}: no configuration to be had: {_first_line(error)}") from None
+    parts = [config, *(value for value in vars(config).values() if hasattr(value, "_attn_implementation"))]
+    kernels = [part._attn_implementation for part in parts if "/" in str(part._attn_implementation)]
+    if kernels:  # transformers would download this repository and run it
+        raise ValueError(f"model {name}: its configuration asks for code of {kernels[0]!r}, which is never run")
+    return config
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def load_model(name: str, *, dtype: torch.dtype | str | None = None, **from_pretrained: Any) -> PreTrainedModel:
-    """The model with its language head. Without a dtype: float32 where no GPU is visible, else the stored one."""
+    """The model with its language head. Without a dtype: float32 where no GPU is visible, else the stored one.
+
+    NoWeights when the hub does not give them, or not as safetensors.
+    """
     import torch
     from transformers import AutoModelForImageTextToText
 
     if dtype is None:
         dtype = "auto" if torch.cuda.is_available() else torch.float32
     source = resolve_model(name).source
-    return AutoModelForImageTextToText.from_pretrained(source, dtype=dtype, use_safetensors=True, **from_pretrained)
+    settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, **from_pretrained}
+    try:
+        return AutoModelForImageTextToText.from_pretrained(source, **settings)
+    except OSError as error:
+        raise NoWeights(f"model {name}: no safetensors weights to be had: {_first_line(error)}") from None
 
 
 def load_processor(name: str, *, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
-    """The processor, padding on the left: generation continues a prompt at its right end."""
+    """The processor, padding on the left: generation continues a prompt at its right end. ValueError without one."""
     from transformers import AutoProcessor
 
-    processor = AutoProcessor.from_pretrained(resolve_model(name).source, padding_side="left")
+    source = resolve_model(name).source
+    try:
+        processor = AutoProcessor.from_pretrained(source, padding_side="left", trust_remote_code=False)
+    except Exception as error:  # a damaged file of a tokenizer or processor fails in the libraries in many ways
+        raise ValueError(f"model {name}: no processor to be had: {_first_line(error)}") from None
+    if not hasattr(processor, "image_processor"):
+        raise ValueError(f"model {name}: it reads no images ({type(processor).__name__} is no processor of images)")
     set_pixel_limits(processor, min_pixels, max_pixels)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token is None:

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from terminal import printable
+
 ROOT = Path(__file__).resolve().parent.parent
 NEVER = str(10**9)  # steps between held-out measurements: the samples of the stage are what is measured
 
@@ -89,14 +91,15 @@ def perform(study: Study, stages: Iterable[Stage]) -> None:
     missing = [stage for stage in stages if not is_kept(study, stage)]
     study.counts.mkdir(parents=True, exist_ok=True)
     study.work.mkdir(parents=True, exist_ok=True)
-    print(f"{len(stages)} stages, {len(stages) - len(missing)} of them kept in {study.counts}", flush=True)
+    kept = len(stages) - len(missing)
+    print(printable(f"{len(stages)} stages, {kept} of them kept in {study.counts}"), flush=True)
     for stage in missing:
         if stage.run:
             study.locks.setdefault(stage.run.name, threading.Lock())
     with ThreadPoolExecutor(study.jobs) as pool, tqdm(total=len(missing), unit="stage", disable=not missing) as bar:
         try:
             for stage in pool.map(lambda stage: _perform(study, stage), missing):
-                bar.write(f"kept {study.counts_of(stage)}", file=sys.stdout)
+                bar.write(printable(f"kept {study.counts_of(stage)}"), file=sys.stdout)
                 bar.update()
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -108,7 +111,10 @@ def is_kept(study: Study, stage: Stage) -> bool:
     path = study.counts_of(stage)
     if not path.exists():
         return False
-    kept = json.loads(path.read_text(encoding="utf-8")).get("stage")
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["stage"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(f"{path} is no file of counts; move it away") from None
     if kept != description(study, stage):
         raise ValueError(f"{path} was made with other settings; use another folder of counts, or move it away")
     return True

@@ -11,6 +11,7 @@ stopped; models and samples are in FOLDER/work, what the table is made of in FOL
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 import matplotlib
@@ -24,6 +25,7 @@ from runs.figures import as_svg, pass_at_k_figure, powers
 from runs.stages import Run, Stage, Study, perform
 from runs.summary import Arm, band, difference, read_arm
 from runs.tables import curve_table, markdown, shown_ks, signed
+from terminal import printable
 
 LAMBDAS = ("0", "0.05", "0.1", "0.15", "0.2", "0.5", "1")
 OURS = ("--mode", "--lambda-psr", "--seed", "--output-root", "--report-to", "--eval-steps", "--save-steps")
@@ -47,8 +49,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if taken:
         parser.error(f"{taken[0]} is set by the sweep; leave it out")
     for value in args.lambdas:
-        if not value.replace(".", "", 1).isdigit():
+        if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value):
             parser.error(f"--lambdas {value}: must be numbers of at least 0")
+    for name in ("lambdas", "seeds"):
+        values = getattr(args, name)
+        if len(set(map(float, values))) < len(values):
+            parser.error(f"--{name} {' '.join(map(str, values))}: one is there twice")
+    for name in ("problems", "samples", "jobs"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
     if args.vlm_name == "tiny" and not args.main_flags:
         args.main_flags = list(plan.flags(plan.FULL.updates, "3e-5"))
     return args
@@ -116,17 +125,37 @@ def main(argv: list[str] | None = None) -> int:
     return exit_code(_run, parse_args(argv))
 
 
+def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:
+    """ValueError for what main.py or generate_samples.py would refuse, before a folder is made or a model trained."""
+    from charts.loading import DATASETS
+    from models.registry import resolve_model
+    from training import arguments
+
+    resolve_model(args.vlm_name)
+    if args.dataset_name not in DATASETS:
+        raise ValueError(f"--dataset-name {args.dataset_name}: unknown; choose one of {', '.join(DATASETS)}")
+    if args.dataset_path and not Path(args.dataset_path).expanduser().exists():
+        raise ValueError(f"--dataset-path {args.dataset_path}: no such file or folder")
+    for stage in planned:
+        if stage.run:
+            arguments.parse_args(study.train_command(stage.run)[2:])
+    place = next(path for path in (args.folder, *args.folder.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise ValueError(f"--folder {args.folder}: {place} is a file")
+
+
 def _run(args: argparse.Namespace) -> int:
     dataset = ("--dataset-name", args.dataset_name)
     dataset += ("--dataset-path", args.dataset_path) if args.dataset_path else ()
     study = Study(args.folder / "counts", args.folder / "work", args.vlm_name, dataset, args.jobs)
     own = stages(args)
+    check(study, args, [stage for kept in own.values() for stage in kept])
     perform(study, [stage for kept in own.values() for stage in kept])
     found = arms(study.counts, own)
     print(f"\n{table(found)}\n")
     for name, figure in {"lambda.svg": picture(found), "pass_at_k.svg": pass_at_k_figure(found)}.items():
         write_whole(args.folder / name, as_svg(figure))
-        print(f"✓ {args.folder / name}")
+        print(printable(f"✓ {args.folder / name}"))
     return 0
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.weights import adapter_file, shapes
+from training.checkpoints import MANIFEST, checkpoints, damage
+
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 SETTINGS_FILE = "training_settings.json"
 MIN_PIXELS, MAX_PIXELS, MAX_NEW_TOKENS = 3136, 401408, 768  # where no run folder says otherwise
@@ -60,8 +62,8 @@ def find_checkpoint(path: str) -> Checkpoint:
     settings = _read_settings(folder)
     has_adapter, has_model = (folder / "adapter_config.json").is_file(), (folder / "config.json").is_file()
     if not (has_adapter or has_model):
-        steps = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
-        way_out = f"the run has not finished, its last checkpoint is {steps[-1]}" if steps else "name another folder"
+        steps = checkpoints(folder)
+        way_out = f"the run has not finished, its last checkpoint is {steps[0]}" if steps else "name another folder"
         raise ValueError(f"checkpoint folder {path} holds neither an adapter nor a model: {way_out}")
     if settings is None:
         if has_adapter:
@@ -85,13 +87,17 @@ def _trained(path: str, folder: Path, settings: dict, has_adapter: bool) -> Chec
         name, method = settings["model"]["name"], settings["settings"]["mode"]
         length = settings["settings"].get("max_completion_length") or MAX_NEW_TOKENS
         prompt_hash = settings["prompt"]["hash"]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / SETTINGS_FILE} lacks {error}: it was not made by this project's main.py") from None
+    texts, numbers = (name, method, saved["prompt"], prompt_hash), (saved["min_pixels"], saved["max_pixels"], length)
+    if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+        raise ValueError(f"{folder / SETTINGS_FILE} is damaged: copy it again from where main.py wrote it")
     _check_prompt(path, saved["prompt"], prompt_hash)
     if not has_adapter:
         name = str(folder)
     source = resolve_model(name).source
     adapter = folder if has_adapter else None
+    _check_unchanged(folder, settings)
     return Checkpoint(path, name, source, method, adapter, max_new_tokens=length, saved=saved, **saved)
 
 
@@ -101,6 +107,16 @@ def _check_prompt(path: str, name: str, saved_hash: str) -> None:
     if name not in PROMPTS or prompt_hash(name) != saved_hash:
         state = "does not exist here" if name not in PROMPTS else "reads differently now"
         raise ValueError(f"{path} was trained with the prompt {name!r} ({saved_hash}), which {state}")
+
+
+def _check_unchanged(folder: Path, settings: dict) -> None:
+    """ValueError when the weights are not those that main.py has written: by its manifest or its settings."""
+    problem = damage(folder) if (folder / MANIFEST).is_file() else None
+    known = settings.get("weights") if (folder / SETTINGS_FILE).is_file() else None
+    if known and weights_fingerprint(folder) != known:
+        problem = "its weights have other content than when they were saved"
+    if problem:
+        raise ValueError(f"checkpoint {folder} is damaged: {problem}; copy it again")
 
 
 def _default_length(entry: object) -> int:
@@ -114,24 +130,13 @@ def _folder(path: str) -> Path | None:
     if path in MODELS:
         return None
     folder = Path(path).expanduser()
-    for place in (folder, folder.with_name(_GRPO_NAME.sub(r"-\1", folder.name))):
+    for place in (folder, folder.parent / _GRPO_NAME.sub(r"-\1", folder.name)):
         if place.is_dir():
             return place
     is_hub_id = path.count("/") == 1 and not path.startswith((".", "/", "~")) and not folder.parent.is_dir()
     if "/" not in path or (is_hub_id and _RUN_NAME not in path):
         return None
     raise ValueError(f"--checkpoint-path {path}: no such folder; main.py makes it and fills it when training ends")
-
-
-def read_config(source: str) -> PreTrainedConfig:
-    """The configuration of a folder or hub model; ValueError when there is none."""
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(source)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model {source}: neither a folder here nor a model the hub would give: {reason}") from None
 
 
 def _read_settings(folder: Path) -> dict | None:
@@ -142,22 +147,22 @@ def _read_settings(folder: Path) -> dict | None:
         if file.is_file():
             try:
                 return json.loads(file.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise ValueError(f"{file} cannot be read: {error}") from None
     return None
 
 
 def check_adapter(checkpoint: Checkpoint) -> None:
     """ValueError when the adapter's tensors do not fit the base model; reads headers and configurations only."""
+    from models.registry import load_config
+
     if checkpoint.adapter is None:
         return
-    file = checkpoint.adapter / "adapter_model.safetensors"
-    if not file.is_file():
-        raise ValueError(f"{checkpoint.path} holds adapter_config.json but no adapter_model.safetensors: copy it whole")
-    shapes = {name: entry["shape"] for name, entry in _safetensors_header(file).items() if name != "__metadata__"}
-    layers = {int(m[1]) for m in (re.search(r"layers\.(\d+)\.", name) for name in shapes) if m}
-    widths = {shape[-1] for name, shape in shapes.items() if re.search(r"q_proj\.lora_A|k_proj\.lora_A", name)}
-    text = read_config(checkpoint.source).get_text_config()
+    _check_adapter_config(checkpoint.adapter / "adapter_config.json")
+    tensors = shapes(adapter_file(checkpoint.adapter))
+    layers = {int(m[1]) for m in (re.search(r"layers\.(\d+)\.", name) for name in tensors) if m}
+    widths = {shape[-1] for name, shape in tensors.items() if re.search(r"q_proj\.lora_A|k_proj\.lora_A", name)}
+    text = load_config(checkpoint.model_name).get_text_config()
     if (layers and max(layers) >= text.num_hidden_layers) or (widths and widths != {text.hidden_size}):
         raise ValueError(
             f"the adapter in {checkpoint.path} was trained for another base model: it has {max(layers) + 1} layers of "
@@ -166,25 +171,35 @@ def check_adapter(checkpoint: Checkpoint) -> None:
         )
 
 
-def _safetensors_header(file: Path) -> dict:
+def _check_adapter_config(file: Path) -> None:
+    """ValueError for what is no LoRA of ours: other kinds may name modules to import or texts to download."""
     try:
-        with file.open("rb") as stream:
-            (size,) = struct.unpack("<Q", stream.read(8))
-            return json.loads(stream.read(size))
-    except (OSError, ValueError, struct.error, MemoryError, OverflowError):
-        raise ValueError(f"{file} is not a readable safetensors file: copy it again") from None
+        config = json.loads(file.read_text(encoding="utf-8"))
+        kind, rank, modules = config["peft_type"], config["r"], config.get("megatron_config")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ValueError(f"{file} is damaged: copy it again") from None
+    if kind != "LORA" or type(rank) is not int or modules or config.get("auto_mapping"):
+        raise ValueError(f"{file} describes no LoRA adapter as main.py makes them")
 
 
 def model_fingerprint(source: str) -> str:
     """The commit of a hub model; a hash over the configuration and weights of a folder."""
+    from models.registry import load_config
+
     folder = Path(source)
     if not folder.is_dir():
-        return getattr(read_config(source), "_commit_hash", None) or "unknown"
+        return getattr(load_config(source), "_commit_hash", None) or "unknown"
     return files_fingerprint([folder / "config.json", *sorted(folder.glob("*.safetensors"))])
 
 
+def weights_fingerprint(folder: Path) -> str:
+    """A hash over what main.py has trained: the adapter, or the weights of the whole model."""
+    is_adapter = (folder / "adapter_config.json").is_file()
+    return adapter_fingerprint(folder) if is_adapter else model_fingerprint(str(folder))
+
+
 def adapter_fingerprint(folder: Path) -> str:
-    return files_fingerprint([folder / "adapter_config.json", folder / "adapter_model.safetensors"])
+    return files_fingerprint([folder / "adapter_config.json", adapter_file(folder)])
 
 
 def files_fingerprint(files: list[Path]) -> str:

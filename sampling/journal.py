@@ -66,11 +66,13 @@ def read_part(path: Path) -> Part | None:
                 break  # torn by a crash, or being written by another shard
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
+                entry = None
+            if not isinstance(entry, dict) or not isinstance(entry.get("problem_id", ""), str):
                 raise ValueError(f"journal {path} is damaged in line {number}: move it away and start again") from None
+            if not isinstance(entry.get("settings"), dict) if number == 1 else "problem_id" not in entry:
+                raise ValueError(f"{path} is not a journal of this program: move it away")
             if number == 1:
-                if not isinstance(entry, dict) or "settings" not in entry:
-                    raise ValueError(f"{path} is not a journal of this program: move it away")
                 settings = entry["settings"]
             elif entry["problem_id"] in lines:
                 raise ValueError(f"journal {path} holds problem {entry['problem_id']} twice: move it away")

@@ -30,6 +30,7 @@ MINIMUM = {
     "reward_threshold": 0,
     "seed": 0,
     "save_steps": 1,
+    "save_total_limit": 1,
     "eval_steps": 1,
     "held_out": 0,
     "max_steps": 1,
@@ -106,8 +107,8 @@ def _read_config(path: str) -> dict:
         raise ValueError(f"--config {path}: there is no such file; recipes/ holds some to start from")
     try:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that cannot be
+        raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise ValueError(f"--config {path} must hold 'setting: value' lines")
     known = {action.dest: action for action in build_parser()._actions if action.dest not in ("help", "config")}
@@ -131,15 +132,19 @@ def _typed(action: argparse.Action, value, path: str):
     if action.nargs == "?" and isinstance(value, bool):  # --resume with and without a value
         return value
     items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, (list, dict, set, bytes)) for item in items):
+        raise ValueError(
+            f"--config {path}: {action.dest} must be {'a list of single values' if action.nargs else 'one value'}"
+        )
     if value is not None and isinstance(value, list) != (action.nargs == "+"):
         raise ValueError(f"--config {path}: {action.dest} must be {'a list' if action.nargs else 'one value'}")
-    if value is None:
+    if value is None or value == []:
         raise ValueError(f"--config {path}: {action.dest} has no value; leave the line out for the default")
     try:
         if any(isinstance(item, bool) or (action.type is int and item != int(item)) for item in items):
             raise ValueError
         typed = [action.type(item) if action.type else str(item) for item in items]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         wanted = "a whole number" if action.type is int else "a number"
         raise ValueError(f"--config {path}: {action.dest} must be {wanted}, got {value!r}") from None
     if action.choices and typed[0] not in action.choices:

@@ -70,12 +70,10 @@ class Job:
     """A run by its flags: what each process does, and the memory of it. Flags can be changed to see what that saves."""
 
     def __init__(self, args: argparse.Namespace, questions):
-        from transformers import AutoConfig
-
-        from models.registry import load_processor, resolve_model
+        from models.registry import load_config, load_processor
 
         self.args, self.questions = args, questions
-        self.config = AutoConfig.from_pretrained(resolve_model(args.vlm_name).source)
+        self.config = load_config(args.vlm_name)
         self.processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
         self.shape = shape_of(self.config)
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
@@ -248,7 +246,7 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from models.registry import load_model
+    from models.registry import NoWeights, load_model
 
     kind = []
 
@@ -257,11 +255,11 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
             model = load_model(name, dtype=dtype, local_files_only=True)
             kind.append("the model's weights")
             return model
-        except OSError:
+        except NoWeights:
             kind.append("random weights (none are stored here)")
         torch.manual_seed(job.args.seed)
         with contextlib.nullcontext() if job.zero == 3 else torch.device(job.device):  # ZeRO-3 places what it shards
-            return AutoModelForImageTextToText.from_config(job.config, dtype=dtype)
+            return AutoModelForImageTextToText.from_config(job.config, dtype=dtype, trust_remote_code=False)
 
     changed = {"report_to": "none", "log_completions": False}
     if job.args.no_lora and job.args.kl_beta:  # TRL would load the second model from the hub

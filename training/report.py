@@ -73,6 +73,7 @@ def set_up_wandb(mode: str, name: str, online: bool) -> None:
         "WANDB_RUN_GROUP": name,  # a run that is resumed is another one there, of the same group
         "WANDB_FINISH_TIMEOUT": "300",  # seconds to wait at the end for a host that does not answer
         "WANDB_SILENT": "true",
+        "WANDB_DISABLE_GIT": "true",  # it would keep the user of https://user:password@host, which can be the token
     }
     for key, value in settings.items():
         os.environ.setdefault(key, value)

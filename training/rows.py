@@ -11,6 +11,7 @@ from PIL import Image
 from charts.images import fit_image
 from charts.prompt import messages
 from charts.record import ChartQuestion
+from terminal import printable
 
 BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
 
@@ -44,7 +45,8 @@ class ImageRows:
         except ValueError as error:
             if problem_id not in self.unreadable:
                 self.unreadable[problem_id] = str(error)
-                print(f"Row {problem_id}: unreadable image, the row teaches nothing: {error}", flush=True)
+                line = f"Row {problem_id}: unreadable image, the row teaches nothing: {error}"
+                print(printable(line), flush=True)
             self.questions[problem_id] = replace(question, answers=())
             return Image.new("RGB", (BLANK_SIDE, BLANK_SIDE), "white")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from charts.prompt import prompt_hash
 from training.checkpoints import STAGING, checkpoints, damage, newest_usable, step_of
+from training.pickles import foreign
 
 SETTINGS_FILE = "training_settings.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
@@ -150,12 +151,16 @@ def _find_checkpoint(folder: Path, old: dict, new: dict, resume: bool | str, dee
         raise ValueError(f"--resume {resume}: no checkpoint of the run in {folder}, which has {names}")
     processes, updates = _processes(new), new["settings"].get("updates_per_rollout", 1)
 
+    def unsuitable(path: Path) -> str | None:
+        code = None if deepspeed or (path / "latest").exists() else foreign(path)
+        return f"is not used: {code}" if code else half_done(path)
+
     def half_done(path: Path) -> str | None:
         if step_of(path) % updates == 0 or _made_by(path) == processes:
             return None
         return f"lies between the updates of a rollout batch that {_made_by(path)} processes hold, not {processes}"
 
-    checkpoint, lines = newest_usable(named, half_done)
+    checkpoint, lines = newest_usable(named, unsuitable)
     if checkpoint is None:
         way_out = "start anew with --overwrite" if resume is True else "--resume alone takes the newest whole one"
         if any(half_done(path) and damage(path) is None for path in named):
@@ -234,9 +239,14 @@ def differences(old: dict, new: dict) -> list[str]:
 def _read_settings(folder: Path) -> dict | None:
     try:
         record = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) else None
+    if not isinstance(record, dict):
+        return None
+    groups = [record.get(name, {}) for name in ("settings", "data", "prompt")]
+    counts = [record.get("settings", {}).get(name) for name in BATCH] if isinstance(groups[0], dict) else [""]
+    whole = all(isinstance(group, dict) for group in groups) and all(type(n) in (int, type(None)) for n in counts)
+    return record if whole else None
 
 
 def _version(package: str) -> str | None:
