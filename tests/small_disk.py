@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import Tokenizer, models
 
 from training.disk import refusal
 from training.run_folder import prepare_folder
@@ -42,10 +43,12 @@ def fill(disk: Path, room: int) -> None:
 def what_writers_say(disk: Path) -> dict[str, list[str | None]]:
     """How torch, safetensors, Python and a new run fail: without a folder, on a full disk, on a read-only one."""
     tensor = torch.zeros(1_000_000)
+    tokenizer = Tokenizer(models.WordLevel({f"word {number}": number for number in range(50_000)}, unk_token="word 0"))
     writers = {
         "torch": lambda folder: torch.save({"a": tensor}, folder / "a.pt"),
         "small torch": lambda folder: torch.save({"a": 1}, folder / "b.pt"),
         "safetensors": lambda folder: save_file({"a": tensor}, folder / "c.safetensors"),
+        "tokenizers": lambda folder: tokenizer.save(str(folder / "e.json")),
         "text": lambda folder: (folder / "d.txt").write_text("d" * 4_000_000),
     }
     said = {name: [_say(writer, disk / "nowhere")] for name, writer in writers.items()}

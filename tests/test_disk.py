@@ -36,6 +36,7 @@ def test_what_is_said_on_full_and_read_only_disks_is_recognised_and_nothing_else
         "torch": [None, cut, read_only],
         "small torch": [None, cut, read_only],
         "safetensors": [None, full, read_only],
+        "tokenizers": [None, full, read_only],
         "text": [None, full, read_only],
         "new run": [f"--output-root: cannot write to FOLDER: {reason}" for reason in (full, read_only)],
     }
@@ -44,6 +45,7 @@ def test_what_is_said_on_full_and_read_only_disks_is_recognised_and_nothing_else
 def test_errors_of_programs_are_no_faults_of_a_disk():
     assert refusal(RuntimeError("Input/output error of a kernel")) is None, "only torch's writer of files"
     assert refusal(FileNotFoundError(errno.ENOENT, "No such file or directory")) is None
+    assert refusal(Exception("No such file or directory (os error 2)")) is None
     assert refusal(ValueError("No space left on device")) is None
     try:
         try:
