@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -89,6 +90,8 @@ def full_disk_runs(folder: Path, processes: int, rooms: int) -> dict[str, int]:
         assert left and not any(map(damage, left)) and not (run / STAGING).exists(), "the checkpoints before it"
         (disk / "filler").unlink()
         counts["resumed_equal"] += results(trial(f"resumed-{number}", run=f"off-{number}")) == roomy
+        for name in (f"on-{number}", f"off-{number}"):
+            shutil.rmtree(disk / name)
     return counts
 
 
