@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 
 from tests import one_layer
 from trainers import TRAINERS
+from training.hardware import skip_deepspeed_compilation
 
 COMPLETIONS = ["a b .", "b c d .", "a .", "c b ."]
 UPDATES, BAD = 4, 2
@@ -37,6 +38,7 @@ def gathered(model) -> list[float]:
 
 def main(folder: str) -> None:
     rank = int(os.environ["RANK"])
+    skip_deepspeed_compilation()
     trainer = one_layer.trainer(TRAINERS["nsr"], folder, generations=2, batch=4, rows=16, max_steps=UPDATES)
     one_layer.fix_rollouts(trainer, COMPLETIONS)
     watch = WeightsAfterEveryUpdate()
