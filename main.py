@@ -233,6 +233,9 @@ def say_error(line: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     try:
         return run(argv)
+    except KeyboardInterrupt:  # before training, or after it; in between training/interruption.py saves a checkpoint
+        say_error("interrupted")
+        return 130
     except RuntimeError as error:
         line = left_alone(error)
         if line is None:
@@ -289,7 +292,7 @@ def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None,
     if interruption.signal or trainer.unhealthy:
         return stopped_early(trainer, interruption, folder / f"checkpoint-{trainer.state.global_step}")
     measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
-    if measured:
+    if measured and not trainer.early_warning.collapsed:  # then other weights are kept than those measured last
         accuracy = measured[-1]["eval_decomposed/accuracy"]
         say(f"Held-out accuracy: {accuracy:.1%} on {num_held_out} questions, one completion each")
 

@@ -52,7 +52,11 @@ def load_questions(
     if deduplicate:
         questions = replace(questions, questions=distinct(questions.questions))
     if subset_size is not None:
-        questions = replace(questions, questions=draw(questions.questions, subset_size, subset_order, seed))
+        try:
+            drawn = draw(questions.questions, subset_size, subset_order, seed)
+        except ValueError as error:
+            raise ValueError("; ".join([str(error), *questions.notes])) from None
+        questions = replace(questions, questions=drawn)
     return replace(questions, fingerprint=fingerprint(questions.questions))
 
 

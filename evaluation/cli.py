@@ -30,6 +30,9 @@ def exit_code(run: Callable[[argparse.Namespace], int], args: argparse.Namespace
         print(printable(f"error: {where}{error.strerror or error}"), file=sys.stderr)
     except ValueError as error:
         print(printable(f"error: {error}"), file=sys.stderr)
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        return 130
     return 2
 
 

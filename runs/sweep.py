@@ -28,7 +28,16 @@ from runs.tables import curve_table, markdown, shown_ks, signed
 from terminal import printable
 
 LAMBDAS = ("0", "0.05", "0.1", "0.15", "0.2", "0.5", "1")
-OURS = ("--mode", "--lambda-psr", "--seed", "--output-root", "--report-to", "--eval-steps", "--save-steps")
+OURS = (
+    "--mode",
+    "--lambda-psr",
+    "--seed",
+    "--output-root",
+    "--report-to",
+    "--eval-steps",
+    "--save-steps",
+    "--estimate",
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,7 +54,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--folder", type=Path, default=Path("lambda_sweep"), help="where everything is kept (default: %(default)s)")
     add("--jobs", type=int, default=1, help="models at a time (default: %(default)s)")
     args, args.main_flags = parser.parse_known_args(argv)
-    taken = [flag for flag in args.main_flags if flag in OURS]
+    taken = [flag for word in args.main_flags if (flag := word.partition("=")[0]) in OURS]
     if taken:
         parser.error(f"{taken[0]} is set by the sweep; leave it out")
     for value in args.lambdas:

@@ -10,6 +10,7 @@ from transformers import TrainerControl, TrainerState
 import main
 from tests import one_layer
 from trainers import TRAINERS
+from training.checkpoints import publish
 from training.early_warning import HELD_OUT, EarlyWarning, Watch, keep_best
 
 BOUNDS = {"entropy": 2.0, "length": 1.5, "truncation": 0.2, "format": 0.2, "ratio": 10.0}
@@ -64,6 +65,12 @@ def test_updates_that_reuse_a_rollout_batch_count_for_the_ratio_alone():
     for _ in range(10):
         assert one.add({"entropy": 9.0, "ratio/max": 1.0}) == []
     assert one.series["entropy"].first == []
+
+
+def test_a_batch_without_a_number_leaves_a_sign_as_it_was():
+    one = watch()
+    said(one, {}, {"entropy": math.nan}, {}, *[{"entropy": 9.0}] * 2)
+    assert one.series["entropy"].over_for == 1
 
 
 def test_no_negatives_left_is_said_for_w_reinforce():
@@ -151,12 +158,15 @@ def test_on_policy_updates_have_no_ratio(tmp_path):
 
 
 def test_the_weights_kept_are_those_of_the_best_checkpoint(tmp_path):
-    best = tmp_path / "checkpoint-2"
-    best.mkdir()
-    for folder, text in ((tmp_path, "last"), (best, "best")):
+    written, best = tmp_path / "written" / "checkpoint-2", tmp_path / "checkpoint-2"
+    written.mkdir(parents=True)
+    (written / "trainer_state.json").write_text("{}")
+    for folder, text in ((tmp_path, "last"), (written, "best")):
         (folder / "adapter_model.safetensors").write_text(text)
-    (best / "trainer_memory_0.safetensors").write_text("not the model's")
-    assert "no held-out accuracy had been measured" in keep_best(tmp_path, None)
+    (written / "trainer_memory_0.safetensors").write_text("not the model's")
+    publish(written, best)
+    assert "no best checkpoint is there" in keep_best(tmp_path, None)
+    assert "no best checkpoint is there" in keep_best(tmp_path, str(tmp_path / "checkpoint-9"))
     assert (tmp_path / "adapter_model.safetensors").read_text() == "last"
     assert "checkpoint-2, the best on the held-out charts" in keep_best(tmp_path, str(best))
     assert (tmp_path / "adapter_model.safetensors").read_text() == "best"

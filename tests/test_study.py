@@ -192,7 +192,10 @@ def test_the_sweep_hands_other_flags_to_main_and_keeps_its_own():
     assert own["0.5"][0].run.flags == ("--lambda-psr", "0.5", "--learning-rate", "1e-3")
 
 
-@pytest.mark.parametrize(("line", "message"), [("--lambdas x", "must be numbers"), ("--mode nsr", "set by the sweep")])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("--lambdas x", "must be numbers"), ("--mode nsr", "set by the sweep"), ("--seed=5", "--seed is set")],
+)
 def test_the_sweep_refuses_in_one_line(line, message, capsys):
     with pytest.raises(SystemExit) as end:
         sweep.parse_args(line.split())

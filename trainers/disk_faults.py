@@ -90,7 +90,14 @@ class DiskFaults(GRPOTrainer):
         """Saves the final model and the log, and calls `also` on the main process; what the disk said against it."""
         with self._noting_refusals():
             self.save_model()
+            error = None
             if self.args.should_save:
-                self._write(self.save_state)
-                self._write(also)
-            return self._refusal()
+                try:
+                    self._write(self.save_state)
+                    self._write(also)
+                except Exception as raised:  # the other processes must not wait for this one
+                    error = raised
+            refused = self._refusal()
+        if error is not None:
+            raise error
+        return refused

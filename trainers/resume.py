@@ -22,8 +22,9 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer.utils import RepeatSampler, strip_images_from_messages
 
 from trainers.disk_faults import DiskFaults
-from training.checkpoints import STAGING, checkpoints, clear_staging, damage, keep_newest, publish
+from training.checkpoints import STAGING, checkpoints, clear_staging, damage, keep_newest, publish, step_of
 from training.disk import room
+from training.early_warning import HELD_OUT
 
 # Between two updates: micro-batches done, and what has been summed up since the last log.
 COUNTERS = (
@@ -60,6 +61,11 @@ class ExactResume(DiskFaults):
     _epoch = 0
     _staging: Path | None = None
 
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        # transformers would delete all but the best checkpoint at the end of a run, the one just saved as well
+        self.save_total_limit, self.args.save_total_limit = self.args.save_total_limit, None
+
     def _get_train_sampler(self, dataset=None):
         return EpochOrder(super()._get_train_sampler(dataset), lambda: self._epoch)
 
@@ -82,7 +88,7 @@ class ExactResume(DiskFaults):
         """Writes it beside and renames it. One that the disk refuses is told, removed and tried again at the next."""
         folder = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        best = self.state.best_model_checkpoint
+        best = self._best()
         with self._noting_refusals():
             if self.args.should_save:
                 self._write(clear_staging, folder)
@@ -95,7 +101,7 @@ class ExactResume(DiskFaults):
             shutil.rmtree(folder / STAGING, ignore_errors=True)  # its room is free again
         self.unsaved = refused and self.unsaved_line(name, refused)
         if refused:
-            self.state.best_model_checkpoint = best
+            self._set_best(best)
             self._print(f"Warning: {self.unsaved}")
         self.accelerator.wait_for_everyone()
 
@@ -115,7 +121,21 @@ class ExactResume(DiskFaults):
             self.state.save_to_json(str(written / "trainer_state.json"))
         publish(written, final)
         kept = {final, *([Path(best)] if best else [])}
-        keep_newest(final.parent, self.args.save_total_limit, kept)
+        keep_newest(final.parent, self.save_total_limit, kept)
+
+    def _best(self) -> Path | None:
+        """The best checkpoint so far that is in the run folder and whole. Its stored path is of another working folder
+        when a run is resumed from elsewhere, so only its name counts."""
+        stored = self.state.best_model_checkpoint
+        best = Path(self.args.output_dir, Path(stored).name) if stored else None
+        return best if best and damage(best, hashes=False) is None else None
+
+    def _set_best(self, best: Path | None) -> None:
+        """Makes `best` the best checkpoint, with the held-out accuracy of its step; None: the next one will be."""
+        step = step_of(best) if best else None
+        measured = {entry["step"]: entry[HELD_OUT] for entry in self.state.log_history if HELD_OUT in entry}
+        self.state.best_model_checkpoint = str(best) if best else None
+        self.state.best_global_step, self.state.best_metric = step, measured.get(step)
 
     def unsaved_line(self, what: str, refused: str) -> str:
         """What is told when the disk has refused a checkpoint or the final model."""
@@ -160,6 +180,11 @@ class ExactResume(DiskFaults):
     def _restore(self, checkpoint: Path) -> None:
         """Puts the state of `checkpoint` back. ValueError when other processes hold the rest of its rollout batch."""
         self.state.compute_steps(self.args, self.state.max_steps)  # transformers keeps the old --save-steps
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+        self.state.best_model_checkpoint = state[
+            "best_model_checkpoint"
+        ]  # transformers forgets one not found from here
+        self._set_best(self._best())
         plain, packed = _memory_files(checkpoint, self.accelerator.process_index)
         memory = json.loads(plain.read_text(encoding="utf-8")) if plain.is_file() else {"num_processes": None}
         if memory["num_processes"] != self.accelerator.num_processes:

@@ -106,7 +106,7 @@ def _read_config(path: str) -> dict:
     if not Path(path).is_file():
         raise ValueError(f"--config {path}: there is no such file; recipes/ holds some to start from")
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _once_each(yaml.SafeLoader))
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that cannot be
         raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
@@ -121,6 +121,20 @@ def _read_config(path: str) -> dict:
             raise ValueError(f"--config {path}: {name} is there twice")
         settings[name] = _typed(known[name], value, path)
     return settings
+
+
+def _once_each(loader: type) -> type:
+    """The YAML loader with ValueError for a key that stands twice, of which it would take the last."""
+
+    class OnceEach(loader):
+        def construct_mapping(self, node, deep=False):
+            keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
+            twice = [key for key in keys if keys.count(key) > 1]
+            if twice:
+                raise ValueError(f"{twice[0]} is there twice")
+            return super().construct_mapping(node, deep)
+
+    return OnceEach
 
 
 def _typed(action: argparse.Action, value, path: str):
@@ -145,7 +159,7 @@ def _typed(action: argparse.Action, value, path: str):
             raise ValueError
         typed = [action.type(item) if action.type else str(item) for item in items]
     except (TypeError, ValueError, OverflowError):
-        wanted = "a whole number" if action.type is int else "a number"
+        wanted = {int: "a whole number", float: "a number"}.get(action.type, "text")
         raise ValueError(f"--config {path}: {action.dest} must be {wanted}, got {value!r}") from None
     if action.choices and typed[0] not in action.choices:
         raise ValueError(f"--config {path}: {action.dest} must be one of {', '.join(action.choices)}, got {value!r}")

@@ -17,6 +17,8 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from training.checkpoints import damage
+
 HELD_OUT = "eval_decomposed/accuracy"
 REMEDIES = {
     "nsr": "a lower --learning-rate, --mode w-reinforce, fewer --updates-per-rollout",
@@ -98,7 +100,7 @@ class Watch:
 
     def _of_sign(self, sign: Sign, value: float | None) -> str | None:
         series = self.series[sign.name]
-        if value is None or not series.add(value):
+        if value is None or value != value or not series.add(value):  # NaN: no reward of this batch could be computed
             return None
         first, now = sum(series.first) / self.window, sum(series.last) / self.window
         bound = self.bounds[sign.name]
@@ -165,8 +167,8 @@ class EarlyWarning(TrainerCallback):
 
 def keep_best(folder: Path, checkpoint: str | None) -> str:
     """Puts the weights of the best checkpoint in place of those saved in `folder`; the line that says so."""
-    if checkpoint is None:
-        return "no held-out accuracy had been measured yet (--eval-steps), so the last weights are kept"
+    if checkpoint is None or damage(Path(checkpoint), hashes=False):
+        return "no best checkpoint is there (--eval-steps says when it is looked for), so the last weights are kept"
     for saved in folder.glob("*.safetensors"):
         shutil.copyfile(Path(checkpoint) / saved.name, saved)
     return f"the weights kept are those of {checkpoint}, the best on the held-out charts"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -44,7 +45,8 @@ class Interruption(TrainerCallback):
         self._received, self._since = number, time.monotonic()
         if is_main_process():
             name = signal.Signals(number).name
-            os.write(sys.stderr.fileno(), f"\n{name}: saving after this step; once more ends at once\n".encode())
+            with suppress(OSError):  # a log that cannot be written must not cost the checkpoint
+                os.write(sys.stderr.fileno(), f"\n{name}: saving after this step; once more ends at once\n".encode())
 
     def on_step_end(self, args, state, control, **kwargs):
         """All processes decide alike: one that received a signal stops them all."""

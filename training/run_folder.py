@@ -74,9 +74,9 @@ def claim(folder: Path) -> None:
     A file system that cannot lock a folder (NFS) protects nothing, as it would not without the lock.
     """
     global _claimed
-    if _claimed is not None:
-        os.close(_claimed)
-    _claimed = os.open(folder, os.O_RDONLY)
+    before, _claimed = _claimed, os.open(folder, os.O_RDONLY)
+    if before is not None:
+        os.close(before)
     try:
         fcntl.flock(_claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
