@@ -60,6 +60,10 @@ def validation_of(one: Run, size: Size) -> Stage:
     return Stage(f"validation-{one.name}", one, "validation", size.validation_problems, size.validation_samples)
 
 
+def validation_base(size: Size) -> Stage:
+    return Stage("validation-base", None, "validation", size.validation_problems, size.validation_samples)
+
+
 def grid(size: Size) -> list[Stage]:
     """Every method at every learning rate, first seed, on the validation split."""
     return [validation_of(run(mode, rate, size.seeds[0], size), size) for rate in size.rates for mode in METHODS]
@@ -106,7 +110,7 @@ def paper_sampling(rates: dict[str, str], size: Size) -> list[Stage]:
 def reproduce(study: Study, size: Size) -> dict[str, str]:
     """All stages of the main question; the learning rates chosen."""
     if len(size.rates) > 1:
-        perform(study, grid(size))
+        perform(study, [validation_base(size), *grid(size)])
     rates = choose_rates(study, size)
     perform(study, finals(rates, size))
     if size is FULL:

@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--counts", type=Path, default=Path("reproduction/counts"), help="what is kept (default: %(default)s)"
     )
     parser.add_argument(
-        "--work", type=Path, default=Path("reproduction/work"), help="may be deleted (default: %(default)s)"
+        "--work", type=Path, default=Path("reproduction/models"), help="may be deleted (default: %(default)s)"
     )
     parser.add_argument("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
     return parser.parse_args(argv)

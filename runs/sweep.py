@@ -5,7 +5,7 @@
         --num-generations 8 --batch-size 8 --learning-rate 1e-5 --subset-size 2000
 
 Flags that are not listed here go to main.py. Lambda 0 is NSR, lambda 1 is REINFORCE. The same command goes on where it
-stopped; models and samples are in FOLDER/work, what the table is made of in FOLDER/counts.
+stopped; models and samples are in FOLDER/models, what the table is made of in FOLDER/counts.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:
 def _run(args: argparse.Namespace) -> int:
     dataset = ("--dataset-name", args.dataset_name)
     dataset += ("--dataset-path", args.dataset_path) if args.dataset_path else ()
-    study = Study(args.folder / "counts", args.folder / "work", args.vlm_name, dataset, args.jobs)
+    study = Study(args.folder / "counts", args.folder / "models", args.vlm_name, dataset, args.jobs)
     own = stages(args)
     check(study, args, [stage for kept in own.values() for stage in kept])
     perform(study, [stage for kept in own.values() for stage in kept])

@@ -64,8 +64,10 @@ def paper_arms(counts: Path, size: Size) -> dict[str, Arm]:
 
 
 def learning_rates(counts: Path, size: Size) -> str | None:
-    """Pass@1 on the validation split, every method at every learning rate."""
-    rows, chosen = [], rates_chosen(counts, size) or {}
+    """Pass@1 on the validation split: the base, and every method at every learning rate."""
+    chosen = rates_chosen(counts, size) or {}
+    untrained = read_arm(counts, "base", [plan.validation_base(size).name])
+    rows = [["Base", *[points(untrained.curve([1])[0])] * len(size.rates)]] if untrained else []
     rates = sorted(size.rates, key=float)
     for mode in METHODS:
         cells = [display_name(mode)]

@@ -57,7 +57,7 @@ def every_stage(size):
     rates = dict.fromkeys(plan.METHODS, size.rates[0])
     long = factors.long_stages(rates, size).values()
     return [
-        *plan.grid(size), *plan.finals(rates, size), *plan.paper_sampling(rates, size),
+        plan.validation_base(size), *plan.grid(size), *plan.finals(rates, size), *plan.paper_sampling(rates, size),
         *factors.stages(rates, size), *factors.sgd_grid(size), *long,
     ]  # fmt: skip
 
