@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import datasets
 from PIL import Image
@@ -14,10 +15,14 @@ from charts.record import ChartQuestion
 from terminal import printable
 
 BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
+IMAGES_AT_HAND = 128  # as many questions as a rollout batch has; at the default pixel limit 1.2 MB each
 
 
 class ImageRows:
     """Transform that opens and resizes a row's image when the row is drawn.
+
+    TRL draws a prompt once per completion, and its whole rollout batch again at every micro-batch (RepeatSampler): the
+    last images stay at hand.
 
     A row whose image cannot be read keeps its place, so that processes stay in step, with a blank image and no gold
     answer: it is unscorable and moves nothing. That is said once per row; ending a run hours after its start would lose
@@ -27,6 +32,7 @@ class ImageRows:
     def __init__(self, questions: MutableMapping[str, ChartQuestion], min_pixels: int, max_pixels: int, step: int):
         self.questions, self.limits = questions, (min_pixels, max_pixels, step)
         self.unreadable: dict[str, str] = {}
+        self._image = lru_cache(IMAGES_AT_HAND)(self._open)
 
     def __reduce__(self):
         # `datasets` hashes a transform by pickling it; the questions hold open files and are not needed for a hash.
@@ -36,7 +42,7 @@ class ImageRows:
         images = [self._image(problem_id) for problem_id in batch["problem_id"]]
         return {**batch, "image": images} if any(image is not None for image in images) else batch
 
-    def _image(self, problem_id: str) -> Image.Image | None:
+    def _open(self, problem_id: str) -> Image.Image | None:
         question = self.questions[problem_id]
         if question.open_image is None:
             return None

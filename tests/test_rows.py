@@ -1,0 +1,55 @@
+"""Training rows: images are opened when a row is drawn, once for all of the times that TRL draws it in a row."""
+
+from PIL import Image
+
+from charts.record import ChartQuestion
+from training import rows
+
+LIMITS = {"min_pixels": 3136, "max_pixels": 28 * 28 * 16}
+
+
+def questions(opened, broken=()):
+    def opener(name):
+        def open_image():
+            opened.append(name)
+            if name in broken:
+                raise ValueError("image file is truncated")
+            return Image.new("RGB", (60, 60), "red")
+
+        return open_image
+
+    return {name: ChartQuestion(name, "How high?", ("7",), open_image=opener(name)) for name in "abc"}
+
+
+def drawn(opened, broken=()):
+    known = questions(opened, broken)
+    return rows.training_rows(list(known), known, prompt="short", **LIMITS), known
+
+
+def test_an_image_is_opened_when_its_row_is_drawn_and_once_for_the_rows_and_repeats_of_a_rollout_batch():
+    opened = []
+    data, _ = drawn(opened)
+    assert opened == [], "nothing is opened before it is drawn"
+    for _ in range(3):  # TRL's sampler: every prompt twice, the batch again at every micro-batch
+        batch = data[[0, 0, 1, 1]]
+        assert [image.size for image in batch["image"]] == [(56, 56)] * 4
+    assert opened == ["a", "b"]
+
+
+def test_only_the_last_images_stay_at_hand(monkeypatch):
+    monkeypatch.setattr(rows, "IMAGES_AT_HAND", 2)
+    opened = []
+    data, _ = drawn(opened)
+    for index in (0, 1, 2, 0):
+        data[index]
+    assert opened == ["a", "b", "c", "a"]
+
+
+def test_an_unreadable_image_is_told_once_and_its_row_keeps_its_place_without_an_answer(capsys):
+    opened = []
+    data, known = drawn(opened, broken=("b",))
+    batch = data[[1, 1, 2]]
+    data[[1]]
+    assert [image.size for image in batch["image"][:2]] == [(rows.BLANK_SIDE, rows.BLANK_SIDE)] * 2
+    assert known["b"].answers == () and known["a"].answers == ("7",)
+    assert capsys.readouterr().out == "Row b: unreadable image, the row teaches nothing: image file is truncated\n"
