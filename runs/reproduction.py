@@ -36,6 +36,10 @@ TABLES: dict[str, Callable[[Path, Size], str | None]] = {
     "factors-training": factor_tables.factor_training,
     "ten-times-the-updates": factor_tables.long_table,
     "lambda": lambda counts, size: factor_tables.lambda_table(counts.parent / "lambda_counts"),
+    "quick": lambda counts, size: tables.curve_table(tables.final_arms(counts.parent / "quick_counts", QUICK)),
+    "quick-differences": lambda counts, size: tables.differences(
+        tables.final_arms(counts.parent / "quick_counts", QUICK)
+    ),
 }
 
 
