@@ -118,11 +118,13 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     )
     config.reward_weights = [reward.weight for reward in rewards]
     limits = {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels, "step": image_step(processor)}
+    # questions of a process's rollout batch, two of them shared with its neighbours; held-out ones are drawn once
+    at_hand = config.per_device_train_batch_size * config.steps_per_generation // config.num_generations + 2
     rows = [
-        training_rows([question.id for question in part.questions], questions, prompt=args.prompt, **limits)
+        training_rows([one.id for one in part.questions], questions, prompt=args.prompt, at_hand=images, **limits)
         if part.questions
         else None
-        for part in (train, held_out)
+        for part, images in ((train, at_hand), (held_out, 1))
     ]
     mode_settings = {} if args.mode == "grpo" else {"reward_threshold": args.reward_threshold}
     if args.mode == "w-reinforce":

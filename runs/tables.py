@@ -74,7 +74,7 @@ def learning_rates(counts: Path, size: Size) -> str | None:
         for rate in rates:
             arm = read_arm(counts, mode, [plan.validation_of(plan.run(mode, rate, size.seeds[0], size), size).name])
             text = points(arm.curve([1])[0]) if arm else "–"
-            cells.append(f"**{text}**" if chosen.get(mode) == rate else text)
+            cells.append(f"**{text}**" if arm and chosen.get(mode) == rate else text)
         rows.append(cells)
     if all(cell == "–" for row in rows for cell in row[1:]):
         return None

@@ -21,9 +21,9 @@ def questions(opened, broken=()):
     return {name: ChartQuestion(name, "How high?", ("7",), open_image=opener(name)) for name in "abc"}
 
 
-def drawn(opened, broken=()):
+def drawn(opened, broken=(), at_hand=2):
     known = questions(opened, broken)
-    return rows.training_rows(list(known), known, prompt="short", **LIMITS), known
+    return rows.training_rows(list(known), known, prompt="short", at_hand=at_hand, **LIMITS), known
 
 
 def test_an_image_is_opened_when_its_row_is_drawn_and_once_for_the_rows_and_repeats_of_a_rollout_batch():
@@ -36,8 +36,7 @@ def test_an_image_is_opened_when_its_row_is_drawn_and_once_for_the_rows_and_repe
     assert opened == ["a", "b"]
 
 
-def test_only_the_last_images_stay_at_hand(monkeypatch):
-    monkeypatch.setattr(rows, "IMAGES_AT_HAND", 2)
+def test_only_the_last_images_stay_at_hand():
     opened = []
     data, _ = drawn(opened)
     for index in (0, 1, 2, 0):

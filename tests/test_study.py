@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from runs import factor_tables, factors, plan, reproduction, sweep
+from runs import factor_tables, factors, plan, reproduction, sweep, tables
 from runs.counts import training_curves, warnings_of
 from runs.plan import FULL, QUICK
 from runs.stages import Run, Stage, Study, description, is_kept, perform
@@ -178,6 +178,22 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
 
 def test_every_factor_has_a_name_to_show():
     assert set(factor_tables.SHOWN) == {*factors.FACTORS, "sgd"}
+
+
+@pytest.mark.parametrize("size", [FULL, QUICK], ids=["full", "quick"])
+def test_nothing_kept_is_no_table(size, tmp_path):
+    assert [name for name, table in reproduction.TABLES.items() if table(tmp_path / "counts", size)] == []
+
+
+def test_the_base_and_the_chosen_rates_stand_out_among_the_learning_rates(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
+    for stage in plan.grid(FULL):
+        kept_stage(study, stage, 64 if "lr1e-4" in stage.name else 32)
+    kept_stage(study, plan.validation_base(FULL), 0)
+    lines = tables.learning_rates(tmp_path, FULL).splitlines()
+    assert lines[2] == "| Base | 33.3 | 33.3 | 33.3 |"
+    assert lines[4] == "| PSR | 50.0 | 50.0 | **66.7** |"
 
 
 def test_an_unknown_table_is_named(tmp_path):

@@ -15,24 +15,30 @@ from charts.record import ChartQuestion
 from terminal import printable
 
 BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
-IMAGES_AT_HAND = 128  # as many questions as a rollout batch has; at the default pixel limit 1.2 MB each
 
 
 class ImageRows:
     """Transform that opens and resizes a row's image when the row is drawn.
 
     TRL draws a prompt once per completion, and its whole rollout batch again at every micro-batch (RepeatSampler): the
-    last images stay at hand.
+    last `at_hand` images stay open.
 
     A row whose image cannot be read keeps its place, so that processes stay in step, with a blank image and no gold
     answer: it is unscorable and moves nothing. That is said once per row; ending a run hours after its start would lose
     more than the row (headers are checked before training, where more than 1 % of bad rows is fatal).
     """
 
-    def __init__(self, questions: MutableMapping[str, ChartQuestion], min_pixels: int, max_pixels: int, step: int):
+    def __init__(
+        self,
+        questions: MutableMapping[str, ChartQuestion],
+        min_pixels: int,
+        max_pixels: int,
+        step: int,
+        at_hand: int = 1,
+    ):
         self.questions, self.limits = questions, (min_pixels, max_pixels, step)
         self.unreadable: dict[str, str] = {}
-        self._image = lru_cache(IMAGES_AT_HAND)(self._open)
+        self._image = lru_cache(at_hand)(self._open)
 
     def __reduce__(self):
         # `datasets` hashes a transform by pickling it; the questions hold open files and are not needed for a hash.
@@ -79,10 +85,12 @@ def training_rows(
     min_pixels: int,
     max_pixels: int,
     step: int = 28,
+    at_hand: int = 1,
 ) -> datasets.Dataset:
     """Rows {"prompt": conversation, "problem_id": str, "image": PIL image} of the questions with these ids.
 
-    Images keep their shape, their sides become multiples of `step` and their area stays within the limits.
+    Images keep their shape, their sides become multiples of `step` and their area stays within the limits. The last
+    `at_hand` of them stay open: the questions of a process's rollout batch.
 
     The text of a conversation is one string per turn; TRL puts the image in front of the first turn, where
     charts.prompt.messages has it too.
@@ -92,4 +100,4 @@ def training_rows(
         turns = messages(questions[problem_id], prompt)
         conversations.append([{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns])
     rows = datasets.Dataset.from_dict({"prompt": conversations, "problem_id": ids})
-    return rows.with_transform(ImageRows(questions, min_pixels, max_pixels, step))
+    return rows.with_transform(ImageRows(questions, min_pixels, max_pixels, step, at_hand))
