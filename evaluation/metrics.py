@@ -27,7 +27,7 @@ METRICS = {
 }
 G_PASS_SHARES = (0.25, 0.5, 0.75, 1.0)
 VOTE_DRAWS = 64
-NUMBER = re.compile(r"[+-]?(\d+(,\d{3})*|\d*)(\.\d+)?(e[+-]?\d+)?$")
+NUMBER = re.compile(r"[+-]?(\d+(,\d{3})*(\.\d+)?|\.\d+)(e[+-]?\d+)?")
 
 
 @lru_cache(maxsize=1 << 16)
@@ -36,9 +36,9 @@ def same_answer_key(answer: str | None) -> str | None:
     them apart (1,200 and 1200.0 do not differ, 12 and 12% do)."""
     if answer is None:
         return None
-    key = " ".join(str(answer).casefold().split()).strip(" .\"'`*")
+    key = " ".join(str(answer).casefold().split()).lstrip(" \"'`*").rstrip(" .\"'`*")
     sign = key.removeprefix("$")
-    if NUMBER.match(sign) and any(character.isdigit() for character in sign):
+    if NUMBER.fullmatch(sign):
         return repr(float(sign.replace(",", "")) + 0.0)
     return key or None
 

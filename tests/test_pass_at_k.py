@@ -10,6 +10,8 @@ from math import comb, sqrt
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from evaluation import json_stream
 from evaluation.estimators import g_pass_at_k, mean_g_pass_at_k, pass_at_k, pass_at_k_table, pass_hat_k, powers_of_two
@@ -249,6 +251,14 @@ def test_answers_that_are_one_vote():
     assert same_answer_key("12%") != same_answer_key("12")
     assert same_answer_key(None) is None and same_answer_key(" ") is None
     assert same_answer_key("-0") == same_answer_key("0")
+    assert same_answer_key(".5") == same_answer_key("0.50") == same_answer_key("5e-1")
+
+
+@given(st.text(alphabet="0123456789.,e+-$% '", max_size=8))
+@example("e0")  # a completion of the embedded model has said so
+def test_any_answer_has_a_key(answer):
+    key = same_answer_key(answer)
+    assert key is None or key == key.strip()
 
 
 def test_all_metrics_of_a_small_file(tmp_path):
