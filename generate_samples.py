@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from network import stay_local
-from terminal import printable
+from terminal import hide_deprecations, printable
 
 DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
 
@@ -274,6 +274,7 @@ def say(line: str, index: int = 1) -> None:
 def main(argv: list[str] | None = None) -> int:
     from sampling.stopping import Stopped, StopSignals
 
+    hide_deprecations()
     try:
         with StopSignals() as stop:
             return work(parse_args(argv), stop)

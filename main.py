@@ -9,12 +9,11 @@ import argparse
 import math
 import os
 import sys
-import warnings
 from dataclasses import replace
 from pathlib import Path
 
 from network import stay_local
-from terminal import printable
+from terminal import hide_deprecations, printable
 from training.arguments import parse_args, resolve_accumulation
 from training.config import build_config, plan_steps
 from training.disk import Unfailing
@@ -87,16 +86,30 @@ def load_data(args: argparse.Namespace):
     return train, held_out if args.held_out else replace(held_out, questions=[])
 
 
+def build_rows(args: argparse.Namespace, config, train, held_out, questions: dict, processor):
+    """(training rows, held-out rows or None) for TRL; `questions` by id, shared with the rewards."""
+    from models.registry import image_step
+    from training.rows import training_rows
+
+    options = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
+    options["step"] = image_step(processor)
+    # a process's share of the rollout batch may begin and end amid a question's completions: two questions more
+    at_hand = config.per_device_train_batch_size * config.steps_per_generation // config.num_generations + 2
+    train_rows = training_rows([one.id for one in train.questions], questions, at_hand=at_hand, **options)
+    if not held_out.questions:
+        return train_rows, None
+    return train_rows, training_rows([one.id for one in held_out.questions], questions, **options)
+
+
 def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     """The mode's trainer with model, processor, rewards and rows; `load` in place of models.registry.load_model."""
     from transformers.trainer_callback import ProgressCallback
 
-    from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
+    from models.registry import load_model, load_processor, lora_config, unsampleable_token_ids
     from rewards import build_rewards
     from trainers import TRAINERS
     from training.early_warning import EarlyWarning, Watch, bounds_of
     from training.report import TrainingProgress, make_bystanders
-    from training.rows import training_rows
 
     if args.log_completions:
         from training.shown import escape_shown_completions
@@ -117,15 +130,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
         form=args.prompt,
     )
     config.reward_weights = [reward.weight for reward in rewards]
-    limits = {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels, "step": image_step(processor)}
-    # questions of a process's rollout batch, two of them shared with its neighbours; held-out ones are drawn once
-    at_hand = config.per_device_train_batch_size * config.steps_per_generation // config.num_generations + 2
-    rows = [
-        training_rows([one.id for one in part.questions], questions, prompt=args.prompt, at_hand=images, **limits)
-        if part.questions
-        else None
-        for part, images in ((train, at_hand), (held_out, 1))
-    ]
+    train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)
     mode_settings = {} if args.mode == "grpo" else {"reward_threshold": args.reward_threshold}
     if args.mode == "w-reinforce":
         mode_settings["lambda_psr"] = args.lambda_psr
@@ -134,8 +139,8 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
         model=model,
         reward_funcs=[reward.function for reward in rewards],
         args=config,
-        train_dataset=rows[0],
-        eval_dataset=rows[1],
+        train_dataset=train_rows,
+        eval_dataset=held_out_rows,
         processing_class=processor,
         peft_config=None if args.no_lora else adapter,
         truncated=args.truncated,
@@ -248,8 +253,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(argv: list[str] | None) -> int:
-    # TRL 1.16 still sets the old name of activation checkpointing; the warning is not the user's to act on.
-    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)
+    hide_deprecations()
     from models.registry import NoWeights, resolve_model
 
     try:

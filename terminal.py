@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+import warnings
 
 # Control characters, invisible marks that turn the direction of text, halves of characters, line separators.
 ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -21,3 +22,8 @@ def printable(text: object) -> str:
         for one in str(text)
     )
     return CREDENTIALS.sub(r"\1***@", "".join(escaped))
+
+
+def hide_deprecations() -> None:
+    """TRL 1.16 and PEFT 0.21 use the old names of activation checkpointing, which is not the user's to act on."""
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)

@@ -120,10 +120,10 @@ class Ladder:
         cache = DynamicCache(config=self.model.config.get_text_config())
         prompt = {name: t[:, :-1] if t.shape[:2] == (1, self.length) else t for name, t in self.inputs.items()}
         with torch.inference_mode():
-            self.model(**prompt, past_key_values=cache, use_cache=True, logits_to_keep=1)
+            self.model(**prompt, cache=cache, use_cache=True, logits_to_keep=1)
         cache.batch_repeat_interleave(self.n)
         ids = self.inputs["input_ids"].repeat_interleave(self.n, 0)
-        return self._generate({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, past_key_values=cache)
+        return self._generate({"input_ids": ids, "attention_mask": torch.ones_like(ids)}, cache=cache)
 
     def engine(self, copied: bool) -> list[list[int]]:
         request = Request(prefill(self.model, self.inputs), PROBLEM, range(self.n))

@@ -171,7 +171,7 @@ def _forward(
 ) -> torch.Tensor:
     position_ids = positions[:, None] if axes == 1 else positions[None, :, None].expand(axes, -1, -1)
     past = getattr(cache, "for_model", cache)
-    out = model(input_ids=tokens[:, None], position_ids=position_ids, past_key_values=past, use_cache=True)
+    out = model(input_ids=tokens[:, None], position_ids=position_ids, cache=past, use_cache=True)
     return out.logits[:, -1]
 
 

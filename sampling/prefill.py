@@ -35,7 +35,7 @@ def prefill(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> Promp
         inner.rope_deltas = None  # hidden state of the previous prompt; a text-only prompt would leave it standing
     try:
         cache = DynamicCache(config=model.config.get_text_config())
-        out = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        out = model(**inputs, cache=cache, use_cache=True, logits_to_keep=1)
         delta = getattr(inner, "rope_deltas", None)
         delta = 0 if delta is None else int(delta)
     finally:

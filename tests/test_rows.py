@@ -1,9 +1,13 @@
 """Training rows: images are opened when a row is drawn, once for all of the times that TRL draws it in a row."""
 
+from dataclasses import replace
+
 from PIL import Image
 
+import main
 from charts.record import ChartQuestion
 from training import rows
+from training.arguments import parse_args
 
 LIMITS = {"min_pixels": 3136, "max_pixels": 28 * 28 * 16}
 
@@ -42,6 +46,23 @@ def test_only_the_last_images_stay_at_hand():
     for index in (0, 1, 2, 0):
         data[index]
     assert opened == ["a", "b", "c", "a"]
+
+
+def test_a_run_opens_every_image_once_an_epoch(tmp_path):
+    """Through TRL's sampler: two rollout batches of four questions, eight micro-batches each."""
+    opened = []
+
+    def counted(question):
+        return replace(question, open_image=lambda: opened.append(question.id) or question.open_image())
+
+    line = "--mode nsr --subset-size 8 --batch-size 2 --num-generations 4 --gradient-accumulation-steps 4"
+    args = parse_args([*line.split(), "--updates-per-rollout", "2", "--held-out", "0"])
+    main.resolve_defaults(args)
+    train, held_out = main.load_data(args)
+    train = replace(train, questions=[counted(question) for question in train.questions])
+    trainer = main.build_trainer(args, main.build_config(args, tmp_path, "fp32", False), train, held_out)
+    assert [len(batch) for batch in trainer.get_train_dataloader()] == [16] * 16
+    assert sorted(opened) == sorted(question.id for question in train.questions)
 
 
 def test_an_unreadable_image_is_told_once_and_its_row_keeps_its_place_without_an_answer(capsys):

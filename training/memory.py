@@ -1,6 +1,6 @@
 """How much memory a run takes on each device: parameters are counted, the rest follows from formulas.
 
-The formulas name every tensor that PyTorch 2.15, transformers 5.23 and TRL 1.16 keep, found by listing them on small
+The formulas name every tensor that PyTorch 2.15, transformers 5.24 and TRL 1.16 keep, found by listing them on small
 Qwen2.5-VL models; tests/test_estimate.py holds them against measured peaks. Not in them: fragmentation, the CUDA
 context and kernels' workspaces (`needed` adds 5 % and 1 GB for those). 1 GB is 10^9 bytes.
 """
