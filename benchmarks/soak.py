@@ -75,16 +75,21 @@ def compare(samples: list[dict[str, float]], updates: int) -> dict[str, tuple[fl
         for low, high in ((0.1, 0.2), (0.9, 1))
     ]
     found = {name: tuple(mean(one[name] for one in part) for part in stretches) for name in ("memory", "files")}
-    speeds = [
-        (part[-1]["seconds"] - part[0]["seconds"]) / (part[-1]["update"] - part[0]["update"]) for part in stretches
-    ]
-    return {**found, "seconds": tuple(speeds)}
+    return {**found, "seconds": tuple(map(speed, stretches))}
+
+
+def speed(stretch: list[dict[str, float]]) -> float:
+    """Processor seconds an update."""
+    first, last = stretch[0], stretch[-1]
+    return (last["seconds"] - first["seconds"]) / (last["update"] - first["update"])
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=2000)
     args = parser.parse_args(argv)
+    if args.updates < 200:
+        parser.error(f"--updates {args.updates}: must be at least 200; a tenth of fewer is over within seconds")
     with tempfile.TemporaryDirectory() as folder:
         samples = watch(args.updates, Path(folder))
         (state,) = Path(folder).glob("*/trainer_state.json")
@@ -94,8 +99,9 @@ def main(argv: list[str] | None = None) -> int:
         f"{args.updates} updates, {len(samples)} samples; logged once each: {steps == list(range(1, args.updates + 1))}"
     )
     print(f"{'':28}{'start':>12}{'end':>12}{'growth':>10}")
-    tenths = [[one["memory"] for one in samples if one["update"] * 10 // args.updates == n] for n in range(10)]
-    print("resident memory by tenths, MiB:", *(f"{mean(part) / 2**20:.0f}" for part in tenths if part))
+    tenths = [[one for one in samples if one["update"] * 10 // args.updates == n] for n in range(10)]
+    print("resident memory by tenths, MiB:", *(f"{mean(one['memory'] for one in part) / 2**20:.0f}" for part in tenths))
+    print("processor s / update by tenths:", *(f"{speed(part):.3f}" for part in tenths))
     units = {
         "memory": ("resident memory, MiB", 2**20),
         "files": ("open files", 1),

@@ -51,7 +51,7 @@ def numeric_error(answer: str | None, question: ChartQuestion) -> float | None:
     return min(errors, default=None)
 
 
-@lru_cache(maxsize=1 << 18)
+@lru_cache(maxsize=1 << 12)  # samples of a problem come together; a larger one only grows over a long run
 def _grade(
     rule: str, golds: tuple[str, ...], answer: str, answer_kind: str, tolerance: float | None, question: str
 ) -> Verdict:
@@ -74,7 +74,7 @@ def _grade(
     return verdict
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 10)
 def _gold(gold: str, answer_kind: str, tolerance: float | None, question: str) -> Gold:
     return Gold.read(gold, answer_kind, tolerance, question)
 

@@ -54,7 +54,7 @@ class Asked:
     words: frozenset[str]  # may stand beside a number in the reply: "12 bars"
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 10)
 def read_question(question: str) -> Asked:
     text = tidy(question).lower()
     how_many = bool(_HOW_MANY.search(text))

@@ -81,17 +81,17 @@ def _value_distance(one: str, other: str) -> float:
     return distance if distance <= TEXT_LIMIT else 1.0
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _number(text: str) -> float | None:
     readings = read_quantity(text)
     return float(readings[0].value) if readings else None
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)
 def _edits(one: str, other: str) -> int:
     return 0 if one == other else edit_distance(one, other)
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 12)
 def _plain(text: str) -> str:
     return key(tidy(text))[:_LONGEST]

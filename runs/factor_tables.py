@@ -9,13 +9,16 @@ import numpy as np
 from evaluation.styles import display_name
 from runs import factors, plan, sweep
 from runs.plan import Size
-from runs.stages import Stage, Study
+from runs.stages import Stage
 from runs.summary import Arm, difference, read_arm
 from runs.tables import markdown, rates_chosen, shown_ks, signed
 
 KS = (1, 64)  # of a factor: accuracy, and diversity at as many samples as every factor has
 SHOWN = {
-    "as-in-the-study": "as in the study",
+    "own-rates": "each at its own rate, as above",
+    "rate-1e-5": "both at 1e-5",
+    "rate-3e-5": "both at 3e-5",
+    "rate-1e-4": "both at 1e-4",
     "on-policy": "one update per rollout batch",
     "unclipped": "four updates, no clip",
     "kept-normaliser": "averaged over kept rows only",
@@ -26,6 +29,7 @@ SHOWN = {
     "16-completions": "16 completions an update",
     "256-completions": "256 completions an update",
     "sgd": "plain gradient descent",
+    "sgd-on-policy": "the same, one update per rollout batch",
 }
 
 
@@ -35,17 +39,16 @@ def _arm(counts: Path, label: str, stage: Stage) -> Arm | None:
 
 def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
     """Factor -> mode -> arm, as far as they are kept; empty before the learning rates are chosen."""
-    rates, study = rates_chosen(counts, size), Study(counts, counts)
+    rates = rates_chosen(counts, size)
     if not rates:
         return {}
-    wanted = {
-        name: {m: factors.of_factor(name, m, rates, size) for m in factors.CONTRASTED} for name in factors.FACTORS
-    }
-    if all(study.counts_of(stage).exists() for stage in factors.sgd_grid(size)):
-        wanted["sgd"] = factors.sgd_stages(study, size)
     found = {
-        name: {mode: arm for mode, stage in own.items() if (arm := _arm(counts, display_name(mode), stage))}
-        for name, own in wanted.items()
+        name: {
+            mode: arm
+            for mode in factors.CONTRASTED
+            if (arm := _arm(counts, display_name(mode), factors.of_factor(name, mode, rates, size)))
+        }
+        for name in factors.FACTORS
     }
     return {name: own for name, own in found.items() if own}
 
@@ -94,11 +97,11 @@ def _change(arm: Arm) -> str:
 
 def long_table(counts: Path, size: Size) -> str | None:
     """Ten times the updates: paired differences to the base, entropy, and the first update of each early warning."""
-    rates, base = rates_chosen(counts, size), _first_seed_base(counts, size)
-    if not rates or base is None:
+    base = _first_seed_base(counts, size)
+    if base is None:
         return None
     rows = []
-    for mode, stage in factors.long_stages(rates, size).items():
+    for mode, stage in factors.long_stages(size).items():
         arm = _arm(counts, display_name(mode), stage)
         if arm:
             ks = shown_ks(arm.n)

@@ -1,7 +1,8 @@
-"""One factor at a time, for PSR and NSR: what makes the methods differ? And ten times the updates.
+"""What makes the methods differ? One factor at a time, for PSR and NSR at one learning rate. And ten times the updates.
 
-Every run has the first seed, the learning rate chosen for its method and the updates of the main study; it is measured
-on the same test problems with 64 samples each.
+At its own best rate a method also has its own step size. So the factors are changed for both methods at RATE, the
+middle of the study's grid, first seed, the updates of the main study; measured on the same test problems with 64
+samples each. The first rows say what the rate itself does.
 """
 
 from __future__ import annotations
@@ -13,9 +14,13 @@ from runs.stages import Run, Stage, Study, perform
 SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
 LASTING = ("psr", "nsr", "w-reinforce")  # trained for ten times the updates
-SGD_RATES = ("0.3", "1", "3")  # an update of Adam at 3e-5 is as long as one of plain descent at about 1
+RATE = "3e-5"
+SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # its first updates are about as long as Adam's at RATE
 FACTORS: dict[str, dict] = {
-    "as-in-the-study": {},
+    "own-rates": {"rate": None},  # the one chosen for the method
+    "rate-1e-5": {"rate": "1e-5"},
+    "rate-3e-5": {},
+    "rate-1e-4": {"rate": "1e-4"},
     "on-policy": {"per_rollout": 1},
     "unclipped": {"more": ("--clip", "1e6")},
     "kept-normaliser": {"more": ("--normaliser", "kept")},
@@ -25,63 +30,45 @@ FACTORS: dict[str, dict] = {
     "16-generations": {"generations": 16},
     "16-completions": {"completions": 16},
     "256-completions": {"completions": 256},
+    "sgd": SGD,
+    "sgd-on-policy": {**SGD, "per_rollout": 1},
 }
 
 
-def run(factor: str, mode: str, rate: str, size: Size) -> Run:
-    """The run of `mode` with this factor changed; the study's own run for none."""
-    if not FACTORS[factor]:
+def run(factor: str, mode: str, rates: dict[str, str], size: Size) -> Run:
+    """The run of `mode` with this factor changed; the grid's own where that is the learning rate."""
+    options = {"rate": RATE, **FACTORS[factor]}
+    rate = options.pop("rate") or rates[mode]
+    if not options:
         return plan.run(mode, rate, size.seeds[0], size)
-    options = dict(FACTORS[factor])
     more = options.pop("more", ())
     return Run(f"{mode}-{factor}", mode, size.seeds[0], flags(size.updates, rate, *more, **options))
 
 
-def sgd(mode: str, rate: str, size: Size) -> Run:
-    return Run(f"{mode}-sgd-lr{rate}", mode, size.seeds[0], flags(size.updates, rate, "--optimiser", "sgd"))
-
-
-def long(mode: str, rate: str, size: Size) -> Run:
-    return Run(f"{mode}-{10 * size.updates}u", mode, size.seeds[0], flags(10 * size.updates, rate))
-
-
-def test(one: Run, size: Size) -> Stage:
-    return plan.test(one, size, samples=SAMPLES)
+def long(mode: str, size: Size) -> Run:
+    return Run(f"{mode}-{10 * size.updates}u", mode, size.seeds[0], flags(10 * size.updates, RATE))
 
 
 def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> Stage:
-    """The measurement of `mode` with this factor changed; with none, the study's own of the first seed."""
-    one = run(factor, mode, rates[mode], size)
-    return test(one, size) if FACTORS[factor] else plan.test(one, size)
+    """The measurement of `mode` with this factor changed; the study's own where that is the same run."""
+    one = run(factor, mode, rates, size)
+    own = plan.run(mode, rates[mode], size.seeds[0], size)
+    return plan.test(one, size) if one == own else plan.test(one, size, samples=SAMPLES)
 
 
 def stages(rates: dict[str, str], size: Size) -> list[Stage]:
-    """The base, and both methods with every factor changed."""
-    return [plan.base(size), *(of_factor(factor, mode, rates, size) for factor in FACTORS for mode in CONTRASTED)]
+    """The base, and both methods with every factor changed, each once."""
+    every = [of_factor(factor, mode, rates, size) for factor in FACTORS for mode in CONTRASTED]
+    return list(dict.fromkeys([plan.base(size), *every]))
 
 
-def sgd_grid(size: Size) -> list[Stage]:
-    runs = [sgd(mode, rate, size) for rate in SGD_RATES for mode in CONTRASTED]
-    return [plan.validation_of(one, size) for one in runs]
-
-
-def sgd_stages(study: Study, size: Size) -> dict[str, Stage]:
-    """Both methods with plain gradient descent, each at the rate that its validation split chose."""
-    chosen = {
-        mode: max(SGD_RATES, key=lambda rate: plan.right(study, plan.validation_of(sgd(mode, rate, size), size)))
-        for mode in CONTRASTED
-    }
-    return {mode: test(sgd(mode, rate, size), size) for mode, rate in chosen.items()}
-
-
-def long_stages(rates: dict[str, str], size: Size) -> dict[str, Stage]:
-    return {mode: test(long(mode, rates[mode], size), size) for mode in LASTING}
+def long_stages(size: Size) -> dict[str, Stage]:
+    return {mode: plan.test(long(mode, size), size, samples=SAMPLES) for mode in LASTING}
 
 
 def perform_all(study: Study, size: Size) -> None:
-    perform(study, plan.grid(size))
+    """ValueError before the learning rates are chosen."""
     rates = plan.choose_rates(study, size)
-    perform(study, stages(rates, size))
-    perform(study, sgd_grid(size))
-    perform(study, sgd_stages(study, size).values())
-    perform(study, long_stages(rates, size).values())
+    if not rates:
+        raise ValueError(f"{study.counts}: the learning rates are not chosen yet; run ./runs/reproduce_tiny.sh first")
+    perform(study, [*stages(rates, size), *long_stages(size).values()])

@@ -1,8 +1,8 @@
 """What the study of docs/reproduction.md runs: every model and every measurement, by name.
 
-Methods differ in their learning rate alone. It is chosen for each from one grid on the validation split; the test
-split is sampled afterwards. Everything else is the same for all: prompts (they depend on the seed only), completions,
-updates.
+Methods differ in their learning rate alone. It is chosen for each from one grid on the validation split, which is
+widened for a method whose best rate lies at an end; the test split is sampled afterwards. Everything else is the same
+for all: prompts (they depend on the seed only), completions, updates.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from runs.stages import Run, Stage, Study, perform
 
 METHODS = ("grpo", "psr", "nsr", "w-reinforce")
+RATES = ("1e-6", "3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "1e-3")  # what a grid may be widened to
 PAPER_SAMPLING = ("--temperature", "0.6", "--top-p", "0.95")
 COMPLETIONS, GENERATIONS, BATCH = 64, 8, 16  # of an update, of a prompt, of a forward pass
 
@@ -66,23 +67,42 @@ def validation_base(size: Size) -> Stage:
 
 def grid(size: Size) -> list[Stage]:
     """Every method at every learning rate, first seed, on the validation split."""
-    return [validation_of(run(mode, rate, size.seeds[0], size), size) for rate in size.rates for mode in METHODS]
+    return [_validation(mode, rate, size) for rate in size.rates for mode in METHODS]
 
 
-def right(study: Study, stage: Stage) -> int:
-    """Right answers of a kept stage."""
-    return sum(json.loads(study.counts_of(stage).read_text(encoding="utf-8"))["c"])
+def right(study: Study, mode: str, rate: str, size: Size) -> int:
+    """Right answers of a method at a rate on the validation split."""
+    return sum(json.loads(study.counts_of(_validation(mode, rate, size)).read_text(encoding="utf-8"))["c"])
 
 
-def choose_rates(study: Study, size: Size) -> dict[str, str]:
-    """Method -> the learning rate with the most right answers on the validation split."""
-    if len(size.rates) == 1:
-        return dict.fromkeys(METHODS, size.rates[0])
+def _validation(mode: str, rate: str, size: Size) -> Stage:
+    return validation_of(run(mode, rate, size.seeds[0], size), size)
 
-    def score(mode: str, rate: str) -> int:
-        return right(study, validation_of(run(mode, rate, size.seeds[0], size), size))
 
-    return {mode: max(size.rates, key=lambda rate: score(mode, rate)) for mode in METHODS}
+def search(study: Study, mode: str, size: Size) -> tuple[str | None, str | None]:
+    """(The best rate of `mode`, None), or (None, the rate to try next): the best must have worse ones on both sides.
+
+    Ends at the ends of RATES. A grid of one rate is no search.
+    """
+    tried = sorted(size.rates, key=float)
+    if len(tried) == 1:
+        return tried[0], None
+    while True:
+        missing = [rate for rate in tried if not study.counts_of(_validation(mode, rate, size)).exists()]
+        if missing:
+            return None, missing[0]
+        best = max(tried, key=lambda rate: right(study, mode, rate, size))
+        step = {tried[0]: -1, tried[-1]: 1}.get(best)
+        beyond = RATES.index(best) + step if step else -1
+        if not 0 <= beyond < len(RATES):
+            return best, None
+        tried = sorted([*tried, RATES[beyond]], key=float)
+
+
+def choose_rates(study: Study, size: Size) -> dict[str, str] | None:
+    """Method -> the learning rate with the most right answers on the validation split; None before all are tried."""
+    best = {mode: search(study, mode, size)[0] for mode in METHODS}
+    return best if all(best.values()) else None
 
 
 def base(size: Size, *sampling: str, samples: int | None = None) -> Stage:
@@ -111,7 +131,9 @@ def reproduce(study: Study, size: Size) -> dict[str, str]:
     """All stages of the main question; the learning rates chosen."""
     if len(size.rates) > 1:
         perform(study, [validation_base(size), *grid(size)])
-    rates = choose_rates(study, size)
+    while not (rates := choose_rates(study, size)):
+        wider = {mode: search(study, mode, size)[1] for mode in METHODS}
+        perform(study, [_validation(mode, rate, size) for mode, rate in wider.items() if rate])
     perform(study, finals(rates, size))
     if size is FULL:
         perform(study, paper_sampling(rates, size))

@@ -47,10 +47,7 @@ def arms(counts: Path, stages: Sequence[Stage]) -> dict[str, Arm]:
 
 
 def rates_chosen(counts: Path, size: Size) -> dict[str, str] | None:
-    study = Study(counts, counts)
-    if len(size.rates) > 1 and not all(study.counts_of(stage).exists() for stage in plan.grid(size)):
-        return None
-    return plan.choose_rates(study, size)
+    return plan.choose_rates(Study(counts, counts), size)
 
 
 def final_arms(counts: Path, size: Size) -> dict[str, Arm]:
@@ -64,20 +61,23 @@ def paper_arms(counts: Path, size: Size) -> dict[str, Arm]:
 
 
 def learning_rates(counts: Path, size: Size) -> str | None:
-    """Pass@1 on the validation split: the base, and every method at every learning rate."""
+    """Pass@1 on the validation split: the base, and every method at every learning rate that it was tried at."""
     chosen = rates_chosen(counts, size) or {}
+    found = {
+        (mode, rate): arm
+        for mode in METHODS
+        for rate in plan.RATES
+        if (arm := read_arm(counts, mode, [plan.validation_of(plan.run(mode, rate, size.seeds[0], size), size).name]))
+    }
     untrained = read_arm(counts, "base", [plan.validation_base(size).name])
-    rows = [["Base", *[points(untrained.curve([1])[0])] * len(size.rates)]] if untrained else []
-    rates = sorted(size.rates, key=float)
-    for mode in METHODS:
-        cells = [display_name(mode)]
-        for rate in rates:
-            arm = read_arm(counts, mode, [plan.validation_of(plan.run(mode, rate, size.seeds[0], size), size).name])
-            text = points(arm.curve([1])[0]) if arm else "–"
-            cells.append(f"**{text}**" if arm and chosen.get(mode) == rate else text)
-        rows.append(cells)
-    if all(cell == "–" for row in rows for cell in row[1:]):
+    rates = [rate for rate in plan.RATES if any(tried == rate for _, tried in found)]
+    if not rates:
         return None
+    rows = [["Base", *[points(untrained.curve([1])[0])] * len(rates)]] if untrained else []
+    for mode in METHODS:
+        cells = [points(found[mode, rate].curve([1])[0]) if (mode, rate) in found else "–" for rate in rates]
+        bold = [f"**{cell}**" if chosen.get(mode) == rate else cell for cell, rate in zip(cells, rates, strict=True)]
+        rows.append([display_name(mode), *bold])
     return markdown(["", *rates], rows)
 
 

@@ -55,10 +55,9 @@ def test_other_problems_are_never_compared():
 
 def every_stage(size):
     rates = dict.fromkeys(plan.METHODS, size.rates[0])
-    long = factors.long_stages(rates, size).values()
     return [
         plan.validation_base(size), *plan.grid(size), *plan.finals(rates, size), *plan.paper_sampling(rates, size),
-        *factors.stages(rates, size), *factors.sgd_grid(size), *long,
+        *factors.stages(rates, size), *factors.long_stages(size).values(),
     ]  # fmt: skip
 
 
@@ -89,13 +88,31 @@ def test_methods_differ_in_the_mode_and_the_chosen_rate_alone():
         assert len({plan.run(mode, "3e-5", seed, FULL).flags for mode in plan.METHODS}) == 1
 
 
-def test_the_rate_with_the_most_right_answers_on_validation_is_chosen(tmp_path):
+def kept_validation(study, mode, rate, right):
+    stage = plan.validation_of(plan.run(mode, rate, FULL.seeds[0], FULL), FULL)
+    study.counts_of(stage).write_text(json.dumps({"c": [right, 0]}))
+
+
+def test_the_rate_with_the_most_right_answers_is_chosen_once_worse_ones_are_on_both_sides(tmp_path):
     study = Study(tmp_path, tmp_path)
-    for stage in plan.grid(FULL):
-        best = {"grpo": "1e-5", "psr": "1e-4", "nsr": "3e-5", "w-reinforce": "3e-5"}[stage.run.mode]
-        study.counts_of(stage).write_text(json.dumps({"c": [2, 2] if f"lr{best}-" in stage.name else [3, 0]}))
-    chosen = plan.choose_rates(study, FULL)
-    assert chosen == {"grpo": "1e-5", "psr": "1e-4", "nsr": "3e-5", "w-reinforce": "3e-5"}
+    right = {
+        "grpo": {"1e-5": 1, "3e-5": 3, "1e-4": 2},
+        "psr": {"1e-5": 1, "3e-5": 2, "1e-4": 3},
+        "nsr": {"1e-5": 3, "3e-5": 2, "1e-4": 1},
+        "w-reinforce": {"1e-5": 1, "3e-5": 3, "1e-4": 2},
+    }
+    assert plan.search(study, "grpo", FULL) == (None, "1e-5"), "nothing is kept"
+    for mode, tried in right.items():
+        for rate, n in tried.items():
+            kept_validation(study, mode, rate, n)
+    assert [plan.search(study, mode, FULL) for mode in right] == [("3e-5", None), (None, "3e-4"), (None, "3e-6"),
+                                                                  ("3e-5", None)]  # fmt: skip
+    assert plan.choose_rates(study, FULL) is None
+    kept_validation(study, "psr", "3e-4", 2)
+    kept_validation(study, "nsr", "3e-6", 4)
+    assert plan.search(study, "nsr", FULL) == (None, "1e-6")
+    kept_validation(study, "nsr", "1e-6", 5)
+    assert plan.choose_rates(study, FULL) == {"grpo": "3e-5", "psr": "1e-4", "nsr": "1e-6", "w-reinforce": "3e-5"}
 
 
 def test_counts_made_with_other_settings_are_refused(tmp_path):
@@ -162,22 +179,37 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
     assert factor_tables.factor_table(tmp_path, size) is None
     kept_stage(study, plan.base(size), 0)
-    kept_stage(study, factors.of_factor("as-in-the-study", "psr", rates, size), 64)
+    kept_stage(study, factors.of_factor("own-rates", "psr", rates, size), 64)
     kept_stage(study, factors.of_factor("on-policy", "psr", rates, size), 32)
     kept_stage(study, factors.of_factor("on-policy", "nsr", rates, size), 64)
-    first, second = factor_tables.factor_table(tmp_path, size).splitlines()[2:]
-    assert first.startswith("| as in the study | +33.3 [+0.0, +50.0] | +33.3 [+0.0, +50.0] | – |")
+    first, same, second = factor_tables.factor_table(tmp_path, size).splitlines()[2:]
+    assert same.startswith("| both at 1e-4 | +33.3 ["), "the rate chosen is the study's own run, measured once"
+    assert first.startswith("| each at its own rate, as above | +33.3 [+0.0, +50.0] | +33.3 [+0.0, +50.0] | – |")
     cells = [cell.strip() for cell in second.strip("|").split("|")]
     assert cells[0] == "one update per rollout batch"
     assert cells[1].startswith("+16.7") and cells[3].startswith("+33.3") and cells[5].startswith("+16.7")
     assert cells[6].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
-    assert "| as in the study | 0.100 → 0.200; 80 | – |" in factor_tables.factor_training(tmp_path, size)
-    kept_stage(study, factors.long_stages(rates, size)["nsr"], 0, warnings={"entropy": 400})
+    assert "| each at its own rate, as above | 0.100 → 0.200; 80 | – |" in factor_tables.factor_training(tmp_path, size)
+    kept_stage(study, factors.long_stages(size)["nsr"], 0, warnings={"entropy": 400})
     assert factor_tables.long_table(tmp_path, size).splitlines()[2].endswith("| 0.100 → 0.200; 80 | entropy at 400 |")
 
 
 def test_every_factor_has_a_name_to_show():
-    assert set(factor_tables.SHOWN) == {*factors.FACTORS, "sgd"}
+    assert list(factor_tables.SHOWN) == list(factors.FACTORS)
+
+
+def test_factors_are_changed_at_one_rate_for_both_methods():
+    rates = {"psr": "1e-4", "nsr": "1e-5"}
+    for name, change in factors.FACTORS.items():
+        psr, nsr = (factors.run(name, mode, rates, FULL).flags for mode in factors.CONTRASTED)
+        assert (psr == nsr) == (name != "own-rates")
+        if "rate" not in change:
+            assert psr[psr.index("--learning-rate") + 1] == factors.RATE
+
+
+def test_factors_before_the_rates_are_chosen_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="not chosen yet"):
+        factors.perform_all(Study(tmp_path, tmp_path), FULL)
 
 
 @pytest.mark.parametrize("size", [FULL, QUICK], ids=["full", "quick"])
@@ -191,9 +223,12 @@ def test_the_base_and_the_chosen_rates_stand_out_among_the_learning_rates(tmp_pa
     for stage in plan.grid(FULL):
         kept_stage(study, stage, 64 if "lr1e-4" in stage.name else 32)
     kept_stage(study, plan.validation_base(FULL), 0)
+    assert tables.learning_rates(tmp_path, FULL).splitlines()[4] == "| PSR | 50.0 | 50.0 | 66.7 |", "none chosen yet"
+    for mode in plan.METHODS:
+        kept_stage(study, plan.validation_of(plan.run(mode, "3e-4", FULL.seeds[0], FULL), FULL), 0)
     lines = tables.learning_rates(tmp_path, FULL).splitlines()
-    assert lines[2] == "| Base | 33.3 | 33.3 | 33.3 |"
-    assert lines[4] == "| PSR | 50.0 | 50.0 | **66.7** |"
+    assert lines[2] == "| Base | 33.3 | 33.3 | 33.3 | 33.3 |"
+    assert lines[4] == "| PSR | 50.0 | 50.0 | **66.7** | 33.3 |"
 
 
 def test_an_unknown_table_is_named(tmp_path):
