@@ -109,6 +109,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from rewards import build_rewards
     from trainers import TRAINERS
     from training.early_warning import EarlyWarning, Watch, bounds_of
+    from training.heap import FreeHeap
     from training.report import TrainingProgress, make_bystanders
 
     if args.log_completions:
@@ -156,6 +157,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     watch = Watch(args.mode, args.warn_window, bounds_of(args))
     trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse)
     trainer.add_callback(trainer.early_warning)
+    trainer.add_callback(FreeHeap)
     make_bystanders(trainer)
     if args.log_completions:
         trainer.args.report_to = []  # wandb refuses TRL 1.16's table of prompts with images; log and parquet stay
