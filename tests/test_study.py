@@ -1,6 +1,7 @@
 """The study of docs/reproduction.md: its statistics by hand, its stages, and that document and kept counts agree."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -147,6 +148,16 @@ def test_the_document_is_what_the_kept_counts_give():
     for name, svg in reproduction.pictures(reproduction.COUNTS).items():
         assert (reproduction.DOCUMENT.parent / "reproduction" / name).read_text(encoding="utf-8") == svg, name
         assert f"reproduction/{name}" in text
+
+
+def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
+    opening = (reproduction.ROOT / "README.md").read_text(encoding="utf-8").partition("## Start")[0]
+    found = tables.final_arms(reproduction.COUNTS, FULL)
+    for mode, arm in found.items():
+        if mode != "base":
+            moved, _ = difference(arm, found["base"], [1, 256])
+            said = " and ".join(f"{100 * value:+.1f}".replace("-", "−") for value in moved)
+            assert re.search(rf"by\s{re.escape(said)}( points)?\sunder\s{arm.label}\b", " ".join(opening.split())), said
 
 
 def test_what_is_logged_once_per_rollout_batch_is_averaged_over_those_updates_alone():
