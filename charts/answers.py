@@ -51,7 +51,7 @@ def numeric_error(answer: str | None, question: ChartQuestion) -> float | None:
     return min(errors, default=None)
 
 
-@lru_cache(maxsize=1 << 12)  # samples of a problem come together; a larger one only grows over a long run
+@lru_cache(maxsize=1 << 12)  # samples of a problem come together; a larger cache would only use more memory
 def _grade(
     rule: str, golds: tuple[str, ...], answer: str, answer_kind: str, tolerance: float | None, question: str
 ) -> Verdict:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from charts.parsing import Parsed, parse_completion
 from charts.prompt import PROMPTS
 
-parse = lru_cache(maxsize=1024)(parse_completion)  # a process's rollout batch: every reward reads it
+parse = lru_cache(maxsize=1024)(parse_completion)  # every reward reads a process's rollout batch, in order
 _PLACEHOLDER = re.compile(
     r"<[^<>]*>|\[[a-z _]+\]|\.\.\.|…|\byour (?:answer|reasoning)\b|\b(?:the )?(?:final answer|chart type|data table)\b",
     re.IGNORECASE,

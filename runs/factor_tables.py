@@ -15,7 +15,7 @@ from runs.tables import markdown, rates_chosen, shown_ks, signed
 
 KS = (1, 64)  # of a factor: accuracy, and diversity at as many samples as every factor has
 SHOWN = {
-    "own-rates": "each at its own rate, as above",
+    "own-rates": "each at its own rate",
     "rate-1e-5": "both at 1e-5",
     "rate-3e-5": "both at 3e-5",
     "rate-1e-4": "both at 1e-4",
@@ -38,7 +38,7 @@ def _arm(counts: Path, label: str, stage: Stage) -> Arm | None:
 
 
 def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
-    """Factor -> mode -> arm, as far as they are kept; empty before the learning rates are chosen."""
+    """Factor -> mode -> arm, where both methods are kept; empty before the learning rates are chosen."""
     rates = rates_chosen(counts, size)
     if not rates:
         return {}
@@ -50,7 +50,7 @@ def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
         }
         for name in factors.FACTORS
     }
-    return {name: own for name, own in found.items() if own}
+    return {name: own for name, own in found.items() if len(own) == len(factors.CONTRASTED)}
 
 
 def _first_seed_base(counts: Path, size: Size) -> Arm | None:
@@ -58,21 +58,19 @@ def _first_seed_base(counts: Path, size: Size) -> Arm | None:
 
 
 def factor_table(counts: Path, size: Size) -> str | None:
-    """Paired differences at every factor: each method to the base, and NSR to PSR. None before any but the study's."""
+    """Paired differences at every factor: each method to the base, and NSR to PSR. None before two factors are kept."""
     found, base = factor_arms(counts, size), _first_seed_base(counts, size)
     if len(found) < 2 or base is None:
         return None
     header = [f"{pair} @{k}" for pair in ("PSR − base", "NSR − base", "NSR − PSR") for k in KS]
     rows = []
     for name, own in found.items():
-        pairs = [(own.get("psr"), base), (own.get("nsr"), base), (own.get("nsr"), own.get("psr"))]
+        pairs = [(own["psr"], base), (own["nsr"], base), (own["nsr"], own["psr"])]
         rows.append([SHOWN[name], *(cell for a, b in pairs for cell in _cells(a, b))])
     return markdown(["points", *header], rows)
 
 
-def _cells(a: Arm | None, b: Arm | None) -> list[str]:
-    if a is None or b is None:
-        return ["–"] * len(KS)
+def _cells(a: Arm, b: Arm) -> list[str]:
     return [signed(value, bounds) for value, bounds in zip(*difference(a, b, KS), strict=True)]
 
 
@@ -81,10 +79,7 @@ def factor_training(counts: Path, size: Size) -> str | None:
     found = factor_arms(counts, size)
     if len(found) < 2:
         return None
-    rows = [
-        [SHOWN[name], *(_change(own[mode]) if mode in own else "–" for mode in factors.CONTRASTED)]
-        for name, own in found.items()
-    ]
+    rows = [[SHOWN[name], *(_change(own[mode]) for mode in factors.CONTRASTED)] for name, own in found.items()]
     return markdown(["entropy; tokens", *(display_name(mode) for mode in factors.CONTRASTED)], rows)
 
 

@@ -2,10 +2,12 @@
 
 At its own best rate a method also has its own step size. So the factors are changed for both methods at RATE, the
 middle of the study's grid, first seed, the updates of the main study; measured on the same test problems with 64
-samples each. The first rows say what the rate itself does.
+samples each, or the study's own 256. The first rows say what the rate itself does.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from runs import plan
 from runs.plan import Size, flags
@@ -15,7 +17,7 @@ SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
 LASTING = ("psr", "nsr", "w-reinforce")  # trained for ten times the updates
 RATE = "3e-5"
-SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # its first updates are about as long as Adam's at RATE
+SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
 FACTORS: dict[str, dict] = {
     "own-rates": {"rate": None},  # the one chosen for the method
     "rate-1e-5": {"rate": "1e-5"},
@@ -36,17 +38,18 @@ FACTORS: dict[str, dict] = {
 
 
 def run(factor: str, mode: str, rates: dict[str, str], size: Size) -> Run:
-    """The run of `mode` with this factor changed; the grid's own where that is the learning rate."""
+    """The run of `mode` with this factor changed; the study's own run where only the rate differs."""
     options = {"rate": RATE, **FACTORS[factor]}
     rate = options.pop("rate") or rates[mode]
     if not options:
         return plan.run(mode, rate, size.seeds[0], size)
     more = options.pop("more", ())
-    return Run(f"{mode}-{factor}", mode, size.seeds[0], flags(size.updates, rate, *more, **options))
+    name = f"{mode}-{factor}-lr{rate}-{size.updates}u"
+    return Run(name, mode, size.seeds[0], flags(size.updates, rate, *more, **options))
 
 
 def long(mode: str, size: Size) -> Run:
-    return Run(f"{mode}-{10 * size.updates}u", mode, size.seeds[0], flags(10 * size.updates, RATE))
+    return plan.run(mode, RATE, size.seeds[0], replace(size, updates=10 * size.updates))
 
 
 def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> Stage:
@@ -70,5 +73,8 @@ def perform_all(study: Study, size: Size) -> None:
     """ValueError before the learning rates are chosen."""
     rates = plan.choose_rates(study, size)
     if not rates:
-        raise ValueError(f"{study.counts}: the learning rates are not chosen yet; run ./runs/reproduce_tiny.sh first")
+        raise ValueError(
+            f"--counts {study.counts}: the learning rates are not chosen there; ./runs/reproduce_tiny.sh chooses them, "
+            "and docs/reproduction/counts has those of the study"
+        )
     perform(study, [*stages(rates, size), *long_stages(size).values()])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from runs.stages import Run, Stage, Study, perform
+from runs.stages import Run, Stage, Study, is_kept, perform
 
 METHODS = ("grpo", "psr", "nsr", "w-reinforce")
 RATES = ("1e-6", "3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "1e-3")  # what a grid may be widened to
@@ -80,23 +80,24 @@ def _validation(mode: str, rate: str, size: Size) -> Stage:
 
 
 def search(study: Study, mode: str, size: Size) -> tuple[str | None, str | None]:
-    """(The best rate of `mode`, None), or (None, the rate to try next): the best must have worse ones on both sides.
+    """(The best rate of `mode`, None), or (None, the rate to try next): the best has no better one on either side.
 
-    Ends at the ends of RATES. A grid of one rate is no search.
+    Ends at the ends of RATES. A grid of one rate is no search. ValueError for kept counts of other settings.
     """
     tried = sorted(size.rates, key=float)
     if len(tried) == 1:
         return tried[0], None
     while True:
-        missing = [rate for rate in tried if not study.counts_of(_validation(mode, rate, size)).exists()]
+        missing = [rate for rate in tried if not is_kept(study, _validation(mode, rate, size))]
         if missing:
             return None, missing[0]
         best = max(tried, key=lambda rate: right(study, mode, rate, size))
-        step = {tried[0]: -1, tried[-1]: 1}.get(best)
-        beyond = RATES.index(best) + step if step else -1
-        if not 0 <= beyond < len(RATES):
+        if best == tried[0] and best != RATES[0]:
+            tried.insert(0, RATES[RATES.index(best) - 1])
+        elif best == tried[-1] and best != RATES[-1]:
+            tried.append(RATES[RATES.index(best) + 1])
+        else:
             return best, None
-        tried = sorted([*tried, RATES[beyond]], key=float)
 
 
 def choose_rates(study: Study, size: Size) -> dict[str, str] | None:

@@ -71,7 +71,7 @@ def test_every_run_is_a_command_of_main_with_the_planned_updates(size, tmp_path)
         args = parse_args(study.train_command(run)[2:])
         main.resolve_defaults(args)
         updates, _ = main.plan_steps(args, args.subset_size, 1)
-        assert updates == size.updates * (10 if run.name.endswith(f"{10 * size.updates}u") else 1), run.name
+        assert updates == size.updates * (10 if f"-{10 * size.updates}u-" in run.name else 1), run.name
 
 
 def test_one_name_is_one_stage_and_one_run(tmp_path):
@@ -91,7 +91,7 @@ def test_methods_differ_in_the_mode_and_the_chosen_rate_alone():
 
 def kept_validation(study, mode, rate, right):
     stage = plan.validation_of(plan.run(mode, rate, FULL.seeds[0], FULL), FULL)
-    study.counts_of(stage).write_text(json.dumps({"c": [right, 0]}))
+    study.counts_of(stage).write_text(json.dumps({"stage": description(study, stage), "c": [right, 0]}))
 
 
 def test_the_rate_with_the_most_right_answers_is_chosen_once_worse_ones_are_on_both_sides(tmp_path):
@@ -153,6 +153,8 @@ def test_the_document_is_what_the_kept_counts_give():
 def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
     opening = (reproduction.ROOT / "README.md").read_text(encoding="utf-8").partition("## Start")[0]
     found = tables.final_arms(reproduction.COUNTS, FULL)
+    assert set(found) == {"base", *plan.METHODS}
+    assert {len(arm.kept) for mode, arm in found.items() if mode != "base"} == {3} and "three seeds" in opening
     for mode, arm in found.items():
         if mode != "base":
             moved, _ = difference(arm, found["base"], [1, 256])
@@ -181,7 +183,14 @@ def test_a_kept_log_says_when_the_early_warnings_would_have_come():
 
 def kept_stage(study, stage, right, **more):
     training = {"update": [1, 2], "entropy": [0.1, 0.2], "length": [70.0, 80.0]}
-    content = {"stage": {"seed": 1}, "problem_set": "p", "n": 64, "c": [right, 0, 64], "training": training, **more}
+    content = {
+        "stage": description(study, stage),
+        "problem_set": "p",
+        "n": 64,
+        "c": [right, 0, 64],
+        "training": training,
+        **more,
+    }
     study.counts_of(stage).write_text(json.dumps(content))
 
 
@@ -191,22 +200,58 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     assert factor_tables.factor_table(tmp_path, size) is None
     kept_stage(study, plan.base(size), 0)
     kept_stage(study, factors.of_factor("own-rates", "psr", rates, size), 64)
+    kept_stage(study, factors.of_factor("own-rates", "nsr", rates, size), 32)
     kept_stage(study, factors.of_factor("on-policy", "psr", rates, size), 32)
     kept_stage(study, factors.of_factor("on-policy", "nsr", rates, size), 64)
+    kept_stage(study, factors.of_factor("unclipped", "nsr", rates, size), 64)  # without PSR's no row
     first, same, second = factor_tables.factor_table(tmp_path, size).splitlines()[2:]
     assert same.startswith("| both at 1e-4 | +33.3 ["), "the rate chosen is the study's own run, measured once"
-    assert first.startswith("| each at its own rate, as above | +33.3 [+0.0, +50.0] | +33.3 [+0.0, +50.0] | – |")
+    assert first.startswith("| each at its own rate | +33.3 [+0.0, +50.0] | +33.3 [+0.0, +50.0] | +16.7 [")
     cells = [cell.strip() for cell in second.strip("|").split("|")]
     assert cells[0] == "one update per rollout batch"
     assert cells[1].startswith("+16.7") and cells[3].startswith("+33.3") and cells[5].startswith("+16.7")
     assert cells[6].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
-    assert "| each at its own rate, as above | 0.100 → 0.200; 80 | – |" in factor_tables.factor_training(tmp_path, size)
+    assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in factor_tables.factor_training(
+        tmp_path, size
+    )
     kept_stage(study, factors.long_stages(size)["nsr"], 0, warnings={"entropy": 400})
     assert factor_tables.long_table(tmp_path, size).splitlines()[2].endswith("| 0.100 → 0.200; 80 | entropy at 400 |")
 
 
 def test_every_factor_has_a_name_to_show():
     assert list(factor_tables.SHOWN) == list(factors.FACTORS)
+
+
+def test_a_study_widens_the_grid_before_it_samples_the_test_split(tmp_path, monkeypatch):
+    """Right answers rise with the rate for PSR, up to the end of what a grid may be widened to."""
+    done = []
+
+    def keep(study, stages):
+        for stage in stages:
+            if stage.split == "validation" and stage.run:
+                rate = float(stage.run.flags[stage.run.flags.index("--learning-rate") + 1])
+                right = rate if stage.run.mode == "psr" else -abs(rate - 3e-5)
+                study.counts_of(stage).write_text(json.dumps({"stage": description(study, stage), "c": [right]}))
+            done.append(stage)
+
+    monkeypatch.setattr(plan, "perform", keep)
+    rates = plan.reproduce(Study(tmp_path, tmp_path), FULL)
+    assert rates == {"grpo": "3e-5", "psr": "1e-3", "nsr": "3e-5", "w-reinforce": "3e-5"}
+    first_test = next(i for i, stage in enumerate(done) if stage.split == "test")
+    assert [stage.name for stage in done[13:first_test]] == [
+        "validation-psr-lr3e-4-300u-s1",
+        "validation-psr-lr1e-3-300u-s1",
+    ]
+    assert all(stage.split == "test" for stage in done[first_test:])
+
+
+def test_kept_counts_of_another_stage_choose_no_rate(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    for rate in FULL.rates:
+        kept_validation(study, "psr", rate, 1)
+    study.counts_of(plan.grid(FULL)[1]).write_text('{"c": [9]}')
+    with pytest.raises(ValueError, match="no file of counts"):
+        plan.search(study, "psr", FULL)
 
 
 def test_factors_are_changed_at_one_rate_for_both_methods():
@@ -219,7 +264,7 @@ def test_factors_are_changed_at_one_rate_for_both_methods():
 
 
 def test_factors_before_the_rates_are_chosen_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="not chosen yet"):
+    with pytest.raises(ValueError, match="not chosen there"):
         factors.perform_all(Study(tmp_path, tmp_path), FULL)
 
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from functools import cache
 
 from transformers import TrainerCallback
 
 
 def give_back_free_memory() -> None:
     """Returns free heap pages to the system, as malloc_trim(3) of glibc does. Nothing where the C library has none."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim:
+    if trim := _malloc_trim():
         trim(ctypes.c_size_t(0))
+
+
+@cache
+def _malloc_trim():
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 class FreeHeap(TrainerCallback):
