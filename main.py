@@ -86,21 +86,6 @@ def load_data(args: argparse.Namespace):
     return train, held_out if args.held_out else replace(held_out, questions=[])
 
 
-def build_rows(args: argparse.Namespace, config, train, held_out, questions: dict, processor):
-    """(training rows, held-out rows or None) for TRL; `questions` by id, shared with the rewards."""
-    from models.registry import image_step
-    from training.rows import training_rows
-
-    options = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
-    options["step"] = image_step(processor)
-    # a process's share of the rollout batch may begin and end amid a question's completions: two questions more
-    at_hand = config.per_device_train_batch_size * config.steps_per_generation // config.num_generations + 2
-    train_rows = training_rows([one.id for one in train.questions], questions, at_hand=at_hand, **options)
-    if not held_out.questions:
-        return train_rows, None
-    return train_rows, training_rows([one.id for one in held_out.questions], questions, **options)
-
-
 def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     """The mode's trainer with model, processor, rewards and rows; `load` in place of models.registry.load_model."""
     from transformers.trainer_callback import ProgressCallback
@@ -111,6 +96,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from training.early_warning import EarlyWarning, Watch, bounds_of
     from training.heap import FreeHeap
     from training.report import TrainingProgress, make_bystanders
+    from training.rows import build_rows
 
     if args.log_completions:
         from training.shown import escape_shown_completions

@@ -57,7 +57,9 @@ def run(mode: str, rate: str, seed: int, size: Size) -> Run:
     return Run(f"{mode}-lr{rate}-{size.updates}u-s{seed}", mode, seed, flags(size.updates, rate))
 
 
-def validation_of(one: Run, size: Size) -> Stage:
+def validation(mode: str, rate: str, size: Size) -> Stage:
+    """First seed, on the validation split."""
+    one = run(mode, rate, size.seeds[0], size)
     return Stage(f"validation-{one.name}", one, "validation", size.validation_problems, size.validation_samples)
 
 
@@ -67,16 +69,12 @@ def validation_base(size: Size) -> Stage:
 
 def grid(size: Size) -> list[Stage]:
     """Every method at every learning rate, first seed, on the validation split."""
-    return [_validation(mode, rate, size) for rate in size.rates for mode in METHODS]
+    return [validation(mode, rate, size) for rate in size.rates for mode in METHODS]
 
 
 def right(study: Study, mode: str, rate: str, size: Size) -> int:
     """Right answers of a method at a rate on the validation split."""
-    return sum(json.loads(study.counts_of(_validation(mode, rate, size)).read_text(encoding="utf-8"))["c"])
-
-
-def _validation(mode: str, rate: str, size: Size) -> Stage:
-    return validation_of(run(mode, rate, size.seeds[0], size), size)
+    return sum(json.loads(study.counts_of(validation(mode, rate, size)).read_text(encoding="utf-8"))["c"])
 
 
 def search(study: Study, mode: str, size: Size) -> tuple[str | None, str | None]:
@@ -88,7 +86,7 @@ def search(study: Study, mode: str, size: Size) -> tuple[str | None, str | None]
     if len(tried) == 1:
         return tried[0], None
     while True:
-        missing = [rate for rate in tried if not is_kept(study, _validation(mode, rate, size))]
+        missing = [rate for rate in tried if not is_kept(study, validation(mode, rate, size))]
         if missing:
             return None, missing[0]
         best = max(tried, key=lambda rate: right(study, mode, rate, size))
@@ -134,7 +132,7 @@ def reproduce(study: Study, size: Size) -> dict[str, str]:
         perform(study, [validation_base(size), *grid(size)])
     while not (rates := choose_rates(study, size)):
         wider = {mode: search(study, mode, size)[1] for mode in METHODS}
-        perform(study, [_validation(mode, rate, size) for mode, rate in wider.items() if rate])
+        perform(study, [validation(mode, rate, size) for mode, rate in wider.items() if rate])
     perform(study, finals(rates, size))
     if size is FULL:
         perform(study, paper_sampling(rates, size))

@@ -67,7 +67,7 @@ def learning_rates(counts: Path, size: Size) -> str | None:
         (mode, rate): arm
         for mode in METHODS
         for rate in plan.RATES
-        if (arm := read_arm(counts, mode, [plan.validation_of(plan.run(mode, rate, size.seeds[0], size), size).name]))
+        if (arm := read_arm(counts, mode, [plan.validation(mode, rate, size).name]))
     }
     untrained = read_arm(counts, "base", [plan.validation_base(size).name])
     rates = [rate for rate in plan.RATES if any(tried == rate for _, tried in found)]

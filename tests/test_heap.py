@@ -10,17 +10,16 @@ import pytest
 from training.heap import give_back_free_memory
 
 BLOCKS, SIZE = 1000, 64 * 1024  # below the size that glibc maps on its own
+GLIBC = sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim")
 
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="malloc_trim is glibc's")
+@pytest.mark.skipif(not GLIBC, reason="malloc_trim is glibc's")
 def test_pages_that_are_free_below_a_used_one_are_given_back():
     libc = ctypes.CDLL(None)
-    if not hasattr(libc, "malloc_trim"):
-        pytest.skip("malloc_trim is glibc's")
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     blocks = [libc.malloc(SIZE) for _ in range(BLOCKS)]

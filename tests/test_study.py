@@ -90,7 +90,7 @@ def test_methods_differ_in_the_mode_and_the_chosen_rate_alone():
 
 
 def kept_validation(study, mode, rate, right):
-    stage = plan.validation_of(plan.run(mode, rate, FULL.seeds[0], FULL), FULL)
+    stage = plan.validation(mode, rate, FULL)
     study.counts_of(stage).write_text(json.dumps({"stage": description(study, stage), "c": [right, 0]}))
 
 
@@ -211,9 +211,8 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     assert cells[0] == "one update per rollout batch"
     assert cells[1].startswith("+16.7") and cells[3].startswith("+33.3") and cells[5].startswith("+16.7")
     assert cells[6].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
-    assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in factor_tables.factor_training(
-        tmp_path, size
-    )
+    training = factor_tables.factor_training(tmp_path, size)
+    assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
     kept_stage(study, factors.long_stages(size)["nsr"], 0, warnings={"entropy": 400})
     assert factor_tables.long_table(tmp_path, size).splitlines()[2].endswith("| 0.100 → 0.200; 80 | entropy at 400 |")
 
@@ -281,7 +280,7 @@ def test_the_base_and_the_chosen_rates_stand_out_among_the_learning_rates(tmp_pa
     kept_stage(study, plan.validation_base(FULL), 0)
     assert tables.learning_rates(tmp_path, FULL).splitlines()[4] == "| PSR | 50.0 | 50.0 | 66.7 |", "none chosen yet"
     for mode in plan.METHODS:
-        kept_stage(study, plan.validation_of(plan.run(mode, "3e-4", FULL.seeds[0], FULL), FULL), 0)
+        kept_stage(study, plan.validation(mode, "3e-4", FULL), 0)
     lines = tables.learning_rates(tmp_path, FULL).splitlines()
     assert lines[2] == "| Base | 33.3 | 33.3 | 33.3 | 33.3 |"
     assert lines[4] == "| PSR | 50.0 | 50.0 | **66.7** | 33.3 |"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -12,6 +13,7 @@ from PIL import Image
 from charts.images import fit_image
 from charts.prompt import messages
 from charts.record import ChartQuestion
+from models.registry import image_step
 from terminal import printable
 
 BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
@@ -101,3 +103,15 @@ def training_rows(
         conversations.append([{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns])
     rows = datasets.Dataset.from_dict({"prompt": conversations, "problem_id": ids})
     return rows.with_transform(ImageRows(questions, min_pixels, max_pixels, step, at_hand))
+
+
+def build_rows(args: Namespace, config, train, held_out, questions: dict, processor):
+    """(training rows, held-out rows or None) for TRL; `questions` by id, shared with the rewards."""
+    options = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
+    options["step"] = image_step(processor)
+    # a process's share of the rollout batch may begin and end amid a question's completions: two questions more
+    at_hand = config.per_device_train_batch_size * config.steps_per_generation // config.num_generations + 2
+    train_rows = training_rows([one.id for one in train.questions], questions, at_hand=at_hand, **options)
+    if not held_out.questions:
+        return train_rows, None
+    return train_rows, training_rows([one.id for one in held_out.questions], questions, **options)
