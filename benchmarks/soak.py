@@ -1,16 +1,16 @@
 """Does a long run leak? 2,000 updates of the embedded model, watched from outside: memory, open files, time per update.
 
-    OMP_NUM_THREADS=1 python benchmarks/soak.py                 about 25 minutes on one core
+    OMP_NUM_THREADS=1 python benchmarks/soak.py                 about 30 minutes
     python benchmarks/soak.py --updates 200                     a first look
 
 The run is main.py with evaluations and checkpoints on the way. Its learning rate is so small that completions keep
-their length: what grows then is no longer work. Memory is the resident set of the process, time is processor time, both
-as means over two stretches of a tenth of the run: the second, when everything has happened once, and the last. Both
-are printed for every tenth as well, where a trend and a step can be told apart.
+their length: what grows then is no longer work. Resident memory and open files are means over two stretches of a tenth
+of the run: the second, when everything has happened once, and the last.
 
-A machine is not equally fast for 25 minutes, and a borrowed one less so. So a small fixed piece of work is timed beside
-the run, every few seconds; the seconds of an update over those of that work grow only if updates do. Tokens of the
-tenths, as logged, say whether there was the same to do. The trend is a straight line through twentieths of the run.
+Time is processor time. A machine is not equally fast for half an hour, so the early updates of a run say little about
+its late ones. What is compared instead is the same late updates, done twice: by the run, which is old by then, and by a
+twin that resumed from its checkpoint at nine tenths. The two take turns of a few seconds, so a slow stretch of the
+machine meets both. Were updates to grow slower with the age of a process, the old one would be the slower.
 """
 
 from __future__ import annotations
@@ -20,33 +20,84 @@ import itertools
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean
-
-import numpy as np
-import torch
+from statistics import mean, stdev
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_GROWTH = 0.02
 STEP = re.compile(r"^step (\d+):", re.MULTILINE)
 TICKS = os.sysconf("SC_CLK_TCK")
+TURN = 5.0  # seconds
+BLOCKS = 8  # stretches of the last updates over which old and new are compared
 
 
-def command(updates: int, folder: Path) -> list[str]:
+def command(updates: int, folder: Path, *more: str) -> list[str]:
     return [
         *(sys.executable, str(ROOT / "main.py"), "--mode", "nsr", "--vlm-name", "tiny", "--dataset-name", "synthetic"),
         *("--subset-size", str(updates), "--max-steps", str(updates), "--learning-rate", "1e-12", "--held-out", "0.02"),
         *("--eval-steps", str(updates // 20), "--save-steps", str(updates // 20), "--save-total-limit", "2"),
-        *("--report-to", "none", "--disable-gradient-checkpointing", "--output-root", str(folder)),
+        *("--report-to", "none", "--disable-gradient-checkpointing", "--output-root", str(folder), *more),
     ]
 
 
-def sample(process: int) -> dict[str, float]:
-    """Resident bytes, open files and processor seconds of a process. ProcessLookupError or OSError when it is gone."""
+@dataclass
+class Watched:
+    """A run of main.py with what was seen of it, about four times a second."""
+
+    process: subprocess.Popen
+    log: Path
+    samples: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def start(cls, updates: int, folder: Path, *more: str) -> Watched:
+        folder.mkdir(exist_ok=True)
+        log = folder / "log"
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        with log.open("w") as file:
+            arguments = command(updates, folder, *more)
+            return cls(subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, env=environment), log)
+
+    def goes_on(self) -> bool:
+        """Looks once, after a quarter of a second. ValueError when the run has failed."""
+        time.sleep(0.25)
+        if self.process.poll() is None:
+            try:
+                now = look(self.process.pid)
+            except OSError:  # it ended in between
+                return True
+            if reached := STEP.findall(self.log.read_text(errors="replace")[-4000:]):
+                self.samples.append({**now, "update": int(reached[-1])})
+            return True
+        if self.process.returncode:
+            raise ValueError(f"exit code {self.process.returncode}: {self.log.read_text()[-2000:]}")
+        return False
+
+    @property
+    def update(self) -> float:
+        return self.samples[-1]["update"] if self.samples else 0
+
+    def goes_on_to(self, update: float, seconds: float = float("inf")) -> bool:
+        """Whether the run is not over when it has reached `update`, or `seconds` have passed."""
+        end = time.monotonic() + seconds
+        while alive := self.goes_on():
+            if self.update >= update or time.monotonic() > end:
+                break
+        return alive
+
+    def seconds_at(self, update: float) -> float:
+        """Processor seconds when it was first seen to have reached an update."""
+        return next(one["seconds"] for one in self.samples if one["update"] >= update)
+
+
+def look(process: int) -> dict[str, float]:
+    """Resident bytes, open files and processor seconds of a process. OSError when it is gone."""
     root = Path("/proc") / str(process)
     fields = (root / "stat").read_text().rpartition(")")[2].split()
     return {
@@ -56,78 +107,48 @@ def sample(process: int) -> dict[str, float]:
     }
 
 
-def reference() -> float:
-    """Processor seconds of fixed work of a small model's kind: products, memory, and many calls on little."""
-    begin = time.process_time()
-    weights = torch.linspace(-1, 1, 192 * 768).reshape(192, 768).requires_grad_()
-    rows = torch.linspace(-1, 1, 2048 * 192).reshape(2048, 192)
-    for _ in range(4):
-        (torch.nn.functional.silu(rows @ weights) @ weights.T).square().mean().backward()
-    small = rows[:8]
-    for _ in range(3000):
-        small = small * 0.5 + 0.25
-    return time.process_time() - begin
+def watch(updates: int, folder: Path) -> tuple[Watched, Watched]:
+    """The run, and its twin of the last tenth. ValueError when one of them fails; neither is left running."""
+    runs = [Watched.start(updates, folder / "old")]
+    try:
+        (old,) = runs
+        if not old.goes_on_to(0.9 * updates + 2):
+            raise ValueError("the run ended before it was seen to reach nine tenths")
+        old.process.send_signal(signal.SIGSTOP)
+        (settings,) = (folder / "old").glob("*/training_settings.json")
+        shutil.copytree(settings.parent, folder / "new" / settings.parent.name)
+        runs.append(new := Watched.start(updates, folder / "new", "--resume"))
+        new.goes_on_to(old.update)
+        take_turns(new, old)
+    finally:
+        for run in runs:
+            run.process.kill()
+    return old, new
 
 
-def watch(updates: int, folder: Path) -> list[dict[str, float]]:
-    """About four samples a second, each with the update that the run had reached, every sixteenth with the seconds of
-    reference(). ValueError when the run fails."""
-    log = folder / "log"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    with log.open("w") as file:
-        run = subprocess.Popen(command(updates, folder), stdout=file, stderr=subprocess.STDOUT, env=environment)
-    samples = []
-    while run.poll() is None:
-        time.sleep(0.25)
-        try:
-            now = sample(run.pid)
-        except OSError:
-            break
-        reached = STEP.findall(log.read_text(errors="replace")[-4000:])
-        if reached:
-            samples.append({**now, "update": int(reached[-1])})
-            if len(samples) % 16 == 0:
-                samples[-1]["reference"] = reference()
-    if run.wait():
-        raise ValueError(f"the run ended with exit code {run.returncode}: {log.read_text()[-2000:]}")
-    return samples
+def take_turns(running: Watched, waiting: Watched) -> None:
+    """Lets one of two runs go on at a time, until both are over; the second is stopped at first."""
+    while running.goes_on_to(float("inf"), TURN):
+        running.process.send_signal(signal.SIGSTOP)
+        waiting.process.send_signal(signal.SIGCONT)
+        running, waiting = waiting, running
+    waiting.process.send_signal(signal.SIGCONT)
+    waiting.goes_on_to(float("inf"))
 
 
-def compare(samples: list[dict[str, float]], updates: int) -> dict[str, tuple[float, float]]:
+def growth(samples: list[dict[str, float]], updates: int) -> dict[str, tuple[float, float]]:
     """Name -> (at the start, at the end): means over updates [10 %, 20 %) and [90 %, 100 %)."""
     stretches = [
         [one for one in samples if low * updates <= one["update"] < high * updates]
         for low, high in ((0.1, 0.2), (0.9, 1))
     ]
-    found = {name: tuple(mean(one[name] for one in part) for part in stretches) for name in ("memory", "files")}
-    found["seconds"] = tuple(map(speed, stretches))
-    found["relative"] = tuple(speed(part) / reference_of(part) for part in stretches)
-    return found
+    return {name: tuple(mean(one[name] for one in part) for part in stretches) for name in ("memory", "files")}
 
 
-def reference_of(stretch: list[dict[str, float]]) -> float:
-    """Seconds of the fixed work during a stretch, mean."""
-    return mean(one["reference"] for one in stretch if "reference" in one)
-
-
-def speed(stretch: list[dict[str, float]]) -> float:
-    """Processor seconds an update."""
-    first, last = stretch[0], stretch[-1]
-    return (last["seconds"] - first["seconds"]) / (last["update"] - first["update"])
-
-
-def trend(samples: list[dict[str, float]], updates: int) -> tuple[float, float]:
-    """Growth of update / reference from start to end, as a share of its mean, and its standard error."""
-    parts = [[one for one in samples if one["update"] * 20 // updates == n] for n in range(1, 20)]
-    ratios = np.array([speed(part) / reference_of(part) for part in parts])
-    (slope, _), covariance = np.polyfit(np.linspace(0, 1, len(parts)), ratios / ratios.mean(), 1, cov=True)
-    return slope, covariance[0, 0] ** 0.5
-
-
-def tokens_by_tenths(logged: list[dict]) -> list[float]:
-    """Tokens of prompts and completions that an update has, in each tenth of the run."""
-    ends = [0, *(logged[len(logged) * n // 10 - 1]["num_tokens"] for n in range(1, 11))]
-    return [(after - before) * 10 / len(logged) for before, after in itertools.pairwise(ends)]
+def blocks(run: Watched, updates: int) -> list[float]:
+    """Processor seconds an update, in equal stretches between 92 % and the last update but one."""
+    ends = [round(updates * 0.92 + n * (updates * 0.08 - 1) / BLOCKS) for n in range(BLOCKS + 1)]
+    return [(run.seconds_at(end) - run.seconds_at(start)) / (end - start) for start, end in itertools.pairwise(ends)]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -137,31 +158,23 @@ def main(argv: list[str] | None = None) -> int:
     if args.updates < 200:
         parser.error(f"--updates {args.updates}: must be at least 200, a tenth of which can be measured")
     with tempfile.TemporaryDirectory() as folder:
-        samples = watch(args.updates, Path(folder))
-        (state,) = Path(folder).glob("*/trainer_state.json")
-        logged = [entry for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
-    steps = [entry["step"] for entry in logged]
-    found = compare(samples, args.updates)
-    print(
-        f"{args.updates} updates, {len(samples)} samples; logged once each: {steps == list(range(1, args.updates + 1))}"
-    )
-    tenths = [[one for one in samples if one["update"] * 10 // args.updates == n] for n in range(10)]
+        old, new = watch(args.updates, Path(folder))
+        (state,) = (Path(folder) / "old").glob("*/trainer_state.json")
+        steps = [entry["step"] for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
+    print(f"{args.updates} updates; logged once each: {steps == list(range(1, args.updates + 1))}")
+    tenths = [[one for one in old.samples if one["update"] * 10 // args.updates == n] for n in range(10)]
     print("resident memory by tenths, MiB:", *(f"{mean(one['memory'] for one in part) / 2**20:.0f}" for part in tenths))
-    print("processor s / update by tenths:", *(f"{speed(part):.3f}" for part in tenths))
-    print("reference s by tenths:", *(f"{reference_of(part):.3f}" for part in tenths))
-    print("update / reference by tenths:", *(f"{speed(part) / reference_of(part):.2f}" for part in tenths))
-    print("tokens / update by tenths:", *(f"{tokens:.0f}" for tokens in tokens_by_tenths(logged)))
     print(f"{'':28}{'start':>12}{'end':>12}{'growth':>10}")
-    units = {
-        "memory": ("resident memory, MiB", 2**20),
-        "files": ("open files", 1),
-        "seconds": ("processor s / update", 1),
-        "relative": ("update / reference", 1),
-    }
-    for name, (label, unit) in units.items():
+    found = growth(old.samples, args.updates)
+    for name, label, unit in (("memory", "resident memory, MiB", 2**20), ("files", "open files", 1)):
         start, end = (value / unit for value in found[name])
         print(f"{label:28}{start:12.3f}{end:12.3f}{end / start - 1:+10.1%}")
-    print("trend of update / reference, from start to end: {:+.1%} ± {:.1%}".format(*trend(samples, args.updates)))
+    print(f"{'':28}{'new':>12}{'old':>12}{'growth':>10}")
+    ours, twins = blocks(old, args.updates), blocks(new, args.updates)
+    start, end = mean(twins), mean(ours)
+    print(f"{'processor s / update':28}{start:12.3f}{end:12.3f}{end / start - 1:+10.1%}")
+    error = stdev(a / b for a, b in zip(ours, twins, strict=True)) / BLOCKS**0.5
+    print(f"{'standard error':28}{'':24}{error:10.1%}")
     start, end = found["memory"]
     return int(end > start * (1 + MOST_GROWTH) or found["files"][1] > found["files"][0])
 
