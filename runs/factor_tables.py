@@ -13,7 +13,7 @@ from runs.stages import Stage
 from runs.summary import Arm, difference, read_arm
 from runs.tables import markdown, rates_chosen, shown_ks, signed
 
-KS = (1, 64)  # of a factor: accuracy, and diversity at as many samples as every factor has
+KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
 SHOWN = {
     "own-rates": "each at its own rate",
     "rate-1e-5": "both at 1e-5",
