@@ -4,7 +4,7 @@
     python benchmarks/soak.py --updates 200                     a first look
 
 The run is main.py with evaluations and checkpoints on the way. Its learning rate is so small that completions keep
-their length: what grows then is no longer work. Resident memory and open files are means over two stretches of a tenth
+their length: what grows then is no longer work. Resident memory (mean) and open files (median) are those of two tenths
 of the run: the second, when everything has happened once, and the last.
 
 Time is processor time. A machine is not equally fast for half an hour, so the early updates of a run say little about
@@ -28,7 +28,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_GROWTH = 0.02
@@ -36,6 +36,7 @@ STEP = re.compile(r"^step (\d+):", re.MULTILINE)
 TICKS = os.sysconf("SC_CLK_TCK")
 TURN = 5.0  # seconds
 BLOCKS = 8  # stretches of the last updates over which old and new are compared
+T_OF_BLOCKS = 2.36  # Student's t with 7 degrees of freedom, two-sided 95 %
 
 
 def command(updates: int, folder: Path, *more: str) -> list[str]:
@@ -59,7 +60,7 @@ class Watched:
     def start(cls, updates: int, folder: Path, *more: str) -> Watched:
         folder.mkdir(exist_ok=True)
         log = folder / "log"
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
         with log.open("w") as file:
             arguments = command(updates, folder, *more)
             return cls(subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, env=environment), log)
@@ -123,6 +124,7 @@ def watch(updates: int, folder: Path) -> tuple[Watched, Watched]:
     finally:
         for run in runs:
             run.process.kill()
+            run.process.wait()
     return old, new
 
 
@@ -137,12 +139,13 @@ def take_turns(running: Watched, waiting: Watched) -> None:
 
 
 def growth(samples: list[dict[str, float]], updates: int) -> dict[str, tuple[float, float]]:
-    """Name -> (at the start, at the end): means over updates [10 %, 20 %) and [90 %, 100 %)."""
+    """Name -> (at the start, at the end): over updates [10 %, 20 %) and [90 %, 100 %)."""
     stretches = [
         [one for one in samples if low * updates <= one["update"] < high * updates]
         for low, high in ((0.1, 0.2), (0.9, 1))
     ]
-    return {name: tuple(mean(one[name] for one in part) for part in stretches) for name in ("memory", "files")}
+    typical = {"memory": mean, "files": median}  # a file that is open while saving is no leak
+    return {name: tuple(of(one[name] for one in part) for part in stretches) for name, of in typical.items()}
 
 
 def blocks(run: Watched, updates: int) -> list[float]:
@@ -155,13 +158,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--updates", type=int, default=2000)
     args = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no stopped run is left behind
     if args.updates < 200:
         parser.error(f"--updates {args.updates}: must be at least 200, a tenth of which can be measured")
     with tempfile.TemporaryDirectory() as folder:
         old, new = watch(args.updates, Path(folder))
         (state,) = (Path(folder) / "old").glob("*/trainer_state.json")
         steps = [entry["step"] for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
-    print(f"{args.updates} updates; logged once each: {steps == list(range(1, args.updates + 1))}")
+    once = steps == list(range(1, args.updates + 1))
+    print(f"{args.updates} updates; logged once each: {once}")
     tenths = [[one for one in old.samples if one["update"] * 10 // args.updates == n] for n in range(10)]
     print("resident memory by tenths, MiB:", *(f"{mean(one['memory'] for one in part) / 2**20:.0f}" for part in tenths))
     print(f"{'':28}{'start':>12}{'end':>12}{'growth':>10}")
@@ -175,9 +180,11 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{'processor s / update':28}{start:12.3f}{end:12.3f}{end / start - 1:+10.1%}")
     error = stdev(a / b for a, b in zip(ours, twins, strict=True)) / BLOCKS**0.5
     print(f"{'standard error':28}{'':24}{error:10.1%}")
-    slower = end / start - 1 - 2 * error > MOST_GROWTH
+    low, high = (end / start - 1 + sign * T_OF_BLOCKS * error for sign in (-1, 1))
+    print(f"the old process is slower by {low:+.1%} to {high:+.1%} (95 %)")
+    slower = low > 0 and end > start * (1 + MOST_GROWTH)
     start, end = found["memory"]
-    return int(slower or end > start * (1 + MOST_GROWTH) or found["files"][1] > found["files"][0])
+    return int(not once or slower or end > start * (1 + MOST_GROWTH) or found["files"][1] > found["files"][0])
 
 
 if __name__ == "__main__":

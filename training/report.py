@@ -100,6 +100,7 @@ class TrainingProgress(ProgressCallback):
         if shown:
             parts = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
             self.training_bar.write(f"step {state.global_step}: {parts}", file=sys.stdout)
+            sys.stdout.flush()  # a log file, too, shows a step when it is done
 
 
 class Bystander:
