@@ -160,10 +160,13 @@ def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
             moved, _ = difference(arm, found["base"], [1, 256])
             said = " and ".join(f"{100 * value:+.1f}".replace("-", "−") for value in moved)
             assert re.search(rf"by\s{re.escape(said)}( points)?\sunder\s{arm.label}\b", " ".join(opening.split())), said
-    same_rate = factor_tables.factor_arms(reproduction.COUNTS, FULL)["rate-1e-5"]
-    values, bounds = difference(same_rate["nsr"], same_rate["psr"], [1, 64])
+    changed = factor_tables.factor_arms(reproduction.COUNTS, FULL)
+    small, large = changed["rate-1e-5"], changed["rate-1e-4"]
+    values, bounds = difference(small["nsr"], small["psr"], [1, 64])
     accuracy, diversity = (tables.signed(*both).strip("*") for both in zip(values, bounds, strict=True))
     assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in " ".join(opening.split())
+    nsr, psr = (-100 * difference(large[mode], found["base"], [64])[0][0] for mode in ("nsr", "psr"))
+    assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in " ".join(opening.split())
 
 
 def test_what_is_logged_once_per_rollout_batch_is_averaged_over_those_updates_alone():
