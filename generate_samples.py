@@ -46,9 +46,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--prompt", help="default: the checkpoint's, else structured")
     add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
     add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
-    add("--shard", default=None, metavar="I/N", help="this process samples every N-th problem, from the I-th on")
+    add("--shard", default=None, metavar="I/N", help="this process samples the I-th of N parts of the problems")
     add("--merge", action="store_true", help="sample nothing; join the finished shards' journals")
-    add("--chunk", type=int, help="completions decoded at a time (default: all; halved when memory runs out)")
+    add("--chunk", type=int,
+        help="completions decoded at a time, of one or several problems (default: 256, or all of one problem; halved "
+        "when memory runs out)")  # fmt: skip
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
         help="auto: bfloat16 on a GPU, float32 on a CPU")  # fmt: skip
     add("--merge-adapter", choices=("auto", "yes", "no"), default="auto",
@@ -200,12 +202,14 @@ def _clear_the_way(args: argparse.Namespace, settings: dict[str, Any]) -> None:
 
 
 def work(args: argparse.Namespace, stop: Any) -> int:
+    from sampling.job import in_groups
     from sampling.journal import Journal, merge, part_path, read_parts
 
     checkpoint, settings, questions, notes, device = prepare(args)
     output, (index, count) = args.output_path, args.shard
     ids = [question.id for question in questions]
-    mine = questions[index - 1 :: count]
+    groups = in_groups(questions, args.num_samples, args.chunk)[index - 1 :: count]
+    mine = [question for group in groups for question in group]
     if not mine:
         return 0  # more processes than problems
     _clear_the_way(args, settings)
@@ -222,8 +226,7 @@ def work(args: argparse.Namespace, stop: Any) -> int:
         say(note, index)
     say(f"{len(left)} of {len(mine)} problems to sample, {args.num_samples} completions each", index)
     if left:
-        kept = [finished[question.id] for question in mine if question.id in finished]
-        _sample(args, checkpoint, settings, device, left, kept, journal, stop)
+        _sample(args, checkpoint, settings, device, groups, finished, journal, stop)
     journal.close()
     missing = merge(output, settings, ids)
     if missing:
@@ -237,7 +240,7 @@ def _finished(output: Path) -> int:
     return 0
 
 
-def _sample(args, checkpoint, settings, device: str, questions, finished: list[bytes], journal, stop) -> None:
+def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str, bytes], journal, stop) -> None:
     from models.registry import load_processor
     from sampling.checkpoint import load
     from sampling.job import Sampler, run_job
@@ -256,9 +259,10 @@ def _sample(args, checkpoint, settings, device: str, questions, finished: list[b
         backend=args.backend,
         **image,
     )
-    progress = Progress(len(questions) + len(finished), finished)
+    kept = [finished[question.id] for group in groups for question in group if question.id in finished]
+    progress = Progress(sum(map(len, groups)), kept)
     try:
-        run_job(sampler, questions, journal, progress, args.output_path.parent, settings["run"], stop)
+        run_job(sampler, groups, finished, journal, progress, args.output_path.parent, settings["run"], stop)
     except ValueError as error:  # not the user's: keep its traceback
         raise RuntimeError("sampling failed") from error
     finally:

@@ -48,44 +48,91 @@ class Samples:
         return [float(np.sum(row, dtype=np.float64)) for row in self.logprobs]
 
 
-@torch.no_grad()
 def sample(
+    model: torch.nn.Module, prompt_inputs: Mapping[str, torch.Tensor], *, problem_id: str, **options: object
+) -> Samples:
+    """`n` completions of one prompt (batch of one, no padding); `options` as for `sample_each`."""
+    return sample_each(model, [(problem_id, prompt_inputs)], **options)[0]
+
+
+@torch.no_grad()
+def sample_each(
     model: torch.nn.Module,
-    prompt_inputs: Mapping[str, torch.Tensor],
+    prompts: Sequence[tuple[str, Mapping[str, torch.Tensor]]],
     *,
     n: int,
     settings: SamplingSettings,
-    problem_id: str,
     eos_ids: Sequence[int],
     suppress: Sequence[int] = (),
     first_sample: int = 0,
     chunk: int | None = None,
     on_chunk: Callable[[int], None] | None = None,
-) -> Samples:
-    """`n` completions of one prompt (batch of one, no padding), at most `chunk` rows at a time.
+) -> list[Samples]:
+    """`n` completions of every prompt, at most `chunk` rows at a time, which may belong to several prompts.
 
-    Samples are numbered from `first_sample`; the same numbers give the same samples however they are grouped. Out of
-    memory halves the chunk and tries it again; `on_chunk` is told the chunk size that worked.
+    `prompts`: (problem id, model inputs: a batch of one without padding). Samples are numbered from `first_sample`; the
+    same numbers give the same samples however they are grouped. Out of memory halves the chunk, tells `on_chunk`, and
+    tries what is left again.
     """
+    left = [(which, range(first_sample, first_sample + n)) for which in range(len(prompts))]
+    computed: dict[int, Prompt] = {}
+    drawn: list[list[Samples]] = [[] for _ in prompts]
+    chunk = min(chunk or n * len(prompts), n * len(prompts))
+    options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress}
     with _evaluating(model):
-        prompt = prefill(model, prompt_inputs)
-        chunk, done, parts = min(chunk or n, n), 0, []
-        while done < n:
-            rows = min(chunk, n - done)
-            work = [Request(prompt, problem_id, range(first_sample + done, first_sample + done + rows))]
+        while left:
+            part, rest = _first_rows(left, chunk)
             try:
-                parts += decode(model, work, settings=settings, eos_ids=eos_ids, suppress=suppress)
+                done = _decode_part(model, prompts, part, computed, **options)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if chunk == 1 or not is_out_of_memory(error):
                     raise
-                chunk = -(-chunk // 2)
+                rows = sum(len(samples) for _, samples in part)
+                chunk = -(-rows // 2)
                 logger.warning("out of memory with %d completions at once; going on with %d", rows, chunk)
+                if on_chunk is not None:
+                    on_chunk(chunk)
             else:
-                done += rows
+                for (which, _), samples in zip(part, done, strict=True):
+                    drawn[which].append(samples)
+                for which, _ in part:
+                    if which not in dict(rest):
+                        del computed[which]
+                left = rest
                 continue
+            computed.clear()
             free_memory()
-        if on_chunk is not None:
-            on_chunk(chunk)
+    return [_joined(parts) for parts in drawn]
+
+
+def _decode_part(
+    model: torch.nn.Module,
+    prompts: Sequence[tuple[str, Mapping[str, torch.Tensor]]],
+    part: Sequence[tuple[int, range]],
+    computed: dict[int, Prompt],
+    **options: object,
+) -> list[Samples]:
+    """The samples of a part; `computed` gains its prompts."""
+    for which, _ in part:
+        if which not in computed:
+            computed[which] = prefill(model, prompts[which][1])
+    return decode(model, [Request(computed[which], prompts[which][0], taken) for which, taken in part], **options)
+
+
+def _first_rows(wanted: list[tuple[int, range]], most: int) -> tuple[list[tuple[int, range]], list[tuple[int, range]]]:
+    """(The first `most` samples of all that are wanted, the others); the samples of a prompt may be parted."""
+    part: list[tuple[int, range]] = []
+    for at, (which, samples) in enumerate(wanted):
+        taken = samples[:most]
+        part.append((which, taken))
+        most -= len(taken)
+        if most == 0:
+            rest = samples[len(taken) :]
+            return part, [*([(which, rest)] if rest else []), *wanted[at + 1 :]]
+    return part, []
+
+
+def _joined(parts: list[Samples]) -> Samples:
     return Samples(
         [row for part in parts for row in part.token_ids],
         [row for part in parts for row in part.logprobs],

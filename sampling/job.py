@@ -1,15 +1,15 @@
-"""A sampling job: every question of this shard -> one line of the journal."""
+"""A sampling job: every question of this process -> one line of the journal, several decoded together."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charts.record import ChartQuestion
-from sampling.engine import Samples, sample
+from sampling.engine import Samples, sample_each
 from sampling.journal import Journal
 from sampling.problems import as_line, error_record, prompt_inputs, record, save_image
 from sampling.progress import Progress
@@ -20,9 +20,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 
+ROWS = 256  # completions decoded together, where that many are wanted of one problem or of several
+_MOST_PROBLEMS = 32  # whose prompts' keys and values are in memory at a time
+_LEAST_GROUPS = 16  # so that several processes share few problems evenly
+
+
+def in_groups(
+    questions: Sequence[ChartQuestion], samples: int, rows: int | None = None
+) -> list[Sequence[ChartQuestion]]:
+    """The questions, in order, in groups that are decoded together: up to `rows` completions (default: ROWS).
+
+    Groups depend on nothing else: which processes share the work, and what was finished before, change no group, so
+    that not even the last bits of a log-probability depend on them.
+    """
+    size = max(1, min((rows or ROWS) // samples, _MOST_PROBLEMS, len(questions) // _LEAST_GROUPS))
+    return [questions[start : start + size] for start in range(0, len(questions), size)]
+
+
 @dataclass
 class Sampler:
-    """Draws `n` completions of a question. `chunk` rows decode at a time; less after running out of memory."""
+    """Draws `n` completions of every question. `chunk` rows decode at a time; less after running out of memory."""
 
     model: PreTrainedModel
     processor: ProcessorMixin
@@ -40,26 +57,22 @@ class Sampler:
         markers = {*unsampleable_token_ids(self.processor), *unsampleable_token_ids(self.model.config)}
         self.suppress = sorted(markers)
         self.eos_ids = end_tokens(self.model, self.processor)
-        self._draw: Callable[..., Samples] = sample
+
+    def __call__(self, asked: Sequence[tuple[ChartQuestion, Any]]) -> list[Samples]:
+        """One `Samples` for every (question, image)."""
+        limits = {"prompt": self.prompt, "min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        prompts = []
+        for question, image in asked:
+            inputs = prompt_inputs(self.processor, question, image, **limits)
+            prompts.append((question.id, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}))
+        options = {"n": self.n, "settings": self.settings, "eos_ids": self.eos_ids, "suppress": self.suppress}
         if self.backend == "generate":
             from sampling.stock import generate
 
-            self._draw = generate
-
-    def __call__(self, question: ChartQuestion, image: Any) -> Samples:
-        limits = {"prompt": self.prompt, "min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
-        inputs = prompt_inputs(self.processor, question, image, **limits)
-        return self._draw(
-            self.model,
-            {name: tensor.to(self.model.device) for name, tensor in inputs.items()},
-            n=self.n,
-            settings=self.settings,
-            problem_id=question.id,
-            eos_ids=self.eos_ids,
-            suppress=self.suppress,
-            chunk=self.chunk,
-            on_chunk=self._keep_chunk,
-        )
+            return [
+                generate(self.model, inputs, problem_id=name, chunk=self.chunk, **options) for name, inputs in prompts
+            ]
+        return sample_each(self.model, prompts, chunk=self.chunk, on_chunk=self._keep_chunk, **options)
 
     def _keep_chunk(self, chunk: int) -> None:
         self.chunk = chunk
@@ -77,29 +90,42 @@ def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
 
 def run_job(
     sampler: Sampler,
-    questions: Sequence[ChartQuestion],
+    groups: Sequence[Sequence[ChartQuestion]],
+    finished: Container[str],
     journal: Journal,
     progress: Progress,
     folder: Path,
     run: str,
     stop: StopSignals,
 ) -> None:
-    """Sample every question and journal it; a stop signal takes effect after the line in work."""
-    for question in questions:
+    """Sample the groups with a question that is not `finished`, journal these; a stop takes effect after a group."""
+    for group in groups:
+        if all(question.id in finished for question in group):
+            continue
         with stop.finishing():
-            entry = _problem(sampler, question, folder, run)
-            journal.add(as_line(entry))
-            progress.add(entry)
+            for entry in _group(sampler, group, folder, run):
+                if entry["problem_id"] not in finished:
+                    journal.add(as_line(entry))
+                    progress.add(entry)
 
 
-def _problem(sampler: Sampler, question: ChartQuestion, folder: Path, run: str) -> dict[str, Any]:
-    try:
-        image = question.open_image() if question.open_image is not None else None
-    except ValueError as error:
-        return error_record(question, str(error), run)
-    saved = None
-    if image is not None:
-        writer = f"{zlib.crc32(question.id.encode()):08x}"
-        saved = save_image(image, question.image_id or writer, folder, writer)
-    samples = sampler(question, image)
-    return record(question, samples, sampler.texts(samples), prompt=sampler.prompt, image=saved, run=run)
+def _group(sampler: Sampler, group: Sequence[ChartQuestion], folder: Path, run: str) -> Iterator[dict[str, Any]]:
+    asked, unreadable, saved = [], {}, {}
+    for question in group:
+        try:
+            image = question.open_image() if question.open_image is not None else None
+        except ValueError as error:
+            unreadable[question.id] = error_record(question, str(error), run)
+            continue
+        asked.append((question, image))
+        if image is not None:
+            writer = f"{zlib.crc32(question.id.encode()):08x}"
+            saved[question.id] = save_image(image, question.image_id or writer, folder, writer)
+    drawn = iter(sampler(asked))
+    for question in group:
+        if question.id in unreadable:
+            yield unreadable[question.id]
+            continue
+        samples = next(drawn)
+        texts = sampler.texts(samples)
+        yield record(question, samples, texts, prompt=sampler.prompt, image=saved.get(question.id), run=run)

@@ -5,7 +5,7 @@ The random numbers are torch's, seeded by (seed, problem, chunk): another chunk 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -28,7 +28,6 @@ def generate(
     suppress: Sequence[int] = (),
     first_sample: int = 0,
     chunk: int | None = None,
-    on_chunk: Callable[[int], None] | None = None,
 ) -> Samples:
     """`n` completions through `model.generate`, `chunk` at a time."""
     out, chunk = Samples([], [], []), chunk or CHUNK

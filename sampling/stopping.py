@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the problem in work is finished and written first, everything else stops at once."""
+"""SIGINT and SIGTERM: the problems in work are finished and written first, everything else stops at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class StopSignals:
         if self.received is not None or not self._busy:
             raise Stopped(number)
         self.received = number
-        print("\nFinishing the problem in work; once more to stop at once", file=sys.stderr, flush=True)
+        print("\nFinishing the problems in work; once more to stop at once", file=sys.stderr, flush=True)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ import pytest
 import charts.loading
 import generate_samples
 from sampling import job
+from sampling.job import in_groups
 from sampling.journal import part_path
 
 PROBLEMS, SAMPLES = 5, 6
@@ -114,22 +115,109 @@ def test_merge_alone_samples_nothing(reference, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_finishes_the_line_and_says_how_to_go_on(reference, tmp_path, capsys, monkeypatch, name):
-    output, number, problem = tmp_path / "s.jsonl", getattr(signal, name), job._problem
+    output, number, sampled = tmp_path / "s.jsonl", getattr(signal, name), job._group
 
-    def interrupted(sampler, question, *rest):
+    def interrupted(sampler, group, *rest):
         if not started:
             os.kill(os.getpid(), number)
-        started.append(question.id)
-        return problem(sampler, question, *rest)
+        started.append(group)
+        return sampled(sampler, group, *rest)
 
     started = []
-    monkeypatch.setattr(job, "_problem", interrupted)
+    monkeypatch.setattr(job, "_group", interrupted)
     assert run(output) == 128 + number
     assert "The same command goes on from here" in capsys.readouterr().err
     assert len(started) == 1 and not output.exists()
     assert len(part_path(output, (1, 1)).read_bytes().splitlines()) == 2  # the header and the problem in work
     assert run(output) == 0
     assert output.read_bytes() == reference.read_bytes()
+
+
+def run_grouped(output, *flags) -> int:
+    """Nine problems in groups of two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "_LEAST_GROUPS", 4)
+        return run(output, "--subset-size", 9, "--max-new-tokens", 40, *flags)
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("grouped") / "s.jsonl"
+    assert run_grouped(output) == 0
+    return output
+
+
+def test_groups_fill_the_batch_and_depend_on_problems_and_samples_alone():
+    def sizes(problems: int, samples: int, rows: int | None = None) -> list[int]:
+        groups = in_groups(range(problems), samples, rows)
+        assert [question for group in groups for question in group] == list(range(problems))
+        return [len(group) for group in groups]
+
+    assert sizes(400, 256) == sizes(400, 300) == [1] * 400
+    assert sizes(402, 64) == [4] * 100 + [2]
+    assert sizes(600, 1) == [32] * 18 + [24]  # no more prompts than 32
+    assert sizes(40, 1) == [2] * 20 and sizes(5, 6) == [1] * 5  # at least 16 groups
+    assert sizes(400, 64, 128) == [2] * 200 and sizes(400, 64, 8) == [1] * 400
+
+
+def test_problems_sampled_together_get_the_samples_that_each_gets_alone(grouped, tmp_path):
+    output = tmp_path / "alone.jsonl"
+    assert run_grouped(output, "--chunk", SAMPLES) == 0
+    together, alone = ([json.loads(line) for line in path.read_text().splitlines()[1:]] for path in (grouped, output))
+    assert len({text for problem in together for text in problem["samples"]}) > 2 * 9
+    for one, other in zip(together, alone, strict=True):
+        assert one.pop("logprob") == pytest.approx(other.pop("logprob"), abs=2e-4)
+        assert one == other
+
+
+def test_a_group_cut_in_the_middle_is_sampled_again_and_only_what_was_missing_is_added(grouped, tmp_path, capsys):
+    output, lines = tmp_path / "s.jsonl", grouped.read_bytes().splitlines(keepends=True)
+    part_path(output, (1, 1)).write_bytes(b"".join(lines[: 1 + 3]))  # a group and half of the next
+    part_path(output, (2, 2)).write_bytes(lines[0] + lines[1 + 7])
+    capsys.readouterr()
+    assert run_grouped(output) == 0
+    assert "5 of 9 problems to sample" in capsys.readouterr().out
+    assert output.read_bytes() == grouped.read_bytes()
+
+
+def test_shards_take_whole_groups(grouped, tmp_path, capsys):
+    output = tmp_path / "s.jsonl"
+    for index in (1, 3, 2):
+        assert run_grouped(output, "--shard", f"{index}/3") == 0
+        assert index > 1 or "4 of 4 problems to sample" in capsys.readouterr().out  # the first and the fourth group
+    assert output.read_bytes() == grouped.read_bytes()
+
+
+def test_a_signal_finishes_the_group(grouped, tmp_path, monkeypatch):
+    output, sampled = tmp_path / "s.jsonl", job._group
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return sampled(*args)
+
+    monkeypatch.setattr(job, "_group", interrupted)
+    assert run_grouped(output) == 143
+    assert part_path(output, (1, 1)).read_bytes().splitlines() == grouped.read_bytes().splitlines()[:3]
+
+
+def test_an_unreadable_image_in_a_group_leaves_its_neighbour_alone(grouped, tmp_path, monkeypatch):
+    load = charts.loading.load_questions
+
+    def with_a_bad_image(*args, **kwargs):
+        def broken():
+            raise ValueError("not an image that can be opened")
+
+        data = load(*args, **kwargs)
+        return replace(data, questions=[replace(data.questions[0], open_image=broken), *data.questions[1:]])
+
+    monkeypatch.setattr(charts.loading, "load_questions", with_a_bad_image)
+    output = tmp_path / "s.jsonl"
+    assert run_grouped(output) == 0
+    first, second, *rest = output.read_bytes().splitlines()[1:]
+    assert "error" in json.loads(first) and "samples" not in json.loads(first)
+    _, _, neighbour, *others = grouped.read_bytes().splitlines()
+    assert json.loads(second)["samples"] == json.loads(neighbour)["samples"]
+    assert rest == others
 
 
 def test_an_unreadable_image_is_recorded_and_the_rest_goes_on(reference, tmp_path, monkeypatch):
@@ -214,17 +302,17 @@ def whole_lines(path: Path) -> bytes:
 @pytest.mark.slow
 @pytest.mark.parametrize("shards", [1, 2, 3])
 def test_killed_at_ten_random_moments_the_final_file_is_the_same(tmp_path, monkeypatch, shards):
-    bigger = ["--subset-size", "16", "--num-samples", "32"]
+    bigger = ["--subset-size", "48", "--num-samples", "10"]  # in groups of three
     expected, output, started = tmp_path / "expected.jsonl", tmp_path / "s.jsonl", tmp_path / "started"
     assert run(expected, *bigger) == 0  # also imports everything, so that forked processes start at once
-    problem, rng, kills = job._problem, random.Random(shards), 0
+    group, rng, kills = job._group, random.Random(shards), 0
 
-    def noted(sampler, question, *rest):
+    def noted(sampler, questions, *rest):
         with started.open("a") as stream:
-            stream.write(f"{question.id}\n")
-        return problem(sampler, question, *rest)
+            stream.writelines(f"{question.id}\n" for question in questions)
+        return group(sampler, questions, *rest)
 
-    monkeypatch.setattr(job, "_problem", noted)
+    monkeypatch.setattr(job, "_group", noted)
     fork = multiprocessing.get_context("fork")
     for attempt in range(10):
         index = attempt % shards + 1
@@ -234,7 +322,7 @@ def test_killed_at_ten_random_moments_the_final_file_is_the_same(tmp_path, monke
         process.start()
         while process.is_alive() and (started.stat().st_size if started.exists() else 0) == begun:
             time.sleep(0.002)
-        time.sleep(rng.random() * 0.3)  # about as long as a problem takes
+        time.sleep(rng.random() * 0.3)  # about as long as a group takes
         kills += process.is_alive()
         process.kill()
         process.join()
@@ -244,5 +332,5 @@ def test_killed_at_ten_random_moments_the_final_file_is_the_same(tmp_path, monke
         if not output.exists():
             assert run(output, *bigger, "--shard", f"{index}/{shards}") == 0
     assert output.read_bytes() == expected.read_bytes()
-    assert len(started.read_text().split()) <= 16 + kills  # at most one problem redone each time
+    assert len(started.read_text().split()) <= 48 + 3 * kills  # at most one group redone each time
     assert not [path for path in tmp_path.iterdir() if "journal" in path.name or "partial" in path.name]

@@ -11,7 +11,7 @@ from charts.record import ChartQuestion
 from models.registry import lora_config, unsampleable_token_ids
 from sampling import engine
 from sampling.choice import weights
-from sampling.engine import Request, decode, sample
+from sampling.engine import Request, decode, sample, sample_each
 from sampling.prefill import prefill
 from sampling.problems import prompt_inputs
 from sampling.settings import SamplingSettings
@@ -107,6 +107,19 @@ def test_prompts_decoded_together_give_what_each_gives_alone(family):
             assert one == pytest.approx(other, abs=1e-5)
 
 
+@pytest.mark.parametrize("chunk", [None, 16, 5])
+def test_several_prompts_are_sampled_as_each_alone_whatever_the_chunk(family, chunk):
+    model, processor = family
+    prompts = [(text, inputs_for(processor, side=side, text=text)) for side, text in ((112, "a"), (56, "b b"))]
+    options = {"settings": SamplingSettings(max_new_tokens=20), "eos_ids": EOS, "n": 12, "first_sample": 3}
+    together = sample_each(model, prompts, chunk=chunk, **options)
+    for (name, inputs), joint in zip(prompts, together, strict=True):
+        alone = sample(model, inputs, problem_id=name, **options)
+        assert joint.token_ids == alone.token_ids and joint.truncated == alone.truncated
+        for one, other in zip(joint.logprobs, alone.logprobs, strict=True):
+            assert one == pytest.approx(other, abs=1e-5)
+
+
 def test_a_lora_adapter_counts(qwen):
     model, processor = make_family("qwen2_5_vl")
     inputs = inputs_for(processor)
@@ -193,8 +206,11 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch)
         return forward(model, tokens, *rest)
 
     monkeypatch.setattr(engine, "_forward", small)
+    prompts = [(name, inputs) for name in "pqr"]
+    options = {"settings": SamplingSettings(top_p=0.95, max_new_tokens=20), "eos_ids": EOS, "suppress": MARKERS}
+    assert sample_each(model, prompts, n=24, **options)[0].token_ids == expected.token_ids
     assert draw(model, inputs, on_chunk=worked.append) == expected
-    assert worked == [6]
+    assert worked == [12, 6]
 
 
 def test_other_runtime_errors_are_not_taken_for_lack_of_memory(qwen, monkeypatch):
