@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/sampling.py                     # embedded model, ~300-token prompt, N = 256
     python benchmarks/sampling.py --model qwen2-5-3b --num-samples 256  # any model of the registry
+    python benchmarks/sampling.py --problems 16 --num-samples 64        # several problems, few samples of each
 
 All rungs draw from the same distribution (temperature 1, top-p 0.95) with the same length law: the chance of the end
 token is held at 1/24 a step by a hook on the language head, so completions are geometric with mean 24, at most 96.
@@ -28,7 +29,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from sampling.choice import choose, weights
-from sampling.engine import Request, decode, sample
+from sampling.engine import Request, decode, sample, sample_each
+from sampling.job import ROWS
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
 from sampling.streams import BLOCK_STEPS, stream_key, uniforms
@@ -41,6 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--num-samples", type=int, default=256)
+    parser.add_argument("--problems", type=int, default=1, help="more than one: one after another against together")
     parser.add_argument("--prompt-tokens", type=int, default=299, help="the question is padded to this length")
     parser.add_argument("--image-tokens", type=int, default=144, help="of these, so many are the image's")
     parser.add_argument("--max-new-tokens", type=int, default=96)
@@ -49,20 +52,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def build_inputs(processor, args: argparse.Namespace, device: str) -> dict[str, torch.Tensor]:
-    """A prompt of exactly `--prompt-tokens` tokens, `--image-tokens` of them an image."""
+def build_inputs(processor, args: argparse.Namespace, device: str, number: int = 0) -> dict[str, torch.Tensor]:
+    """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image."""
     from charts.record import ChartQuestion
     from sampling.problems import prompt_inputs
 
     side = round(args.image_tokens**0.5) * processor.image_processor.patch_size * processor.image_processor.merge_size
-    pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
     image = Image.fromarray(pixels.numpy())
     words = 0
     while True:
         question = ChartQuestion("q", "What is the value of red?" + " 1" * words, ("1",), open_image=lambda: image)
         limits = {"min_pixels": None, "max_pixels": None}
         inputs = prompt_inputs(processor, question, image, prompt="short", **limits)
-        missing = args.prompt_tokens - inputs["input_ids"].shape[1]
+        missing = args.prompt_tokens + number - inputs["input_ids"].shape[1]
         if missing <= 0:
             return {name: tensor.to(device) for name, tensor in inputs.items()}
         words += max(1, missing // 2)
@@ -262,6 +265,48 @@ def measure(ladder: Ladder, rungs: list[int], repeat: int) -> None:
         print(f"rung {rungs[-1]} is {wall:.1f} times as fast as rung {number} ({cpu:.1f} in CPU time)")
 
 
+def several_problems(
+    model, prompts: list[dict[str, torch.Tensor]], args: argparse.Namespace, eos: int, suppress
+) -> None:
+    """`--num-samples` of every prompt: by generate(), one prompt after another, and ROWS completions at a time."""
+    n, settings = args.num_samples, SamplingSettings(top_p=0.95, max_new_tokens=args.max_new_tokens)
+    named = [(f"problem {number}", inputs) for number, inputs in enumerate(prompts)]
+    options = {"n": n, "settings": settings, "eos_ids": [eos], "suppress": suppress}
+    ways = {
+        "generate(num_return_sequences=N), one problem after another": lambda: [
+            Ladder(model, inputs, n, args.max_new_tokens, eos, suppress).return_sequences() for inputs in prompts
+        ],
+        "own loop, one problem after another": lambda: [
+            sample(model, inputs, problem_id=name, **options).token_ids for name, inputs in named
+        ],
+        f"generate_samples.py: {ROWS} completions at a time": lambda: [
+            samples.token_ids
+            for start in range(0, len(named), max(1, ROWS // n))
+            for samples in sample_each(model, named[start : start + max(1, ROWS // n)], **options)
+        ],
+    }
+    seconds, drawn = {}, {}
+    sample(model, prompts[0], problem_id=named[0][0], **options)  # warm-up
+    for name, way in ways.items():
+        torch.manual_seed(1)
+        for _ in range(args.repeat):
+            started = time.perf_counter()
+            drawn[name] = way()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            took = time.perf_counter() - started
+            seconds[name] = min(seconds.get(name, took), took)
+        print(f"{name:<60} {seconds[name]:8.2f} s {n * len(named) / seconds[name]:9.1f} samples/s", flush=True)
+    stock, alone, together = ways
+    print(f"together: {seconds[stock] / seconds[together]:.1f} times as fast as generate(), ", end="")
+    print(f"{seconds[alone] / seconds[together]:.2f} times as fast as one after another")
+    pairs = [pair for ours in zip(drawn[alone], drawn[together], strict=True) for pair in zip(*ours, strict=True)]
+    unequal = sum(one != other for one, other in pairs)
+    print(f"{len(pairs) - unequal} of {len(pairs)} completions equal, token for token")
+    if model.dtype == torch.float32:
+        assert not unequal, "other tokens than one problem after another"
+
+
 def main(argv: list[str] | None = None) -> int:
     from models.registry import load_model, load_processor, unsampleable_token_ids
 
@@ -271,6 +316,10 @@ def main(argv: list[str] | None = None) -> int:
     processor = load_processor(args.model)
     eos, suppress = processor.tokenizer.eos_token_id, unsampleable_token_ids(processor)
     hold_lengths(model, eos)
+    if args.problems > 1:
+        prompts = [build_inputs(processor, args, device, number) for number in range(args.problems)]
+        several_problems(model, prompts, args, eos, suppress)
+        return 0
     inputs = build_inputs(processor, args, device)
     ladder = Ladder(model, inputs, args.num_samples, args.max_new_tokens, eos, suppress)
     print(
