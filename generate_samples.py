@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--shard", default=None, metavar="I/N", help="this process samples the I-th of N parts of the problems")
     add("--merge", action="store_true", help="sample nothing; join the finished shards' journals")
     add("--chunk", type=int,
-        help="completions decoded at a time, of one or several problems (default: 256, or all of one problem; halved "
+        help="most completions decoded at a time (default: all of a problem, or up to 256 of several problems; halved "
         "when memory runs out)")  # fmt: skip
     add("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto",
         help="auto: bfloat16 on a GPU, float32 on a CPU")  # fmt: skip
@@ -202,16 +202,18 @@ def _clear_the_way(args: argparse.Namespace, settings: dict[str, Any]) -> None:
 
 
 def work(args: argparse.Namespace, stop: Any) -> int:
-    from sampling.job import in_groups
+    from sampling.job import ROWS, in_groups
     from sampling.journal import Journal, merge, part_path, read_parts
 
     checkpoint, settings, questions, notes, device = prepare(args)
     output, (index, count) = args.output_path, args.shard
     ids = [question.id for question in questions]
-    groups = in_groups(questions, args.num_samples, args.chunk)[index - 1 :: count]
+    together = args.num_samples if args.backend == "engine" else ROWS  # generate() takes one problem after another
+    groups = in_groups(questions, together)[index - 1 :: count]
     mine = [question for group in groups for question in group]
     if not mine:
-        return 0  # more processes than problems
+        print(f"Shard {index}/{count} has nothing to do: the problems are fewer than that", flush=True)
+        return 0
     _clear_the_way(args, settings)
     if args.merge:
         missing = merge(output, settings, ids)

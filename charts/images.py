@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 TOO_MANY_PIXELS = 100_000_000  # an image of as many is refused before it is decoded
+MOST_ELONGATED = 200  # times as long as wide; qwen-vl-utils' smart_resize refuses what is beyond (MAX_RATIO)
 # What charts come in. Pillow opens more, among them PostScript, for which it starts another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 STEP = 28  # side lengths are multiples of patch 14 times merge 2 (Qwen2-VL, Qwen2.5-VL)
@@ -78,8 +79,10 @@ def image_id(stored: Any, folder: Path | None = None) -> str:
 
 
 def check_header(stored: Any, folder: Path | None = None) -> None:
-    """`ValueError` for what is not an image, or one of 100 megapixels and more; reads the header only."""
-    if not hasattr(stored, "tobytes") or isinstance(stored, memoryview):
+    """`ValueError` for what is not an image, or one too large or too elongated; reads the header only."""
+    if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
+        _check_size(stored)
+    else:
         _open(stored_bytes(stored, folder))
 
 
@@ -89,6 +92,8 @@ def open_image(stored: Any, folder: Path | None = None) -> Image.Image:
 
     decoded = hasattr(stored, "tobytes") and hasattr(stored, "mode")
     image = stored if decoded else _open(stored_bytes(stored, folder))
+    if decoded:
+        _check_size(image)
     try:
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             image = image.convert("RGBA")
@@ -111,7 +116,13 @@ def _open(content: bytes) -> Image.Image:
             raise ValueError(f"image too large: {error}") from None
         except Exception as error:
             raise ValueError(f"not an image that can be opened: {type(error).__name__}") from None
-    if image.width * image.height >= TOO_MANY_PIXELS:
-        size = f"{image.width} x {image.height} pixels"
-        raise ValueError(f"image of {size}: {TOO_MANY_PIXELS:,} and more are refused")
+    _check_size(image)
     return image
+
+
+def _check_size(image: Image.Image) -> None:
+    size, (short, long) = f"{image.width} x {image.height} pixels", sorted(image.size)
+    if short * long >= TOO_MANY_PIXELS:
+        raise ValueError(f"image of {size}: {TOO_MANY_PIXELS:,} and more are refused")
+    if long > MOST_ELONGATED * short:
+        raise ValueError(f"image of {size}: more than {MOST_ELONGATED} times as long as wide")

@@ -5,9 +5,10 @@ leave the batch; every row's random stream depends only on (seed, problem, sampl
 cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory.
 
 Which rows share a batch changes the last bits of a matrix product, and so could change a token only where a uniform
-number falls within those last bits of a boundary between two tokens. In float32 on the CPU even the bits agree: the
-matrix products of a row do not depend on the number of rows once there are `MIN_ROWS` of them, so smaller batches are
-filled up. In bfloat16 on an accelerator near ties may still flip between different chunk sizes.
+number falls within those last bits of a boundary between two tokens. In float32 on the CPU even the bits agree as long
+as the same prompts share it: the matrix products of a row do not depend on the number of rows once there are `MIN_ROWS`
+of them, so smaller batches are filled up. In bfloat16 on an accelerator near ties may still flip between different
+chunk sizes, and everywhere between different prompts beside it (they are padded to the longest).
 """
 
 from __future__ import annotations
@@ -71,13 +72,13 @@ def sample_each(
     """`n` completions of every prompt, at most `chunk` rows at a time, which may belong to several prompts.
 
     `prompts`: (problem id, model inputs: a batch of one without padding). Samples are numbered from `first_sample`; the
-    same numbers give the same samples however they are grouped. Out of memory halves the chunk, tells `on_chunk`, and
-    tries what is left again.
+    same numbers give the same samples however they are grouped, but for near ties (see above). Out of memory halves the
+    chunk and tries what is left again; `on_chunk` is then told the chunk that worked. Inputs may be on another device.
     """
     left = [(which, range(first_sample, first_sample + n)) for which in range(len(prompts))]
     computed: dict[int, Prompt] = {}
     drawn: list[list[Samples]] = [[] for _ in prompts]
-    chunk = min(chunk or n * len(prompts), n * len(prompts))
+    wanted = chunk = min(chunk or n * len(prompts), n * len(prompts))
     options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress}
     with _evaluating(model):
         while left:
@@ -85,13 +86,11 @@ def sample_each(
             try:
                 done = _decode_part(model, prompts, part, computed, **options)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if chunk == 1 or not is_out_of_memory(error):
+                if chunk == 1 or not computed or not is_out_of_memory(error):  # not computed: one prompt is too much
                     raise
                 rows = sum(len(samples) for _, samples in part)
                 chunk = -(-rows // 2)
                 logger.warning("out of memory with %d completions at once; going on with %d", rows, chunk)
-                if on_chunk is not None:
-                    on_chunk(chunk)
             else:
                 for (which, _), samples in zip(part, done, strict=True):
                     drawn[which].append(samples)
@@ -102,6 +101,8 @@ def sample_each(
                 continue
             computed.clear()
             free_memory()
+    if on_chunk is not None and chunk < wanted:
+        on_chunk(chunk)
     return [_joined(parts) for parts in drawn]
 
 
@@ -115,7 +116,7 @@ def _decode_part(
     """The samples of a part; `computed` gains its prompts."""
     for which, _ in part:
         if which not in computed:
-            computed[which] = prefill(model, prompts[which][1])
+            computed[which] = prefill(model, on(model.device, prompts[which][1]))
     return decode(model, [Request(computed[which], prompts[which][0], taken) for which, taken in part], **options)
 
 
@@ -302,6 +303,10 @@ class _Batch:
                 )
             )
         return out
+
+
+def on(device: torch.device, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def base_model(model: torch.nn.Module) -> torch.nn.Module:

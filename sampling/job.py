@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charts.record import ChartQuestion
-from sampling.engine import Samples, sample_each
+from sampling.engine import Samples, on, sample_each
 from sampling.journal import Journal
 from sampling.problems import as_line, error_record, prompt_inputs, record, save_image
 from sampling.progress import Progress
@@ -17,23 +17,22 @@ from sampling.settings import SamplingSettings
 from sampling.stopping import StopSignals
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, ProcessorMixin
 
 
-ROWS = 256  # completions decoded together, where that many are wanted of one problem or of several
+ROWS = 256  # completions decoded together, of several problems where fewer are wanted of one
 _MOST_PROBLEMS = 32  # whose prompts' keys and values are in memory at a time
-_LEAST_GROUPS = 16  # so that several processes share few problems evenly
+_LEAST_GROUPS = 32  # so that several processes share few problems evenly
 
 
-def in_groups(
-    questions: Sequence[ChartQuestion], samples: int, rows: int | None = None
-) -> list[Sequence[ChartQuestion]]:
-    """The questions, in order, in groups that are decoded together: up to `rows` completions (default: ROWS).
+def in_groups(questions: Sequence[ChartQuestion], samples: int) -> list[Sequence[ChartQuestion]]:
+    """The questions, in order, in groups that are decoded together: up to ROWS completions.
 
-    Groups depend on nothing else: which processes share the work, and what was finished before, change no group, so
-    that not even the last bits of a log-probability depend on them.
+    A group is sampled as a whole, by one process, and groups depend neither on the number of processes nor on what was
+    finished before: so the last bits of a log-probability, which can depend on what shares a batch, do not either.
     """
-    size = max(1, min((rows or ROWS) // samples, _MOST_PROBLEMS, len(questions) // _LEAST_GROUPS))
+    size = max(1, min(ROWS // samples, _MOST_PROBLEMS, len(questions) // _LEAST_GROUPS))
     return [questions[start : start + size] for start in range(0, len(questions), size)]
 
 
@@ -58,19 +57,20 @@ class Sampler:
         self.suppress = sorted(markers)
         self.eos_ids = end_tokens(self.model, self.processor)
 
-    def __call__(self, asked: Sequence[tuple[ChartQuestion, Any]]) -> list[Samples]:
-        """One `Samples` for every (question, image)."""
+    def inputs(self, question: ChartQuestion, image: Any) -> dict[str, torch.Tensor]:
+        """What the model reads of a question, on the CPU."""
         limits = {"prompt": self.prompt, "min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
-        prompts = []
-        for question, image in asked:
-            inputs = prompt_inputs(self.processor, question, image, **limits)
-            prompts.append((question.id, {name: tensor.to(self.model.device) for name, tensor in inputs.items()}))
+        return prompt_inputs(self.processor, question, image, **limits)
+
+    def __call__(self, prompts: Sequence[tuple[str, dict[str, torch.Tensor]]]) -> list[Samples]:
+        """One `Samples` for every (problem id, inputs)."""
         options = {"n": self.n, "settings": self.settings, "eos_ids": self.eos_ids, "suppress": self.suppress}
         if self.backend == "generate":
             from sampling.stock import generate
 
             return [
-                generate(self.model, inputs, problem_id=name, chunk=self.chunk, **options) for name, inputs in prompts
+                generate(self.model, on(self.model.device, inputs), problem_id=name, chunk=self.chunk, **options)
+                for name, inputs in prompts
             ]
         return sample_each(self.model, prompts, chunk=self.chunk, on_chunk=self._keep_chunk, **options)
 
@@ -110,18 +110,18 @@ def run_job(
 
 
 def _group(sampler: Sampler, group: Sequence[ChartQuestion], folder: Path, run: str) -> Iterator[dict[str, Any]]:
-    asked, unreadable, saved = [], {}, {}
+    prompts, unreadable, saved = [], {}, {}
     for question in group:
         try:
             image = question.open_image() if question.open_image is not None else None
         except ValueError as error:
             unreadable[question.id] = error_record(question, str(error), run)
             continue
-        asked.append((question, image))
+        prompts.append((question.id, sampler.inputs(question, image)))
         if image is not None:
             writer = f"{zlib.crc32(question.id.encode()):08x}"
             saved[question.id] = save_image(image, question.image_id or writer, folder, writer)
-    drawn = iter(sampler(asked))
+    drawn = iter(sampler(prompts))
     for question in group:
         if question.id in unreadable:
             yield unreadable[question.id]

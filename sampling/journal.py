@@ -1,4 +1,4 @@
-"""The journal of a sampling job: a header, then one line per finished problem, on disk before the next one starts.
+"""The journal of a sampling job: a header, then one line per finished problem, on disk before other problems start.
 
     samples_nsr.json.journal          one process
     samples_nsr.json.journal-1-of-3   one shard of three

@@ -13,7 +13,8 @@ import pytest
 
 import charts.loading
 import generate_samples
-from sampling import job
+from sampling import engine, job
+from sampling.engine import decode
 from sampling.job import in_groups
 from sampling.journal import part_path
 
@@ -148,16 +149,15 @@ def grouped(tmp_path_factory) -> Path:
 
 
 def test_groups_fill_the_batch_and_depend_on_problems_and_samples_alone():
-    def sizes(problems: int, samples: int, rows: int | None = None) -> list[int]:
-        groups = in_groups(range(problems), samples, rows)
+    def sizes(problems: int, samples: int) -> list[int]:
+        groups = in_groups(range(problems), samples)
         assert [question for group in groups for question in group] == list(range(problems))
         return [len(group) for group in groups]
 
     assert sizes(400, 256) == sizes(400, 300) == [1] * 400
     assert sizes(402, 64) == [4] * 100 + [2]
-    assert sizes(600, 1) == [32] * 18 + [24]  # no more prompts than 32
-    assert sizes(40, 1) == [2] * 20 and sizes(5, 6) == [1] * 5  # at least 16 groups
-    assert sizes(400, 64, 128) == [2] * 200 and sizes(400, 64, 8) == [1] * 400
+    assert sizes(1100, 1) == [32] * 34 + [12]  # no more prompts than 32
+    assert sizes(100, 1) == [3] * 33 + [1] and sizes(5, 6) == [1] * 5  # at least 32 groups
 
 
 def test_problems_sampled_together_get_the_samples_that_each_gets_alone(grouped, tmp_path):
@@ -170,12 +170,22 @@ def test_problems_sampled_together_get_the_samples_that_each_gets_alone(grouped,
         assert one == other
 
 
-def test_a_group_cut_in_the_middle_is_sampled_again_and_only_what_was_missing_is_added(grouped, tmp_path, capsys):
+def test_a_group_cut_in_the_middle_is_sampled_again_and_only_what_was_missing_is_added(
+    grouped, tmp_path, capsys, monkeypatch
+):
     output, lines = tmp_path / "s.jsonl", grouped.read_bytes().splitlines(keepends=True)
     part_path(output, (1, 1)).write_bytes(b"".join(lines[: 1 + 3]))  # a group and half of the next
     part_path(output, (2, 2)).write_bytes(lines[0] + lines[1 + 7])
     capsys.readouterr()
+    batches = []
+
+    def counted(model, requests, **options):
+        batches.append([len(request.samples) for request in requests])
+        return decode(model, requests, **options)
+
+    monkeypatch.setattr(engine, "decode", counted)
     assert run_grouped(output) == 0
+    assert batches == [[SAMPLES] * 2] * 3 + [[SAMPLES]]  # all but the first group, as wholes
     assert "5 of 9 problems to sample" in capsys.readouterr().out
     assert output.read_bytes() == grouped.read_bytes()
 
@@ -183,9 +193,22 @@ def test_a_group_cut_in_the_middle_is_sampled_again_and_only_what_was_missing_is
 def test_shards_take_whole_groups(grouped, tmp_path, capsys):
     output = tmp_path / "s.jsonl"
     for index in (1, 3, 2):
-        assert run_grouped(output, "--shard", f"{index}/3") == 0
+        assert run_grouped(output, "--shard", f"{index}/3", *(["--chunk", "100"] if index == 3 else [])) == 0
         assert index > 1 or "4 of 4 problems to sample" in capsys.readouterr().out  # the first and the fourth group
     assert output.read_bytes() == grouped.read_bytes()
+
+
+def test_a_shard_without_a_problem_says_so(tmp_path, capsys):
+    assert run(tmp_path / "s.jsonl", "--shard", "6/6") == 0
+    assert "Shard 6/6 has nothing to do" in capsys.readouterr().out
+
+
+def test_generate_takes_one_problem_after_another(tmp_path, monkeypatch):
+    drawn, sampler = [], job.Sampler.__call__
+    monkeypatch.setattr(job.Sampler, "__call__", lambda self, asked: drawn.append(len(asked)) or sampler(self, asked))
+    shorter = ("--num-samples", 2, "--max-new-tokens", 4, "--backend", "generate")
+    assert run_grouped(tmp_path / "s.jsonl", *shorter) == 0
+    assert drawn == [1] * 9
 
 
 def test_a_signal_finishes_the_group(grouped, tmp_path, monkeypatch):
@@ -200,7 +223,7 @@ def test_a_signal_finishes_the_group(grouped, tmp_path, monkeypatch):
     assert part_path(output, (1, 1)).read_bytes().splitlines() == grouped.read_bytes().splitlines()[:3]
 
 
-def test_an_unreadable_image_in_a_group_leaves_its_neighbour_alone(grouped, tmp_path, monkeypatch):
+def test_unreadable_images_in_a_group_leave_its_other_problem_alone(grouped, tmp_path, monkeypatch):
     load = charts.loading.load_questions
 
     def with_a_bad_image(*args, **kwargs):
@@ -208,16 +231,19 @@ def test_an_unreadable_image_in_a_group_leaves_its_neighbour_alone(grouped, tmp_
             raise ValueError("not an image that can be opened")
 
         data = load(*args, **kwargs)
-        return replace(data, questions=[replace(data.questions[0], open_image=broken), *data.questions[1:]])
+        bad = [replace(question, open_image=broken) for question in data.questions[:3]]  # a group and half of the next
+        return replace(data, questions=bad + data.questions[3:])
 
     monkeypatch.setattr(charts.loading, "load_questions", with_a_bad_image)
     output = tmp_path / "s.jsonl"
     assert run_grouped(output) == 0
-    first, second, *rest = output.read_bytes().splitlines()[1:]
-    assert "error" in json.loads(first) and "samples" not in json.loads(first)
-    _, _, neighbour, *others = grouped.read_bytes().splitlines()
-    assert json.loads(second)["samples"] == json.loads(neighbour)["samples"]
-    assert rest == others
+    *bad, fourth, _ = [
+        json.loads(line) for line in output.read_bytes().splitlines()[1:6]
+    ]  # all of a group, half of one
+    assert all("error" in problem and "samples" not in problem for problem in bad)
+    expected = grouped.read_bytes().splitlines()
+    assert fourth["samples"] == json.loads(expected[4])["samples"]
+    assert output.read_bytes().splitlines()[5:] == expected[5:]
 
 
 def test_an_unreadable_image_is_recorded_and_the_rest_goes_on(reference, tmp_path, monkeypatch):

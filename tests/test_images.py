@@ -92,6 +92,18 @@ def test_bombs_broken_files_and_nothing_are_refused(stored):
         open_image(stored)
 
 
+def test_an_image_too_elongated_for_the_model_is_refused_before_it_is_used():
+    strip, buffer = Image.new("RGB", (4020, 20)), io.BytesIO()
+    strip.save(buffer, "PNG")
+    for stored in (strip, buffer.getvalue()):
+        for check in (check_header, open_image):
+            with pytest.raises(ValueError, match="4020 x 20 pixels: more than 200 times as long as wide"):
+                check(stored)
+    allowed = Image.new("RGB", (20, 4000))
+    check_header(allowed)
+    assert fit_image(open_image(allowed)).height > 20
+
+
 def test_a_bomb_is_recognised_by_its_header():
     with pytest.raises(ValueError, match="image"):
         check_header(bomb(20_000, 20_000))

@@ -108,11 +108,19 @@ def test_prompts_decoded_together_give_what_each_gives_alone(family):
 
 
 @pytest.mark.parametrize("chunk", [None, 16, 5])
-def test_several_prompts_are_sampled_as_each_alone_whatever_the_chunk(family, chunk):
+def test_several_prompts_are_sampled_as_each_alone_whatever_the_chunk(family, chunk, monkeypatch):
     model, processor = family
     prompts = [(text, inputs_for(processor, side=side, text=text)) for side, text in ((112, "a"), (56, "b b"))]
     options = {"settings": SamplingSettings(max_new_tokens=20), "eos_ids": EOS, "n": 12, "first_sample": 3}
+    batches = []
+
+    def counted(*args, **more):
+        batches.append([len(request.samples) for request in args[1]])
+        return decode(*args, **more)
+
+    monkeypatch.setattr(engine, "decode", counted)
     together = sample_each(model, prompts, chunk=chunk, **options)
+    assert batches == {None: [[12, 12]], 16: [[12, 4], [8]], 5: [[5], [5], [2, 3], [5], [4]]}[chunk]
     for (name, inputs), joint in zip(prompts, together, strict=True):
         alone = sample(model, inputs, problem_id=name, **options)
         assert joint.token_ids == alone.token_ids and joint.truncated == alone.truncated
@@ -197,20 +205,61 @@ def test_truncation_means_no_end_token_came_in_time(qwen):
 def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch):
     model, processor = qwen
     inputs, worked = inputs_for(processor), []
-    expected = draw(model, inputs)
-    forward = engine._forward
+    expected = {name: draw(model, inputs, problem_id=name) for name in "pqr"}
+    forward, prefilled = engine._forward, []
 
     def small(model, tokens, *rest):
         if len(tokens) > engine.MIN_ROWS:
             raise torch.OutOfMemoryError("pretend")
         return forward(model, tokens, *rest)
 
+    def counted(*args):
+        prefilled.append(args)
+        return prefill(*args)
+
     monkeypatch.setattr(engine, "_forward", small)
-    prompts = [(name, inputs) for name in "pqr"]
+    monkeypatch.setattr(engine, "prefill", counted)
+    assert draw(model, inputs, on_chunk=worked.append) == expected["p"]
+    assert worked == [6] and len(prefilled) == 3
     options = {"settings": SamplingSettings(top_p=0.95, max_new_tokens=20), "eos_ids": EOS, "suppress": MARKERS}
-    assert sample_each(model, prompts, n=24, **options)[0].token_ids == expected.token_ids
-    assert draw(model, inputs, on_chunk=worked.append) == expected
-    assert worked == [12, 6]
+    together = sample_each(model, [(name, inputs) for name in "pqr"], n=24, on_chunk=worked.append, **options)
+    assert worked == [6, 5]  # 72, 36, 18, 9, 5
+    for name, samples in zip("pqr", together, strict=True):
+        assert samples.token_ids == expected[name].token_ids
+
+
+def test_out_of_memory_in_the_middle_loses_and_swaps_no_sample(qwen, monkeypatch):
+    model, processor = qwen
+    prompts = [(name, inputs_for(processor, text=name)) for name in "pqr"]
+    options = {"settings": SamplingSettings(max_new_tokens=20), "eos_ids": EOS, "n": 10}
+    expected = [part.token_ids for part in sample_each(model, prompts, **options)]
+    for broken in range(2, 5):
+        calls = []
+
+        def sometimes(*args, calls=calls, broken=broken, **more):
+            calls.append([len(request.samples) for request in args[1]])
+            if len(calls) == broken:
+                raise torch.OutOfMemoryError("pretend")
+            return decode(*args, **more)
+
+        monkeypatch.setattr(engine, "decode", sometimes)
+        drawn = sample_each(model, prompts, chunk=8, **options)
+        assert [part.token_ids for part in drawn] == expected
+        assert calls[: broken - 1] == [[8], [2, 6], [4, 4]][: broken - 1] and len(calls) > broken
+
+
+def test_a_prompt_that_does_not_fit_alone_is_not_tried_again_and_again(qwen, monkeypatch):
+    model, processor = qwen
+    tried = []
+
+    def too_large(*args):
+        tried.append(args)
+        raise torch.OutOfMemoryError("pretend")
+
+    monkeypatch.setattr(engine, "prefill", too_large)
+    with pytest.raises(torch.OutOfMemoryError):
+        draw(model, inputs_for(processor), n=256)
+    assert len(tried) == 1
 
 
 def test_other_runtime_errors_are_not_taken_for_lack_of_memory(qwen, monkeypatch):
