@@ -170,9 +170,7 @@ def test_problems_sampled_together_get_the_samples_that_each_gets_alone(grouped,
         assert one == other
 
 
-def test_a_group_cut_in_the_middle_is_sampled_again_and_only_what_was_missing_is_added(
-    grouped, tmp_path, capsys, monkeypatch
-):
+def test_half_a_group_is_sampled_as_a_whole_and_what_was_missing_is_added(grouped, tmp_path, capsys, monkeypatch):
     output, lines = tmp_path / "s.jsonl", grouped.read_bytes().splitlines(keepends=True)
     part_path(output, (1, 1)).write_bytes(b"".join(lines[: 1 + 3]))  # a group and half of the next
     part_path(output, (2, 2)).write_bytes(lines[0] + lines[1 + 7])
