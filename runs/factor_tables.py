@@ -103,8 +103,10 @@ def long_table(counts: Path, size: Size) -> str | None:
             cells = [signed(value, bounds) for value, bounds in zip(*difference(arm, base, ks), strict=True)]
             warnings = arm.kept[0].get("warnings", {})
             said = ", ".join(f"{sign} at {update}" for sign, update in warnings.items()) or "none"
-            rows.append([f"{arm.label} − base", *cells, _change(arm), said])
-    header = ["points", *(f"Pass@{k}" for k in shown_ks(factors.SAMPLES)), "entropy; tokens", "early warnings"]
+            updates = f"{arm.kept[0]['training']['update'][-1]:,}"
+            rows.append([f"{arm.label} − base", updates, *cells, _change(arm), said])
+    ks = (f"Pass@{k}" for k in shown_ks(factors.SAMPLES))
+    header = ["points", "updates", *ks, "entropy; tokens", "early warnings"]
     return markdown(header, rows) if rows else None
 
 

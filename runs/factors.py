@@ -17,6 +17,8 @@ SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
 LASTING = ("psr", "nsr", "w-reinforce")  # trained for ten times the updates
 RATE = "3e-5"
+# A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
+STOP = ("--stop-on-collapse", "--warn-window", "100")
 SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
 FACTORS: dict[str, dict] = {
     "own-rates": {"rate": None},  # the one chosen for the method
@@ -49,7 +51,8 @@ def run(factor: str, mode: str, rates: dict[str, str], size: Size) -> Run:
 
 
 def long(mode: str, size: Size) -> Run:
-    return plan.run(mode, RATE, size.seeds[0], replace(size, updates=10 * size.updates))
+    one = plan.run(mode, RATE, size.seeds[0], replace(size, updates=10 * size.updates))
+    return replace(one, flags=(*one.flags, *STOP))
 
 
 def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> Stage:
