@@ -11,10 +11,13 @@ import pandas
 import pytest
 import torch
 from peft import LoraConfig
+from safetensors.torch import load_file
 
+import main
 from tests import one_layer
+from tests.families import FAMILIES, make_family
 from trainers import TRAINERS
-from trainers.resume import EpochOrder
+from trainers.resume import EpochOrder, load_weights
 from training.checkpoints import checkpoints, damage
 
 CLOCK = ("time/", "step_time", "tokens_per_second", "train_")  # what a clock has measured
@@ -86,6 +89,44 @@ def test_a_run_resumed_after_any_step_ends_bit_for_bit_like_an_uninterrupted_one
         assert torch.equal(weights(resumed), weights(unbroken)), checkpoint.name
         assert resumed.state.global_step == steps and seen(resumed) == seen(unbroken), checkpoint.name
         assert resumed.state.num_input_tokens_seen == unbroken.state.num_input_tokens_seen
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_are_read_back_under_the_names_that_saving_has_given_them(family, tmp_path):
+    model, _ = make_family(family)
+    expected = {name: torch.randn_like(value) for name, value in model.state_dict().items()}
+    model.load_state_dict(expected)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}  # tied ones are equal now
+    model.save_pretrained(tmp_path)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.zero_()
+    before = [weight.data_ptr() for weight in model.parameters()]
+    load_weights(model, tmp_path)
+    assert all(torch.equal(value, expected[name]) for name, value in model.state_dict().items())
+    assert [weight.data_ptr() for weight in model.parameters()] == before, "the optimiser still holds these"
+
+
+def test_a_fully_trained_vision_language_model_is_resumed_bit_for_bit(tmp_path, monkeypatch, capsys):
+    """The embedded Qwen2.5-VL through main.py, whose files name its weights otherwise than its modules do."""
+    monkeypatch.chdir(tmp_path)
+    line = "--mode nsr --vlm-name tiny --dataset-name synthetic --no-lora --subset-size 6 --num-generations 4"
+    line += " --batch-size 4 --gradient-accumulation-steps 1 --updates-per-rollout 2 --max-completion-length 8"
+    line += " --learning-rate 1e-3 --save-steps 1 --held-out 0 --report-to none --disable-gradient-checkpointing"
+    assert main.main([*line.split(), "--output-root", "unbroken"]) == 0
+    shutil.copytree("unbroken", "broken")
+    (run,) = Path("broken").iterdir()
+    expected = load_file(Path("unbroken", run.name, "model.safetensors"))
+    (run / "model.safetensors").unlink()
+    settings = json.loads((run / "training_settings.json").read_text())
+    (run / "training_settings.json").write_text(json.dumps({**settings, "finished": False}))
+    shutil.rmtree(run / "checkpoint-6")
+    assert checkpoints(run), "an earlier one is there to go on from"
+    capsys.readouterr()
+    assert main.main([*line.split(), "--output-root", "broken", "--resume"]) == 0
+    assert "Resuming from" in capsys.readouterr().out
+    resumed = load_file(run / "model.safetensors")
+    assert resumed.keys() == expected.keys() and all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
 @pytest.mark.slow

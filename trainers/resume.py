@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
+from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl.trainer.utils import RepeatSampler, strip_images_from_messages
 
@@ -177,6 +179,13 @@ class ExactResume(DiskFaults):
 
     # -- restoring ----------------------------------------------------------------------------------------------------
 
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        model = self.model if model is None else model
+        if isinstance(model, PeftModel):
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_weights(model, resume_from_checkpoint)
+
     def _restore(self, checkpoint: Path) -> None:
         """Puts the state of `checkpoint` back. ValueError when other processes hold the rest of its rollout batch."""
         self.state.compute_steps(self.args, self.state.max_steps)  # transformers keeps the old --save-steps
@@ -210,6 +219,17 @@ class ExactResume(DiskFaults):
                 parts = rows.items() if isinstance(rows, dict) else [(None, rows)]
                 for key, values in parts:
                     (self._logs[name] if key is None else self._logs[name][key]).extend(values)
+
+
+def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
+    """Puts the weights that `save_pretrained` has written to `folder` into `model`; OSError when it holds none.
+
+    Files have the names of the hub, which can differ from those of the modules (Qwen2.5-VL: "visual." is
+    "model.visual."). from_pretrained translates; transformers' own resuming does not, and then trains the weights of
+    the start on (Trainer._load_from_checkpoint, non-strict).
+    """
+    saved = type(model).from_pretrained(folder, dtype=model.dtype)
+    model.load_state_dict(saved.state_dict())
 
 
 def _memory_files(checkpoint: Path, process: int) -> tuple[Path, Path]:
