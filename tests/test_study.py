@@ -167,6 +167,12 @@ def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
     assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in " ".join(opening.split())
     nsr, psr = (-100 * difference(large[mode], found["base"], [64])[0][0] for mode in ("nsr", "psr"))
     assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in " ".join(opening.split())
+    assert "over two thousand updates at 3e-5 NSR, and W-REINFORCE at lambda 0.1, lose every right answer" in " ".join(
+        opening.split()
+    )
+    for mode in ("nsr", "w-reinforce"):
+        kept = json.loads((reproduction.COUNTS / f"{factors.long_stages(FULL)[mode].name}.json").read_text())
+        assert not any(kept["c"]) and kept["training"]["update"][-1] > 2000
 
 
 def test_what_is_logged_once_per_rollout_batch_is_averaged_over_those_updates_alone():
@@ -221,7 +227,8 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     training = factor_tables.factor_training(tmp_path, size)
     assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
     kept_stage(study, factors.long_stages(size)["nsr"], 0, warnings={"entropy": 400})
-    assert factor_tables.long_table(tmp_path, size).splitlines()[2].endswith("| 0.100 → 0.200; 80 | entropy at 400 |")
+    row = factor_tables.long_table(tmp_path, size).splitlines()[2]
+    assert row.endswith("| 0.100 → 0.200; 80 | entropy at 400 |") and row.startswith("| NSR − base | 2 |")
 
 
 def test_every_factor_has_a_name_to_show():
