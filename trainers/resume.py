@@ -190,9 +190,8 @@ class ExactResume(DiskFaults):
         """Puts the state of `checkpoint` back. ValueError when other processes hold the rest of its rollout batch."""
         self.state.compute_steps(self.args, self.state.max_steps)  # transformers keeps the old --save-steps
         state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-        self.state.best_model_checkpoint = state[
-            "best_model_checkpoint"
-        ]  # transformers forgets one not found from here
+        # transformers forgets one that is not found from here
+        self.state.best_model_checkpoint = state["best_model_checkpoint"]
         self._set_best(self._best())
         plain, packed = _memory_files(checkpoint, self.accelerator.process_index)
         memory = json.loads(plain.read_text(encoding="utf-8")) if plain.is_file() else {"num_processes": None}
