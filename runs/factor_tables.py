@@ -18,6 +18,8 @@ SHOWN = {
     "own-rates": "each at its own rate",
     "rate-1e-5": "both at 1e-5",
     "rate-3e-5": "both at 3e-5",
+    "seed-2": "the same, second seed",
+    "seed-3": "the same, third seed",
     "rate-1e-4": "both at 1e-4",
     "on-policy": "one update per rollout batch",
     "unclipped": "four updates, no clip",

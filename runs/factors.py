@@ -1,8 +1,8 @@
 """What makes the methods differ? One factor at a time, for PSR and NSR at one learning rate. And ten times the updates.
 
 At its own best rate a method also has its own step size. So the factors are changed for both methods at RATE, the
-middle of the study's grid, first seed, the updates of the main study; measured on the same test problems with 64
-samples each, or the study's own 256. The first rows say what the rate itself does.
+middle of the study's grid, first seed but where other seeds are what is asked, the updates of the main study; measured
+on the same test problems with 64 samples each, or the study's own 256. The first rows say what the rate itself does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ FACTORS: dict[str, dict] = {
     "own-rates": {"rate": None},  # the one chosen for the method
     "rate-1e-5": {"rate": "1e-5"},
     "rate-3e-5": {},
+    "seed-2": {"seed": 2},  # how far apart two draws of the same lie
+    "seed-3": {"seed": 3},
     "rate-1e-4": {"rate": "1e-4"},
     "on-policy": {"per_rollout": 1},
     "unclipped": {"more": ("--clip", "1e6")},
@@ -43,14 +45,14 @@ FACTORS: dict[str, dict] = {
 
 
 def run(factor: str, mode: str, rates: dict[str, str], size: Size) -> Run:
-    """The run of `mode` with this factor changed; the study's own run where only the rate differs."""
-    options = {"rate": RATE, **FACTORS[factor]}
-    rate = options.pop("rate") or rates[mode]
+    """The run of `mode` with this factor changed; the study's own run where only the rate or the seed differs."""
+    options = {"rate": RATE, "seed": size.seeds[0], **FACTORS[factor]}
+    rate, seed = options.pop("rate") or rates[mode], options.pop("seed")
     if not options:
-        return plan.run(mode, rate, size.seeds[0], size)
+        return plan.run(mode, rate, seed, size)
     more = options.pop("more", ())
     name = f"{mode}-{factor}-lr{rate}-{size.updates}u"
-    return Run(name, mode, size.seeds[0], flags(size.updates, rate, *more, **options))
+    return Run(name, mode, seed, flags(size.updates, rate, *more, **options))
 
 
 def long(mode: str, size: Size) -> Run:
@@ -61,8 +63,8 @@ def long(mode: str, size: Size) -> Run:
 def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> Stage:
     """The measurement of `mode` with this factor changed; the study's own where that is the same run."""
     one = run(factor, mode, rates, size)
-    own = plan.run(mode, rates[mode], size.seeds[0], size)
-    return plan.test(one, size) if one == own else plan.test(one, size, samples=SAMPLES)
+    own = [plan.run(mode, rates[mode], seed, size) for seed in size.seeds]
+    return plan.test(one, size) if one in own else plan.test(one, size, samples=SAMPLES)
 
 
 def stages(rates: dict[str, str], size: Size) -> list[Stage]:
