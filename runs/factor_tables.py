@@ -14,12 +14,14 @@ from runs.summary import Arm, difference, read_arm
 from runs.tables import markdown, rates_chosen, shown_ks, signed
 
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
+POOLED = {"three-seeds": ("rate-3e-5", "seed-2", "seed-3")}  # row -> the factors, draws of the same, that it averages
 SHOWN = {
     "own-rates": "each at its own rate",
     "rate-1e-5": "both at 1e-5",
     "rate-3e-5": "both at 3e-5",
     "seed-2": "the same, second seed",
     "seed-3": "the same, third seed",
+    "three-seeds": "the same, mean over the three seeds",
     "rate-1e-4": "both at 1e-4",
     "on-policy": "one update per rollout batch",
     "unclipped": "four updates, no clip",
@@ -42,18 +44,18 @@ def _arm(counts: Path, label: str, stage: Stage) -> Arm | None:
 
 
 def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
-    """Factor -> mode -> arm, where both methods are kept; empty before the learning rates are chosen."""
+    """Row -> mode -> arm, where both methods are kept; empty before the learning rates are chosen."""
     rates = rates_chosen(counts, size)
     if not rates:
         return {}
-    found = {
-        name: {
-            mode: arm
-            for mode in factors.CONTRASTED
-            if (arm := _arm(counts, display_name(mode), factors.of_factor(name, mode, rates, size)))
-        }
-        for name in factors.FACTORS
-    }
+    found = {}
+    for name in SHOWN:
+        draws = POOLED.get(name, (name,))
+        for mode in factors.CONTRASTED:
+            names = [factors.of_factor(draw, mode, rates, size).name for draw in draws]
+            arm = read_arm(counts, display_name(mode), names)
+            if arm and arm.seeds == len(draws):
+                found.setdefault(name, {})[mode] = arm
     return {name: own for name, own in found.items() if len(own) == len(factors.CONTRASTED)}
 
 
@@ -88,10 +90,10 @@ def factor_training(counts: Path, size: Size) -> str | None:
 
 
 def _change(arm: Arm) -> str:
-    training = arm.kept[0]["training"]
-    entropy, length = training["entropy"], training["length"]
-    last = [value for value in length if not np.isnan(value)][-1]
-    return f"{entropy[0]:.3f} → {entropy[-1]:.3f}; {last:.0f}"
+    runs = [one["training"] for one in arm.kept]
+    first, last = (np.mean([run["entropy"][end] for run in runs]) for end in (0, -1))
+    length = np.mean([[value for value in run["length"] if not np.isnan(value)][-1] for run in runs])
+    return f"{first:.3f} → {last:.3f}; {length:.0f}"
 
 
 def long_table(counts: Path, size: Size) -> str | None:

@@ -232,7 +232,22 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
 
 
 def test_every_factor_has_a_name_to_show():
-    assert list(factor_tables.SHOWN) == list(factors.FACTORS)
+    assert [name for name in factor_tables.SHOWN if name not in factor_tables.POOLED] == list(factors.FACTORS)
+
+
+def test_draws_of_the_same_are_averaged_once_all_are_kept(tmp_path):
+    study, size, rates = Study(tmp_path, tmp_path), QUICK, dict.fromkeys(plan.METHODS, "1e-4")
+    (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
+    kept_stage(study, plan.base(size), 0)
+    draws = factor_tables.POOLED["three-seeds"]
+    for draw, right in zip(draws, (64, 32, 0), strict=True):
+        assert "three-seeds" not in factor_tables.factor_arms(tmp_path, size)
+        kept_stage(study, factors.of_factor(draw, "psr", rates, size), right)
+        kept_stage(study, factors.of_factor(draw, "nsr", rates, size), 0)
+        table = factor_tables.factor_table(tmp_path, size) or ""
+        rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in table.splitlines()[2:]}
+    gains = [rows[factor_tables.SHOWN[name]].split(" ")[0].strip("*") for name in (*draws, "three-seeds")]
+    assert gains == ["+33.3", "+16.7", "+0.0", "+16.7"]
 
 
 def test_a_study_widens_the_grid_before_it_samples_the_test_split(tmp_path, monkeypatch):
