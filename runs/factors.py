@@ -20,7 +20,6 @@ RATE = "3e-5"
 # A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
 SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
-SMALL_SGD = {**SGD, "rate": "0.1"}
 FACTORS: dict[str, dict] = {
     "own-rates": {"rate": None},  # the one chosen for the method
     "rate-1e-5": {"rate": "1e-5"},
@@ -39,8 +38,7 @@ FACTORS: dict[str, dict] = {
     "256-completions": {"completions": 256},
     "sgd": SGD,
     "sgd-on-policy": {**SGD, "per_rollout": 1},
-    "sgd-0.1": SMALL_SGD,
-    "sgd-0.1-on-policy": {**SMALL_SGD, "per_rollout": 1},
+    "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1},
 }
 
 
