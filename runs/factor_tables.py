@@ -31,7 +31,6 @@ SHOWN = {
     "4-generations": "G = 4",
     "16-generations": "G = 16",
     "16-completions": "16 completions an update",
-    "256-completions": "256 completions an update",
     "sgd": "plain gradient descent at 1, four updates",
     "sgd-on-policy": "the same, one update per rollout batch",
     "sgd-0.1-on-policy": "the same at 0.1, one update per rollout batch",

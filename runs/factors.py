@@ -35,7 +35,6 @@ FACTORS: dict[str, dict] = {
     "4-generations": {"generations": 4},
     "16-generations": {"generations": 16},
     "16-completions": {"completions": 16},
-    "256-completions": {"completions": 256},
     "sgd": SGD,
     "sgd-on-policy": {**SGD, "per_rollout": 1},
     "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1},
