@@ -10,7 +10,7 @@ from runs import factor_tables, factors, plan, reproduction, sweep, tables
 from runs.counts import training_curves, warnings_of
 from runs.plan import FULL, QUICK
 from runs.stages import Run, Stage, Study, description, is_kept, perform
-from runs.summary import Arm, band, difference, guessing_floor
+from runs.summary import Arm, band, difference, guessing_floor, read_arm
 from training.arguments import parse_args
 
 CHARTS = {"ids": ["a1", "a2", "b1"], "clusters": ["a", "a", "b"], "kinds": ["max"] * 3, "yes_no": [True, False, False]}
@@ -151,7 +151,8 @@ def test_the_document_is_what_the_kept_counts_give():
 
 
 def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
-    opening = (reproduction.ROOT / "README.md").read_text(encoding="utf-8").partition("## Start")[0]
+    text = (reproduction.ROOT / "README.md").read_text(encoding="utf-8").partition("## Start")[0]
+    opening = " ".join(text.split())
     found = tables.final_arms(reproduction.COUNTS, FULL)
     assert set(found) == {"base", *plan.METHODS}
     assert {len(arm.kept) for mode, arm in found.items() if mode != "base"} == {3} and "three seeds" in opening
@@ -159,19 +160,22 @@ def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
         if mode != "base":
             moved, _ = difference(arm, found["base"], [1, 256])
             said = " and ".join(f"{100 * value:+.1f}".replace("-", "−") for value in moved)
-            assert re.search(rf"by\s{re.escape(said)}( points)?\sunder\s{arm.label}\b", " ".join(opening.split())), said
+            assert re.search(rf"by {re.escape(said)}( points)? under {arm.label}\b", opening), said
     changed = factor_tables.factor_arms(reproduction.COUNTS, FULL)
-    small, large = changed["rate-1e-5"], changed["rate-1e-4"]
-    values, bounds = difference(small["nsr"], small["psr"], [1, 64])
+    same, large = changed["three-seeds"], changed["rate-1e-4"]
+    values, bounds = difference(same["nsr"], same["psr"], [1, 64])
     accuracy, diversity = (tables.signed(*both).strip("*") for both in zip(values, bounds, strict=True))
-    assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in " ".join(opening.split())
+    assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in opening
     nsr, psr = (-100 * difference(large[mode], found["base"], [64])[0][0] for mode in ("nsr", "psr"))
-    assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in " ".join(opening.split())
-    assert "over two thousand updates at 3e-5 NSR, and W-REINFORCE at lambda 0.1, lose every right answer" in " ".join(
-        opening.split()
-    )
+    assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in opening
+    long = {mode: stage.name for mode, stage in factors.long_stages(FULL).items()}
+    psr = read_arm(reproduction.COUNTS, "PSR", [long["psr"]])
+    gained, lost = 100 * difference(psr, found["base"], [1, 64])[0]
+    assert f"PSR gains {gained:.1f} points of Pass@1 and loses {-lost:.1f} of Pass@64" in opening
+    assert "Over three thousand updates at 3e-5" in opening and psr.kept[0]["training"]["update"][-1] == 3000
+    assert "NSR, and W-REINFORCE at lambda 0.1, lose every right answer after two thousand" in opening
     for mode in ("nsr", "w-reinforce"):
-        kept = json.loads((reproduction.COUNTS / f"{factors.long_stages(FULL)[mode].name}.json").read_text())
+        kept = json.loads((reproduction.COUNTS / f"{long[mode]}.json").read_text())
         assert not any(kept["c"]) and kept["training"]["update"][-1] > 2000
 
 
