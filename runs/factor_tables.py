@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from runs import factors, plan, sweep
 from runs.plan import Size
 from runs.stages import Stage
 from runs.summary import Arm, difference, read_arm
-from runs.tables import markdown, rates_chosen, shown_ks, signed
+from runs.tables import kinds, markdown, rates_chosen, shown_ks, signed
 
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
 POOLED = {"three-seeds": ("rate-3e-5", "seed-2", "seed-3")}  # row -> the factors, draws of the same, that it averages
@@ -92,6 +93,22 @@ def _change(arm: Arm) -> str:
     first, last = (np.mean([run["entropy"][end] for run in runs]) for end in (0, -1))
     length = np.mean([[value for value in run["length"] if not np.isnan(value)][-1] for run in runs])
     return f"{first:.3f} → {last:.3f}; {length:.0f}"
+
+
+def lost_kinds(counts: Path, size: Size) -> str | None:
+    """By kind of question, where much is lost: both methods at 1e-4, and PSR over ten times the updates."""
+    base, same = _first_seed_base(counts, size), factor_arms(counts, size).get("rate-1e-4")
+    long = _arm(counts, "PSR, ten times the updates", factors.long_stages(size)["psr"])
+    if base is None or same is None or long is None:
+        return None
+    return kinds(
+        {
+            "base": base,
+            "psr": replace(same["psr"], label="PSR at 1e-4"),
+            "nsr": replace(same["nsr"], label="NSR at 1e-4"),
+            "long": long,
+        }
+    )
 
 
 def long_table(counts: Path, size: Size) -> str | None:

@@ -34,6 +34,7 @@ TABLES: dict[str, Callable[[Path, Size], str | None]] = {
     "paper-sampling-differences": lambda counts, size: tables.differences(tables.paper_arms(counts, size)),
     "factors": factor_tables.factor_table,
     "factors-training": factor_tables.factor_training,
+    "lost-kinds": factor_tables.lost_kinds,
     "ten-times-the-updates": factor_tables.long_table,
     "lambda": lambda counts, size: factor_tables.lambda_table(counts.parent / "lambda_counts"),
     "quick": lambda counts, size: tables.curve_table(tables.final_arms(counts.parent / "quick_counts", QUICK)),
