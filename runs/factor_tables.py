@@ -35,6 +35,7 @@ SHOWN = {
     "sgd": "plain gradient descent at 1, four updates",
     "sgd-on-policy": "the same, one update per rollout batch",
     "sgd-0.1-on-policy": "the same at 0.1, one update per rollout batch",
+    "sgd-0.1-on-policy-seed-2": "the same at 0.1, second seed",
 }
 
 
@@ -117,8 +118,10 @@ def long_table(counts: Path, size: Size) -> str | None:
     if base is None:
         return None
     rows = []
-    for mode, stage in factors.long_stages(size).items():
-        arm = _arm(counts, display_name(mode), stage)
+    for row, stage in factors.long_stages(size).items():
+        mode, seed = factors.LASTING[row]
+        label = display_name(mode) + (", second seed" if seed == 2 else "")
+        arm = _arm(counts, label, stage)
         if arm:
             ks = shown_ks(arm.n)
             cells = [signed(value, bounds) for value, bounds in zip(*difference(arm, base, ks), strict=True)]

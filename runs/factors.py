@@ -15,7 +15,8 @@ from runs.stages import Run, Stage, Study, perform
 
 SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
-LASTING = ("psr", "nsr", "w-reinforce")  # trained for ten times the updates
+# Row -> method and seed, trained for ten times the updates.
+LASTING = {"psr": ("psr", 1), "nsr": ("nsr", 1), "nsr-seed-2": ("nsr", 2), "w-reinforce": ("w-reinforce", 1)}
 RATE = "3e-5"
 # A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
@@ -38,6 +39,7 @@ FACTORS: dict[str, dict] = {
     "sgd": SGD,
     "sgd-on-policy": {**SGD, "per_rollout": 1},
     "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1},
+    "sgd-0.1-on-policy-seed-2": {**SGD, "rate": "0.1", "per_rollout": 1, "seed": 2},
 }
 
 
@@ -52,8 +54,8 @@ def run(factor: str, mode: str, rates: dict[str, str], size: Size) -> Run:
     return Run(name, mode, seed, flags(size.updates, rate, *more, **options))
 
 
-def long(mode: str, size: Size) -> Run:
-    one = plan.run(mode, RATE, size.seeds[0], replace(size, updates=10 * size.updates))
+def long(mode: str, seed: int, size: Size) -> Run:
+    one = plan.run(mode, RATE, seed, replace(size, updates=10 * size.updates))
     return replace(one, flags=(*one.flags, *STOP))
 
 
@@ -71,7 +73,8 @@ def stages(rates: dict[str, str], size: Size) -> list[Stage]:
 
 
 def long_stages(size: Size) -> dict[str, Stage]:
-    return {mode: plan.test(long(mode, size), size, samples=SAMPLES) for mode in LASTING}
+    """Row -> measurement."""
+    return {row: plan.test(long(*run, size), size, samples=SAMPLES) for row, run in LASTING.items()}
 
 
 def perform_all(study: Study, size: Size) -> None:

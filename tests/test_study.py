@@ -231,8 +231,10 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     training = factor_tables.factor_training(tmp_path, size)
     assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
     kept_stage(study, factors.long_stages(size)["nsr"], 0, warnings={"entropy": 400})
-    row = factor_tables.long_table(tmp_path, size).splitlines()[2]
+    kept_stage(study, factors.long_stages(size)["nsr-seed-2"], 0)
+    row, again = factor_tables.long_table(tmp_path, size).splitlines()[2:]
     assert row.endswith("| 0.100 → 0.200; 80 | entropy at 400 |") and row.startswith("| NSR − base | 2 |")
+    assert again.startswith("| NSR, second seed − base | 2 |") and again.endswith("| none |")
 
 
 def test_every_factor_has_a_name_to_show():
