@@ -15,15 +15,14 @@ from runs.summary import Arm, difference, read_arm
 from runs.tables import kinds, markdown, rates_chosen, shown_ks, signed
 
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
-POOLED = {"three-seeds": ("rate-3e-5", "seed-2", "seed-3")}  # row -> the factors, draws of the same, that it averages
 SHOWN = {
     "own-rates": "each at its own rate",
     "rate-1e-5": "both at 1e-5",
     "rate-3e-5": "both at 3e-5",
-    "seed-2": "the same, second seed",
-    "seed-3": "the same, third seed",
-    "three-seeds": "the same, mean over the three seeds",
     "rate-1e-4": "both at 1e-4",
+    "seed-1": "both at 3e-5, first seed",
+    "seed-2": "both at 3e-5, second seed",
+    "seed-3": "both at 3e-5, third seed",
     "on-policy": "one update per rollout batch",
     "unclipped": "four updates, no clip",
     "kept-normaliser": "averaged over kept rows only",
@@ -35,7 +34,7 @@ SHOWN = {
     "sgd": "plain gradient descent at 1, four updates",
     "sgd-on-policy": "the same, one update per rollout batch",
     "sgd-0.1-on-policy": "the same at 0.1, one update per rollout batch",
-    "sgd-0.1-on-policy-seed-2": "the same at 0.1, second seed",
+    "sgd-0.03-on-policy": "the same at 0.03, one update per rollout batch",
 }
 
 
@@ -44,36 +43,35 @@ def _arm(counts: Path, label: str, stage: Stage) -> Arm | None:
 
 
 def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
-    """Row -> mode -> arm, where both methods are kept; empty before the learning rates are chosen."""
+    """Row -> mode -> arm, where both methods are kept with every seed; empty before the learning rates are chosen."""
     rates = rates_chosen(counts, size)
     if not rates:
         return {}
     found = {}
     for name in SHOWN:
-        draws = POOLED.get(name, (name,))
         for mode in factors.CONTRASTED:
-            names = [factors.of_factor(draw, mode, rates, size).name for draw in draws]
+            names = [stage.name for stage in factors.of_factor(name, mode, rates, size)]
             arm = read_arm(counts, display_name(mode), names)
-            if arm and arm.seeds == len(draws):
+            if arm and arm.seeds == len(names):
                 found.setdefault(name, {})[mode] = arm
     return {name: own for name, own in found.items() if len(own) == len(factors.CONTRASTED)}
 
 
-def _first_seed_base(counts: Path, size: Size) -> Arm | None:
+def _base(counts: Path, size: Size) -> Arm | None:
     return _arm(counts, "Base", plan.base(size))
 
 
 def factor_table(counts: Path, size: Size) -> str | None:
     """Paired differences at every factor: each method to the base, and NSR to PSR. None before two factors are kept."""
-    found, base = factor_arms(counts, size), _first_seed_base(counts, size)
+    found, base = factor_arms(counts, size), _base(counts, size)
     if len(found) < 2 or base is None:
         return None
-    header = [f"{pair} @{k}" for pair in ("PSR − base", "NSR − base", "NSR − PSR") for k in KS]
+    header = ["points", "seeds", *(f"{pair} @{k}" for pair in ("PSR − base", "NSR − base", "NSR − PSR") for k in KS)]
     rows = []
     for name, own in found.items():
         pairs = [(own["psr"], base), (own["nsr"], base), (own["nsr"], own["psr"])]
-        rows.append([SHOWN[name], *(cell for a, b in pairs for cell in _cells(a, b))])
-    return markdown(["points", *header], rows)
+        rows.append([SHOWN[name], str(own["psr"].seeds), *(cell for a, b in pairs for cell in _cells(a, b))])
+    return markdown(header, rows)
 
 
 def _cells(a: Arm, b: Arm) -> list[str]:
@@ -98,7 +96,7 @@ def _change(arm: Arm) -> str:
 
 def lost_kinds(counts: Path, size: Size) -> str | None:
     """By kind of question, where much is lost: both methods at 1e-4, and PSR over ten times the updates."""
-    base, same = _first_seed_base(counts, size), factor_arms(counts, size).get("rate-1e-4")
+    base, same = _base(counts, size), factor_arms(counts, size).get("rate-1e-4")
     long = _arm(counts, "PSR, ten times the updates", factors.long_stages(size)["psr"])
     if base is None or same is None or long is None:
         return None
@@ -114,7 +112,7 @@ def lost_kinds(counts: Path, size: Size) -> str | None:
 
 def long_table(counts: Path, size: Size) -> str | None:
     """Ten times the updates: paired differences to the base, entropy, and the first update of each early warning."""
-    base = _first_seed_base(counts, size)
+    base = _base(counts, size)
     if base is None:
         return None
     rows = []

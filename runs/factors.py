@@ -1,8 +1,8 @@
 """What makes the methods differ? One factor at a time, for PSR and NSR at one learning rate. And ten times the updates.
 
 At its own best rate a method also has its own step size. So the factors are changed for both methods at RATE, the
-middle of the study's grid, first seed but where other seeds are what is asked, the updates of the main study; measured
-on the same test problems with 64 samples each, or the study's own 256. The first rows say what the rate itself does.
+middle of the study's grid, the updates of the main study; measured on the same test problems with 64 samples each, or
+the study's own 256. The first rows say what the rate itself does; a factor has the first seed unless it names others.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ from runs.stages import Run, Stage, Study, perform
 
 SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
+RATE = "3e-5"
 # Row -> method and seed, trained for ten times the updates.
 LASTING = {"psr": ("psr", 1), "nsr": ("nsr", 1), "nsr-seed-2": ("nsr", 2), "w-reinforce": ("w-reinforce", 1)}
-RATE = "3e-5"
 # A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
 SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
+FIRST, SECOND, THIRD, FIRST_TWO, EVERY = slice(1), slice(1, 2), slice(2, 3), slice(2), slice(None)  # of a size's seeds
 FACTORS: dict[str, dict] = {
-    "own-rates": {"rate": None},  # the one chosen for the method
+    "own-rates": {"rate": None, "seeds": EVERY},  # the one chosen for the method
     "rate-1e-5": {"rate": "1e-5"},
-    "rate-3e-5": {},
-    "seed-2": {"seed": 2},  # how far apart two draws of the same lie
-    "seed-3": {"seed": 3},
-    "rate-1e-4": {"rate": "1e-4"},
+    "rate-3e-5": {"seeds": EVERY},
+    "rate-1e-4": {"rate": "1e-4", "seeds": EVERY},
+    "seed-1": {},  # how far apart draws of the same lie
+    "seed-2": {"seeds": SECOND},
+    "seed-3": {"seeds": THIRD},
     "on-policy": {"per_rollout": 1},
     "unclipped": {"more": ("--clip", "1e6")},
     "kept-normaliser": {"more": ("--normaliser", "kept")},
@@ -38,20 +40,23 @@ FACTORS: dict[str, dict] = {
     "16-completions": {"completions": 16},
     "sgd": SGD,
     "sgd-on-policy": {**SGD, "per_rollout": 1},
-    "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1},
-    "sgd-0.1-on-policy-seed-2": {**SGD, "rate": "0.1", "per_rollout": 1, "seed": 2},
+    "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1, "seeds": FIRST_TWO},
+    "sgd-0.03-on-policy": {**SGD, "rate": "0.03", "per_rollout": 1},  # NSR's updates are as long as PSR's at 0.1
 }
 
 
-def run(factor: str, mode: str, rates: dict[str, str], size: Size) -> Run:
-    """The run of `mode` with this factor changed; the study's own run where only the rate or the seed differs."""
-    options = {"rate": RATE, "seed": size.seeds[0], **FACTORS[factor]}
-    rate, seed = options.pop("rate") or rates[mode], options.pop("seed")
+def runs(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Run]:
+    """A run of `mode` with this factor changed for each of its seeds; the study's own where only the rate differs."""
+    options = {"rate": RATE, "seeds": FIRST, **FACTORS[factor]}
+    rate, seeds = options.pop("rate") or rates[mode], size.seeds[options.pop("seeds")]
     if not options:
-        return plan.run(mode, rate, seed, size)
-    more = options.pop("more", ())
-    name = f"{mode}-{factor}-lr{rate}-{size.updates}u"
-    return Run(name, mode, seed, flags(size.updates, rate, *more, **options))
+        return [plan.run(mode, rate, seed, size) for seed in seeds]
+    changed = flags(size.updates, rate, *options.pop("more", ()), **options)
+    names = [factor if seed == size.seeds[0] else f"{factor}-seed-{seed}" for seed in seeds]
+    return [
+        Run(f"{mode}-{name}-lr{rate}-{size.updates}u", mode, seed, changed)
+        for name, seed in zip(names, seeds, strict=True)
+    ]
 
 
 def long(mode: str, seed: int, size: Size) -> Run:
@@ -59,16 +64,18 @@ def long(mode: str, seed: int, size: Size) -> Run:
     return replace(one, flags=(*one.flags, *STOP))
 
 
-def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> Stage:
-    """The measurement of `mode` with this factor changed; the study's own where that is the same run."""
-    one = run(factor, mode, rates, size)
+def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Stage]:
+    """The measurements of `mode` with this factor changed, one a seed; the study's own where that is the same run."""
     own = [plan.run(mode, rates[mode], seed, size) for seed in size.seeds]
-    return plan.test(one, size) if one in own else plan.test(one, size, samples=SAMPLES)
+    return [
+        plan.test(one, size) if one in own else plan.test(one, size, samples=SAMPLES)
+        for one in runs(factor, mode, rates, size)
+    ]
 
 
 def stages(rates: dict[str, str], size: Size) -> list[Stage]:
     """The base, and both methods with every factor changed, each once."""
-    every = [of_factor(factor, mode, rates, size) for factor in FACTORS for mode in CONTRASTED]
+    every = [stage for factor in FACTORS for mode in CONTRASTED for stage in of_factor(factor, mode, rates, size)]
     return list(dict.fromkeys([plan.base(size), *every]))
 
 

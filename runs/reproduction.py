@@ -28,6 +28,7 @@ TABLES: dict[str, Callable[[Path, Size], str | None]] = {
     "learning-rates": tables.learning_rates,
     "pass-at-k": lambda counts, size: tables.curve_table(tables.final_arms(counts, size)),
     "differences": lambda counts, size: tables.differences(tables.final_arms(counts, size)),
+    "by-seed": lambda counts, size: tables.by_seed(tables.final_arms(counts, size)),
     "kinds": lambda counts, size: tables.kinds(tables.final_arms(counts, size)),
     "completions": lambda counts, size: tables.texts(tables.final_arms(counts, size)),
     "paper-sampling": lambda counts, size: tables.curve_table(tables.paper_arms(counts, size)),
@@ -66,10 +67,17 @@ def pictures(counts: Path, size: Size = FULL) -> dict[str, str]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = Parser(description=__doc__)
-    parser.add_argument("--counts", type=Path, default=COUNTS, help="folder of kept counts")
+    parser.add_argument(
+        "--counts", type=Path, default=COUNTS, help="folder of kept counts; one of your own with --print"
+    )
     parser.add_argument("--print", action="store_true", help="print the tables, write nothing")
     parser.add_argument("--quick", action="store_true", help="the counts are of reproduce_tiny.sh --quick")
-    return exit_code(_run, parser.parse_args(argv))
+    args = parser.parse_args(argv)
+    if not any(args.counts.glob("*.json")):
+        parser.error(f"--counts {args.counts}: no kept counts there; ./runs/reproduce_tiny.sh makes them")
+    if not args.print and args.counts.resolve() != COUNTS:
+        parser.error(f"--counts {args.counts}: the document is made of its own counts; add --print to see these")
+    return exit_code(_run, args)
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -80,8 +88,8 @@ def _run(args: argparse.Namespace) -> int:
             if text:
                 print(f"\n{name}\n\n{text}")
         return 0
-    write_whole(DOCUMENT, rebuilt(DOCUMENT.read_text(encoding="utf-8"), args.counts))
-    for name, svg in pictures(args.counts).items():
+    write_whole(DOCUMENT, rebuilt(DOCUMENT.read_text(encoding="utf-8"), COUNTS))
+    for name, svg in pictures(COUNTS).items():
         write_whole(DOCUMENT.parent / "reproduction" / name, svg)
     print(f"Rebuilt {DOCUMENT}", file=sys.stderr)
     return 0

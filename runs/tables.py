@@ -30,9 +30,9 @@ def points(value: float) -> str:
 
 
 def signed(value: float, bounds: Sequence[float]) -> str:
-    """'+1.2 [0.3, 2.1]' in points; bold where the interval leaves zero out."""
+    """'+1.2 [0.3, 2.1]' in points; bold where the interval, rounded as it is shown, leaves zero out."""
     text = f"{100 * value:+.1f} [{100 * bounds[0]:+.1f}, {100 * bounds[1]:+.1f}]".replace("-", "−")
-    return f"**{text}**" if bounds[0] > 0 or bounds[1] < 0 else text
+    return f"**{text}**" if round(100 * bounds[0], 1) > 0 or round(100 * bounds[1], 1) < 0 else text
 
 
 def arms(counts: Path, stages: Sequence[Stage]) -> dict[str, Arm]:
@@ -109,6 +109,17 @@ def differences(found: dict[str, Arm]) -> str | None:
     for label, a, b in pairs(found):
         ks = shown_ks(min(a.n, b.n))
         rows.append([label, *(signed(v, bounds) for v, bounds in zip(*difference(a, b, ks), strict=True))])
+    return markdown(["points", *(f"Pass@{k}" for k in ks)], rows) if rows else None
+
+
+def by_seed(found: dict[str, Arm]) -> str | None:
+    """The same differences for every seed by itself; None where no method has several."""
+    rows = []
+    for label, a, b in pairs(found):
+        ks = shown_ks(min(a.n, b.n))
+        if a.seeds > 1 and b.seeds in (1, a.seeds):  # the base has no seed
+            each = a.per_seed(ks).mean(axis=1) - b.per_seed(ks).mean(axis=1)  # (S, K)
+            rows.append([label, *(" / ".join(f"{100 * v:+.1f}" for v in of_k).replace("-", "−") for of_k in each.T)])
     return markdown(["points", *(f"Pass@{k}" for k in ks)], rows) if rows else None
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -162,7 +163,8 @@ def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
             said = " and ".join(f"{100 * value:+.1f}".replace("-", "−") for value in moved)
             assert re.search(rf"by {re.escape(said)}( points)? under {arm.label}\b", opening), said
     changed = factor_tables.factor_arms(reproduction.COUNTS, FULL)
-    same, large = changed["three-seeds"], changed["rate-1e-4"]
+    same, large = changed["rate-3e-5"], changed["rate-1e-4"]
+    assert {one.seeds for one in (*same.values(), *large.values())} == {3}
     values, bounds = difference(same["nsr"], same["psr"], [1, 64])
     accuracy, diversity = (tables.signed(*both).strip("*") for both in zip(values, bounds, strict=True))
     assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in opening
@@ -173,10 +175,18 @@ def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
     gained, lost = 100 * difference(psr, found["base"], [1, 64])[0]
     assert f"PSR gains {gained:.1f} points of Pass@1 and loses {-lost:.1f} of Pass@64" in opening
     assert "Over three thousand updates at 3e-5" in opening and psr.kept[0]["training"]["update"][-1] == 3000
-    assert "NSR, and W-REINFORCE at lambda 0.1, lose every right answer after two thousand" in opening
+    assert "NSR, and W-REINFORCE at lambda 0.1, lose every right answer at about two thousand" in opening
     for mode in ("nsr", "w-reinforce"):
         kept = json.loads((reproduction.COUNTS / f"{long[mode]}.json").read_text())
         assert not any(kept["c"]) and kept["training"]["update"][-1] > 2000
+
+
+def test_the_kept_counts_tell_two_points_up_to_pass_at_64_and_three_at_256():
+    found = tables.final_arms(reproduction.COUNTS, FULL)
+    for label, one, other in tables.pairs(found):
+        _, bounds = difference(one, other, [1, 4, 16, 64, 256])
+        half = 100 * (bounds[:, 1] - bounds[:, 0]) / 2
+        assert half[:4].max() <= 2.0 and half[4] <= 3.0, label
 
 
 def test_what_is_logged_once_per_rollout_batch_is_averaged_over_those_updates_alone():
@@ -198,6 +208,11 @@ def test_a_kept_log_says_when_the_early_warnings_would_have_come():
     assert warnings_of(updates, "nsr") == {"ratio": 60, "entropy": 65}
 
 
+def kept_factor(study, name, mode, rates, right):
+    for stage in factors.of_factor(name, mode, rates, QUICK):
+        kept_stage(study, stage, right)
+
+
 def kept_stage(study, stage, right, **more):
     training = {"update": [1, 2], "entropy": [0.1, 0.2], "length": [70.0, 80.0]}
     content = {
@@ -216,18 +231,18 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
     assert factor_tables.factor_table(tmp_path, size) is None
     kept_stage(study, plan.base(size), 0)
-    kept_stage(study, factors.of_factor("own-rates", "psr", rates, size), 64)
-    kept_stage(study, factors.of_factor("own-rates", "nsr", rates, size), 32)
-    kept_stage(study, factors.of_factor("on-policy", "psr", rates, size), 32)
-    kept_stage(study, factors.of_factor("on-policy", "nsr", rates, size), 64)
-    kept_stage(study, factors.of_factor("unclipped", "nsr", rates, size), 64)  # without PSR's no row
+    kept_factor(study, "own-rates", "psr", rates, 64)
+    kept_factor(study, "own-rates", "nsr", rates, 32)
+    kept_factor(study, "on-policy", "psr", rates, 32)
+    kept_factor(study, "on-policy", "nsr", rates, 64)
+    kept_factor(study, "unclipped", "nsr", rates, 64)  # without PSR's no row
     first, same, second = factor_tables.factor_table(tmp_path, size).splitlines()[2:]
-    assert same.startswith("| both at 1e-4 | +33.3 ["), "the rate chosen is the study's own run, measured once"
-    assert first.startswith(f"| each at its own rate {'| +33.3 [+0.0, +50.0] ' * 3}| +16.7 [")
+    assert same.startswith("| both at 1e-4 | 1 | +33.3 ["), "the rate chosen is the study's own run, measured once"
+    assert first.startswith(f"| each at its own rate | 1 {'| +33.3 [+0.0, +50.0] ' * 3}| +16.7 [")
     cells = [cell.strip() for cell in second.strip("|").split("|")]
-    assert cells[0] == "one update per rollout batch"
-    assert cells[1].startswith("+16.7") and cells[4].startswith("+33.3") and cells[7].startswith("+16.7")
-    assert cells[9].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
+    assert cells[:2] == ["one update per rollout batch", "1"]
+    assert cells[2].startswith("+16.7") and cells[5].startswith("+33.3") and cells[8].startswith("+16.7")
+    assert cells[10].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
     training = factor_tables.factor_training(tmp_path, size)
     assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
     kept_stage(study, factors.long_stages(size)["nsr"], 0, warnings={"entropy": 400})
@@ -238,22 +253,55 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
 
 
 def test_every_factor_has_a_name_to_show():
-    assert [name for name in factor_tables.SHOWN if name not in factor_tables.POOLED] == list(factors.FACTORS)
+    assert list(factor_tables.SHOWN) == list(factors.FACTORS)
 
 
 def test_draws_of_the_same_are_averaged_once_all_are_kept(tmp_path):
-    study, size, rates = Study(tmp_path, tmp_path), QUICK, dict.fromkeys(plan.METHODS, "1e-4")
+    size = replace(QUICK, seeds=(1, 2, 3), rates=("1e-4",))
+    study, rates = Study(tmp_path, tmp_path), dict.fromkeys(plan.METHODS, "1e-4")
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
     kept_stage(study, plan.base(size), 0)
-    draws = factor_tables.POOLED["three-seeds"]
-    for draw, right in zip(draws, (64, 32, 0), strict=True):
-        assert "three-seeds" not in factor_tables.factor_arms(tmp_path, size)
-        kept_stage(study, factors.of_factor(draw, "psr", rates, size), right)
-        kept_stage(study, factors.of_factor(draw, "nsr", rates, size), 0)
-        table = factor_tables.factor_table(tmp_path, size) or ""
-        rows = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in table.splitlines()[2:]}
-    gains = [rows[factor_tables.SHOWN[name]].split(" ")[0].strip("*") for name in (*draws, "three-seeds")]
-    assert gains == ["+33.3", "+16.7", "+0.0", "+16.7"]
+    stages = {mode: factors.of_factor("rate-3e-5", mode, rates, size) for mode in factors.CONTRASTED}
+    for psr, nsr, right in zip(stages["psr"], stages["nsr"], (64, 32, 0), strict=True):
+        assert "rate-3e-5" not in factor_tables.factor_arms(tmp_path, size)
+        kept_stage(study, psr, right)
+        kept_stage(study, nsr, 0)
+    rows = [line.strip("| ").split(" | ") for line in factor_tables.factor_table(tmp_path, size).splitlines()[2:]]
+    gains = [(label, seeds, gain.split(" ")[0].strip("*")) for label, seeds, gain, *_ in rows]
+    assert gains == [
+        ("both at 3e-5", "3", "+16.7"),
+        ("both at 3e-5, first seed", "1", "+33.3"),
+        ("both at 3e-5, second seed", "1", "+16.7"),
+        ("both at 3e-5, third seed", "1", "+0.0"),
+    ]
+
+
+def test_a_difference_is_shown_for_every_seed_too():
+    found = {"base": arm("Base", (1, 0, 1)), "psr": arm("PSR", (2, 0, 1), (1, 0, 1)), "nsr": arm("NSR", (0, 0, 1))}
+    text = tables.by_seed(found)
+    assert "| PSR − base | +16.7 / +0.0 |" in text and "NSR" not in text, "NSR has one seed"
+    found["nsr"] = arm("NSR", (0, 0, 1), (2, 2, 2))
+    assert "| NSR − PSR | −33.3 / +66.7 |" in tables.by_seed(found)
+
+
+def test_bold_is_what_leaves_zero_out_as_shown():
+    assert tables.signed(0.008, (0.0004, 0.017)) == "+0.8 [+0.0, +1.7]"
+    assert tables.signed(0.008, (0.0006, 0.017)) == "**+0.8 [+0.1, +1.7]**"
+    assert tables.signed(-0.008, (-0.017, -0.0006)) == "**−0.8 [−1.7, −0.1]**"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("--counts nowhere", "no kept counts there"), ("--counts {there}", "add --print")],
+)
+def test_a_document_of_other_counts_is_refused(line, message, tmp_path, capsys):
+    (tmp_path / "validation-base.json").write_text("{}")
+    before = reproduction.DOCUMENT.read_bytes()
+    with pytest.raises(SystemExit) as end:
+        reproduction.main(line.format(there=tmp_path).split())
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and message in error and error.count("\n") == 1
+    assert reproduction.DOCUMENT.read_bytes() == before
 
 
 def test_a_study_widens_the_grid_before_it_samples_the_test_split(tmp_path, monkeypatch):
@@ -291,10 +339,12 @@ def test_kept_counts_of_another_stage_choose_no_rate(tmp_path):
 def test_factors_are_changed_at_one_rate_for_both_methods():
     rates = {"psr": "1e-4", "nsr": "1e-5"}
     for name, change in factors.FACTORS.items():
-        psr, nsr = (factors.run(name, mode, rates, FULL).flags for mode in factors.CONTRASTED)
-        assert (psr == nsr) == (name != "own-rates")
-        if "rate" not in change:
-            assert psr[psr.index("--learning-rate") + 1] == factors.RATE
+        psr, nsr = (factors.runs(name, mode, rates, FULL) for mode in factors.CONTRASTED)
+        assert [run.seed for run in psr] == [run.seed for run in nsr] and psr
+        for one, other in zip(psr, nsr, strict=True):
+            assert (one.flags == other.flags) == (name != "own-rates")
+            if "rate" not in change:
+                assert one.flags[one.flags.index("--learning-rate") + 1] == factors.RATE
 
 
 def test_factors_before_the_rates_are_chosen_are_refused(tmp_path):
