@@ -31,7 +31,7 @@ FACTORS: dict[str, dict] = {
     "seed-2": {"seeds": SECOND},
     "seed-3": {"seeds": THIRD},
     "on-policy": {"per_rollout": 1},
-    "unclipped": {"more": ("--clip", "1e6")},
+    "unclipped": {"more": ("--clip", "1e6"), "seeds": FIRST_TWO},
     "kept-normaliser": {"more": ("--normaliser", "kept")},
     "sequence-averaging": {"more": ("--averaging", "sequence")},
     "2-generations": {"generations": 2},
