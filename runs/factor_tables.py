@@ -97,7 +97,7 @@ def _change(arm: Arm) -> str:
 def lost_kinds(counts: Path, size: Size) -> str | None:
     """By kind of question, where much is lost: both methods at 1e-4, and PSR over ten times the updates."""
     base, same = _base(counts, size), factor_arms(counts, size).get("rate-1e-4")
-    long = _arm(counts, "PSR, ten times the updates", factors.long_stages(size)["psr"])
+    long = _arm(counts, "PSR, ten times the updates", factors.long_stages(size)["psr", 1])
     if base is None or same is None or long is None:
         return None
     return kinds(
@@ -116,10 +116,8 @@ def long_table(counts: Path, size: Size) -> str | None:
     if base is None:
         return None
     rows = []
-    for row, stage in factors.long_stages(size).items():
-        mode, seed = factors.LASTING[row]
-        label = display_name(mode) + (", second seed" if seed == 2 else "")
-        arm = _arm(counts, label, stage)
+    for (mode, seed), stage in factors.long_stages(size).items():
+        arm = _arm(counts, display_name(mode) + (f", seed {seed}" if seed > 1 else ""), stage)
         if arm:
             ks = shown_ks(arm.n)
             cells = [signed(value, bounds) for value, bounds in zip(*difference(arm, base, ks), strict=True)]

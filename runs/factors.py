@@ -16,22 +16,20 @@ from runs.stages import Run, Stage, Study, perform
 SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
 RATE = "3e-5"
-# Row -> method and seed, trained for ten times the updates.
-LASTING = {"psr": ("psr", 1), "nsr": ("nsr", 1), "nsr-seed-2": ("nsr", 2), "w-reinforce": ("w-reinforce", 1)}
+LASTING = (("psr", 1), ("nsr", 1), ("nsr", 2), ("w-reinforce", 1))  # method, seed: trained for ten times the updates
 # A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
 SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
-FIRST, SECOND, THIRD, FIRST_TWO, EVERY = slice(1), slice(1, 2), slice(2, 3), slice(2), slice(None)  # of a size's seeds
 FACTORS: dict[str, dict] = {
-    "own-rates": {"rate": None, "seeds": EVERY},  # the one chosen for the method
+    "own-rates": {"rate": None, "seeds": (1, 2, 3)},  # the one chosen for the method
     "rate-1e-5": {"rate": "1e-5"},
-    "rate-3e-5": {"seeds": EVERY},
-    "rate-1e-4": {"rate": "1e-4", "seeds": EVERY},
+    "rate-3e-5": {"seeds": (1, 2, 3)},
+    "rate-1e-4": {"rate": "1e-4", "seeds": (1, 2, 3)},
     "seed-1": {},  # how far apart draws of the same lie
-    "seed-2": {"seeds": SECOND},
-    "seed-3": {"seeds": THIRD},
+    "seed-2": {"seeds": (2,)},
+    "seed-3": {"seeds": (3,)},
     "on-policy": {"per_rollout": 1},
-    "unclipped": {"more": ("--clip", "1e6"), "seeds": FIRST_TWO},
+    "unclipped": {"more": ("--clip", "1e6"), "seeds": (1, 2)},
     "kept-normaliser": {"more": ("--normaliser", "kept")},
     "sequence-averaging": {"more": ("--averaging", "sequence")},
     "2-generations": {"generations": 2},
@@ -40,23 +38,21 @@ FACTORS: dict[str, dict] = {
     "16-completions": {"completions": 16},
     "sgd": SGD,
     "sgd-on-policy": {**SGD, "per_rollout": 1},
-    "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1, "seeds": FIRST_TWO},
+    "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1, "seeds": (1, 2)},
     "sgd-0.03-on-policy": {**SGD, "rate": "0.03", "per_rollout": 1},  # NSR's updates are as long as PSR's at 0.1
 }
 
 
 def runs(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Run]:
-    """A run of `mode` with this factor changed for each of its seeds; the study's own where only the rate differs."""
-    options = {"rate": RATE, "seeds": FIRST, **FACTORS[factor]}
-    rate, seeds = options.pop("rate") or rates[mode], size.seeds[options.pop("seeds")]
+    """Runs of `mode` with this factor changed, one a seed of `size`; the study's own where only the rate differs."""
+    options = {"rate": RATE, "seeds": (1,), **FACTORS[factor]}
+    rate = options.pop("rate") or rates[mode]
+    seeds = [seed for seed in options.pop("seeds") if seed in size.seeds]
     if not options:
         return [plan.run(mode, rate, seed, size) for seed in seeds]
     changed = flags(size.updates, rate, *options.pop("more", ()), **options)
-    names = [factor if seed == size.seeds[0] else f"{factor}-seed-{seed}" for seed in seeds]
-    return [
-        Run(f"{mode}-{name}-lr{rate}-{size.updates}u", mode, seed, changed)
-        for name, seed in zip(names, seeds, strict=True)
-    ]
+    names = {seed: f"{factor}-seed-{seed}" if seed > 1 else factor for seed in seeds}
+    return [Run(f"{mode}-{name}-lr{rate}-{size.updates}u", mode, seed, changed) for seed, name in names.items()]
 
 
 def long(mode: str, seed: int, size: Size) -> Run:
@@ -79,9 +75,9 @@ def stages(rates: dict[str, str], size: Size) -> list[Stage]:
     return list(dict.fromkeys([plan.base(size), *every]))
 
 
-def long_stages(size: Size) -> dict[str, Stage]:
-    """Row -> measurement."""
-    return {row: plan.test(long(*run, size), size, samples=SAMPLES) for row, run in LASTING.items()}
+def long_stages(size: Size) -> dict[tuple[str, int], Stage]:
+    """(Method, seed) -> measurement."""
+    return {one: plan.test(long(*one, size), size, samples=SAMPLES) for one in LASTING if one[1] in size.seeds}
 
 
 def perform_all(study: Study, size: Size) -> None:

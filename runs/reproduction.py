@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--counts {args.counts}: no kept counts there; ./runs/reproduce_tiny.sh makes them")
     if not args.print and args.counts.resolve() != COUNTS:
         parser.error(f"--counts {args.counts}: the document is made of its own counts; add --print to see these")
+    if not args.print and args.quick:
+        parser.error("--quick: the document is of the whole study; add --print")
     return exit_code(_run, args)
 
 

@@ -159,9 +159,11 @@ def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
     assert {len(arm.kept) for mode, arm in found.items() if mode != "base"} == {3} and "three seeds" in opening
     for mode, arm in found.items():
         if mode != "base":
-            moved, _ = difference(arm, found["base"], [1, 256])
+            moved, bounds = difference(arm, found["base"], [1, 256])
+            assert (bounds[1, 0] > 0 or bounds[1, 1] < 0) == (mode == "psr"), "of Pass@256 only PSR's"
             said = " and ".join(f"{100 * value:+.1f}".replace("-", "−") for value in moved)
             assert re.search(rf"by {re.escape(said)}( points)? under {arm.label}\b", opening), said
+    assert "of Pass@256 only PSR's change is told from zero" in opening
     changed = factor_tables.factor_arms(reproduction.COUNTS, FULL)
     same, large = changed["rate-3e-5"], changed["rate-1e-4"]
     assert {one.seeds for one in (*same.values(), *large.values())} == {3}
@@ -170,14 +172,14 @@ def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
     assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in opening
     nsr, psr = (-100 * difference(large[mode], found["base"], [64])[0][0] for mode in ("nsr", "psr"))
     assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in opening
-    long = {row: stage.name for row, stage in factors.long_stages(FULL).items()}
-    psr = read_arm(reproduction.COUNTS, "PSR", [long["psr"]])
+    long = {one: stage.name for one, stage in factors.long_stages(FULL).items()}
+    psr = read_arm(reproduction.COUNTS, "PSR", [long["psr", 1]])
     gained, lost = 100 * difference(psr, found["base"], [1, 64])[0]
     assert f"PSR gains {gained:.1f} points of Pass@1 and loses {-lost:.1f} of Pass@64" in opening
     assert "Over three thousand updates at 3e-5" in opening and psr.kept[0]["training"]["update"][-1] == 3000
     assert "NSR, and W-REINFORCE at lambda 0.1, lose every right answer at about two thousand" in opening
-    for row in ("nsr", "nsr-seed-2", "w-reinforce"):
-        kept = json.loads((reproduction.COUNTS / f"{long[row]}.json").read_text())
+    for one in (("nsr", 1), ("nsr", 2), ("w-reinforce", 1)):
+        kept = json.loads((reproduction.COUNTS / f"{long[one]}.json").read_text())
         assert not any(kept["c"]) and kept["training"]["update"][-1] > 2000
 
 
@@ -245,11 +247,12 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     assert cells[10].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
     training = factor_tables.factor_training(tmp_path, size)
     assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
-    kept_stage(study, factors.long_stages(size)["nsr"], 0, warnings={"entropy": 400})
-    kept_stage(study, factors.long_stages(size)["nsr-seed-2"], 0)
+    size = replace(size, seeds=(1, 2))
+    kept_stage(study, factors.long_stages(size)["nsr", 1], 0, warnings={"entropy": 400})
+    kept_stage(study, factors.long_stages(size)["nsr", 2], 0)
     row, again = factor_tables.long_table(tmp_path, size).splitlines()[2:]
     assert row.endswith("| 0.100 → 0.200; 80 | entropy at 400 |") and row.startswith("| NSR − base | 2 |")
-    assert again.startswith("| NSR, second seed − base | 2 |") and again.endswith("| none |")
+    assert again.startswith("| NSR, seed 2 − base | 2 |") and again.endswith("| none |")
 
 
 def test_every_factor_has_a_name_to_show():
@@ -292,16 +295,19 @@ def test_bold_is_what_leaves_zero_out_as_shown():
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("--counts nowhere", "no kept counts there"), ("--counts {there}", "add --print")],
+    [("--counts nowhere", "no kept counts there"), ("--counts {there}", "add --print"), ("--quick", "add --print")],
 )
-def test_a_document_of_other_counts_is_refused(line, message, tmp_path, capsys):
+def test_a_document_of_other_counts_is_refused(line, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "validation-base.json").write_text("{}")
-    before = reproduction.DOCUMENT.read_bytes()
+    document = tmp_path / "document.md"
+    shutil.copy(reproduction.DOCUMENT, document)
+    monkeypatch.setattr(reproduction, "DOCUMENT", document)
+    before = document.read_bytes()
     with pytest.raises(SystemExit) as end:
         reproduction.main(line.format(there=tmp_path).split())
     error = capsys.readouterr().err
     assert end.value.code == 2 and message in error and error.count("\n") == 1
-    assert reproduction.DOCUMENT.read_bytes() == before
+    assert document.read_bytes() == before
 
 
 def test_a_study_widens_the_grid_before_it_samples_the_test_split(tmp_path, monkeypatch):
