@@ -8,13 +8,15 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charts.image_kinds import FORMATS, looks_like
+from charts.pixels import as_seen
+
 if TYPE_CHECKING:
     from PIL import Image
 
 TOO_MANY_PIXELS = 100_000_000  # an image of as many is refused before it is decoded
 MOST_ELONGATED = 200  # times as long as wide; qwen-vl-utils' smart_resize refuses what is beyond (MAX_RATIO)
-# What charts come in. Pillow opens more, among them PostScript, for which it starts another program.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MOST_PATH = 4096  # characters, as Linux has it; longer ones are no paths
 STEP = 28  # side lengths are multiples of patch 14 times merge 2 (Qwen2-VL, Qwen2.5-VL)
 
 
@@ -35,7 +37,7 @@ def fit_image(
     if high < low:
         raise ValueError(f"max_pixels {high:,} is below min_pixels {low:,} (at least {floor:,}): raise --max-pixels")
     height, width = smart_resize(image.height, image.width, factor=step, min_pixels=low, max_pixels=high)
-    image = image.convert("RGB")
+    image = as_seen(image)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -55,6 +57,8 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
     if isinstance(stored, (bytes, bytearray, memoryview)) and len(stored):
         return bytes(stored)
     if isinstance(stored, (str, Path)) and str(stored):
+        if _is_no_path(str(stored)):
+            raise ValueError(f"image {str(stored)[:60]!r} is an address or text: give a path inside the data, or bytes")
         if folder is None:
             raise ValueError(f"image {str(stored)!r} is a path, and this data has no folder of its own")
         try:
@@ -69,6 +73,11 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
     raise ValueError("no image")
 
 
+def _is_no_path(text: str) -> bool:
+    """Whether it is an address, from which nothing is fetched, or an image as base64 text."""
+    return "://" in text or text.startswith("data:") or len(text) > MOST_PATH
+
+
 def image_id(stored: Any, folder: Path | None = None) -> str:
     """16 hex digits of the sha256 of the stored bytes (of mode, size and pixels for a decoded image)."""
     if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
@@ -78,50 +87,58 @@ def image_id(stored: Any, folder: Path | None = None) -> str:
     return hashlib.sha256(content).hexdigest()[:16]
 
 
-def check_header(stored: Any, folder: Path | None = None) -> None:
-    """`ValueError` for what is not an image, or one too large or too elongated; reads the header only."""
-    if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
-        _check_size(stored)
-    else:
-        _open(stored_bytes(stored, folder))
+def check_header(stored: Any, folder: Path | None = None) -> bool:
+    """Whether an image has further frames or pages than the first, which alone is used; reads the header only.
+
+    `ValueError` for what is not an image, or one too large or too elongated.
+    """
+    image = _open(stored, folder)
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))  # MPO: previews, depth maps
+    except Exception:  # of a damaged file; whether it can be used shows when it is decoded
+        return False
 
 
 def open_image(stored: Any, folder: Path | None = None) -> Image.Image:
-    """A fresh RGB image, transparency laid on white; `ValueError` for anything that cannot be used."""
-    from PIL import Image
+    """A fresh RGB image, as a viewer shows it (charts.pixels); `ValueError` for anything that cannot be used.
 
-    decoded = hasattr(stored, "tobytes") and hasattr(stored, "mode")
-    image = stored if decoded else _open(stored_bytes(stored, folder))
-    if decoded:
-        _check_size(image)
+    Of several frames or pages, the first.
+    """
+    image = _open(stored, folder)
     try:
-        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            image = image.convert("RGBA")
-            page = Image.new("RGBA", image.size, "white")
-            page.alpha_composite(image)
-            image = page
-        return image.convert("RGB")
+        return as_seen(image)
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        raise ValueError(f"image cannot be decoded: {error}") from None
+        kind = f"{image.format or 'mode'} {image.mode}"
+        raise ValueError(f"image cannot be decoded ({kind}): {error}") from None
 
 
-def _open(content: bytes) -> Image.Image:
+def _open(stored: Any, folder: Path | None) -> Image.Image:
+    """The image, not decoded."""
     from PIL import Image
 
+    if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
+        _check_size(stored)
+        return stored
+    content = stored_bytes(stored, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             image = Image.open(io.BytesIO(content), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise ValueError(f"image too large: {error}") from None
-        except Exception as error:
-            raise ValueError(f"not an image that can be opened: {type(error).__name__}") from None
+        except Exception:
+            raise ValueError(
+                f"not an image that can be opened: it looks like {looks_like(content)}; {', '.join(FORMATS[:-1])} and "
+                f"{FORMATS[-1]} are read"
+            ) from None
     _check_size(image)
     return image
 
 
 def _check_size(image: Image.Image) -> None:
     size, (short, long) = f"{image.width} x {image.height} pixels", sorted(image.size)
+    if not short:
+        raise ValueError(f"image of {size}: there is nothing in it")
     if short * long >= TOO_MANY_PIXELS:
         raise ValueError(f"image of {size}: {TOO_MANY_PIXELS:,} and more are refused")
     if long > MOST_ELONGATED * short:

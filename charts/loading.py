@@ -86,8 +86,11 @@ def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
     adapter, place = _place(name, purpose, split)
     rows = open_rows(name, adapter, place, split, path)
     adapter = _by_schema(name, adapter, purpose, split, rows)
-    questions, skipped = _convert(name, adapter, rows)
+    animated = set()
+    questions, skipped = _convert(name, adapter, rows, animated)
     notes = _notes(questions)
+    if animated:
+        notes.append(f"images with several frames or pages ({len(animated):,}): the first one is used")
     result = QuestionSet(name, rows.split, questions, skipped, notes)
     if purpose == "train":
         images, note = _evaluation_images(name, rows, path)
@@ -124,12 +127,15 @@ def _by_schema(name: str, adapter: Adapter, purpose: str, split: str | None, row
     raise ValueError(f"{name}: columns {', '.join(sorted(columns))} are neither EvoChart-QA's nor chart-rvr's")
 
 
-def _convert(name: str, adapter: Adapter, rows: Rows) -> tuple[list[ChartQuestion], list[tuple[str, str]]]:
+def _convert(
+    name: str, adapter: Adapter, rows: Rows, animated: set[str]
+) -> tuple[list[ChartQuestion], list[tuple[str, str]]]:
+    """(questions, rows skipped and why); the ids of images with several frames go into `animated`."""
     questions, skipped, known_images = [], [], {}
     needs_image = adapter.needs_image or IMAGE in rows.columns
     for index, row in enumerate(rows):
         try:
-            picture = _identify(row.get(IMAGE), rows.folder, known_images) if needs_image else None
+            picture = _identify(row.get(IMAGE), rows.folder, known_images, animated) if needs_image else None
             opener = rows.opener(index, row.get(IMAGE)) if picture else None
             parts = list(adapter.read(row, index, len(rows)))
             for part, fields in enumerate(parts):
@@ -149,7 +155,7 @@ def _convert(name: str, adapter: Adapter, rows: Rows) -> tuple[list[ChartQuestio
     return questions, skipped
 
 
-def _identify(stored, folder: Path | None, known: dict) -> str:
+def _identify(stored, folder: Path | None, known: dict, animated: set[str]) -> str:
     """The image's id; `ValueError` for what is missing, too large or no image. Looks at each path or image once."""
     name = stored if isinstance(stored, str) else None
     if name is not None and name in known:
@@ -158,7 +164,8 @@ def _identify(stored, folder: Path | None, known: dict) -> str:
         stored = stored_bytes(stored, folder)
     identity = image_id(stored)
     if identity not in known:
-        check_header(stored)
+        if check_header(stored):
+            animated.add(identity)
         known[identity] = identity
     if name is not None:
         known[name] = identity
@@ -184,7 +191,7 @@ def _ids(stored_images, folder: Path | None) -> set[str]:
     ids, known = set(), {}
     for stored in stored_images:
         try:
-            ids.add(_identify(stored, folder, known))
+            ids.add(_identify(stored, folder, known, set()))
         except ValueError:
             continue
     return ids

@@ -7,6 +7,9 @@ The structured prompt names the blocks of the answer but shows no placeholder in
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
+from functools import lru_cache
 
 from charts.record import ChartQuestion
 
@@ -28,15 +31,38 @@ def prompt_hash(prompt: str) -> str:
     return hashlib.sha256(PROMPTS[prompt].encode()).hexdigest()[:16]
 
 
-def messages(question: ChartQuestion, prompt: str) -> list[dict]:
+def plain_text(text: str, control_tokens: Sequence[str]) -> str:
+    """Text of the data in which no tokenizer finds a control token: `<|im_end|>` becomes `< |im_end|>`.
+
+    Every one of `control_tokens` gets a space after its first character; one that already has spaces there gets one
+    more, so that taking a space away at each of these places gives the text back. Lone halves of surrogate pairs,
+    which no tokenizer takes, become "?".
+
+    It is done to the text rather than by transformers' `sanitize_control_tokens` because TRL 1.16 also renders its
+    prompts without tokenising them, which that option refuses.
+    """
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return _places(tuple(control_tokens)).sub(r"\g<0> ", text) if control_tokens else text
+
+
+@lru_cache
+def _places(control_tokens: tuple[str, ...]) -> re.Pattern:
+    """Matches the first character of every control token, nested and overlapping ones too."""
+    return re.compile("|".join(f"{re.escape(token[0])}(?= *{re.escape(token[1:])})" for token in control_tokens))
+
+
+def messages(question: ChartQuestion, prompt: str, control_tokens: Sequence[str] = ()) -> list[dict]:
     """The conversation put to the model: earlier turns, then the question; the image comes first of all.
 
     Every content is a list of parts ({"type": "image"} and {"type": "text", "text": ...}), the form that processors'
-    chat templates read. A question without an image has no image part.
+    chat templates read. A question without an image has no image part. What the data say is `plain_text` to a
+    tokenizer with these `control_tokens` (models.registry.control_tokens); the prompt's own words stay as they are.
     """
-    asked = f"{question.question} {question.instruction}".strip()
+    asked = plain_text(f"{question.question} {question.instruction}".strip(), control_tokens)
     turns = [
-        *((role, text) for turn in question.history for role, text in zip(("user", "assistant"), turn, strict=True))
+        (role, plain_text(text, control_tokens))
+        for turn in question.history
+        for role, text in zip(("user", "assistant"), turn, strict=True)
     ]
     turns.append(("user", PROMPTS[prompt].replace("{question}", asked)))
     conversation = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]

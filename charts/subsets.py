@@ -76,7 +76,7 @@ def fingerprint(questions: list[ChartQuestion]) -> str:
     digest = hashlib.sha256()
     for question in questions:
         row = [question.id, question.question, question.answers, question.image_id]
-        digest.update(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
 
 

@@ -143,6 +143,19 @@ def image_step(processor: ProcessorMixin) -> int:
     return processor.image_processor.patch_size * processor.image_processor.merge_size
 
 
+def control_tokens(processor: ProcessorMixin) -> tuple[str, ...]:
+    """The strings that the processor reads as tokens of their own, whatever stands around them.
+
+    All special and added tokens of its tokenizer and its markers of images and the like. Not among them: added tokens
+    that are words, letters and digits alone, which a fine-tuned model may have for the words of its trade.
+    """
+    tokenizer = processor.tokenizer
+    markers = {getattr(processor, f"{kind}_token", None) or "" for kind in ("image", "video", "audio")}
+    added = {token for token in tokenizer.get_added_vocab() if not token.replace(" ", "").isalnum()}
+    found = {token.lstrip() for token in {*tokenizer.all_special_tokens, *markers, *added}}
+    return tuple(sorted(token for token in found if len(token) > 1))
+
+
 def lora_config(
     config: PreTrainedConfig,
     *,

@@ -11,7 +11,7 @@ from charts.images import fit_image
 from charts.parsing import parse_completion
 from charts.prompt import messages
 from charts.record import ChartQuestion
-from models.registry import image_step
+from models.registry import control_tokens, image_step
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,8 @@ def prompt_inputs(
     max_pixels: int | None,
 ) -> dict[str, torch.Tensor]:
     """The processor's output for one question: a batch of one, without padding."""
-    text = processor.apply_chat_template(messages(question, prompt), add_generation_prompt=True, tokenize=False)
+    turns = messages(question, prompt, control_tokens(processor))
+    text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     images = None if image is None else [fit_image(image, min_pixels, max_pixels, image_step(processor))]
     return dict(processor(text=[text], images=images, return_tensors="pt", return_mm_token_type_ids=True))
 

@@ -41,24 +41,18 @@ class Prompts:
 
 def measure_prompts(processor, questions, args: argparse.Namespace) -> Prompts:
     """Prompts of `SAMPLE` questions spread evenly over the data, as the trainer will see them."""
-    from charts.images import fit_image
-    from charts.prompt import messages
-    from models.registry import image_step
+    from sampling.problems import prompt_inputs
 
+    limits = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
     lengths, patches, width, spatial = [], [], 0, processor.image_processor.merge_size**2
     for question in questions[:: max(1, len(questions) // SAMPLE)][:SAMPLE]:
-        turns = messages(question, args.prompt)
-        text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-        images = {}
-        if question.open_image is not None:
-            try:
-                image = question.open_image()
-            except ValueError:
-                continue  # training leaves such a row out too
-            images["images"] = [fit_image(image, args.min_pixels, args.max_pixels, image_step(processor))]
-        inputs = processor(text=[text], return_tensors="pt", **images)
+        try:
+            image = question.open_image() if question.open_image is not None else None
+        except ValueError:
+            continue  # training leaves such a row out too
+        inputs = prompt_inputs(processor, question, image, **limits)
         lengths.append(inputs["input_ids"].shape[1])
-        if images:
+        if image is not None:
             patches.append(int(inputs["image_grid_thw"].prod()))
             width = inputs["pixel_values"].shape[-1]
     if not lengths:

@@ -13,7 +13,7 @@ from PIL import Image
 from charts.images import fit_image
 from charts.prompt import messages
 from charts.record import ChartQuestion
-from models.registry import image_step
+from models.registry import control_tokens, image_step
 from terminal import printable
 
 BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
@@ -88,6 +88,7 @@ def training_rows(
     max_pixels: int,
     step: int = 28,
     at_hand: int = 1,
+    control_tokens: Sequence[str] = (),
 ) -> datasets.Dataset:
     """Rows {"prompt": conversation, "problem_id": str, "image": PIL image} of the questions with these ids.
 
@@ -95,11 +96,11 @@ def training_rows(
     `at_hand` of them stay open: the questions of a process's rollout batch.
 
     The text of a conversation is one string per turn; TRL puts the image in front of the first turn, where
-    charts.prompt.messages has it too.
+    charts.prompt.messages has it too. `control_tokens` are those that the questions' text must not be read as.
     """
     conversations = []
     for problem_id in ids:
-        turns = messages(questions[problem_id], prompt)
+        turns = messages(questions[problem_id], prompt, control_tokens)
         conversations.append([{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns])
     rows = datasets.Dataset.from_dict({"prompt": conversations, "problem_id": ids})
     return rows.with_transform(ImageRows(questions, min_pixels, max_pixels, step, at_hand))
@@ -108,7 +109,7 @@ def training_rows(
 def build_rows(args: Namespace, config, train, held_out, questions: dict, processor):
     """(training rows, held-out rows or None) for TRL; `questions` by id, shared with the rewards."""
     options = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
-    options["step"] = image_step(processor)
+    options |= {"step": image_step(processor), "control_tokens": control_tokens(processor)}
     # a process's share of the rollout batch may begin and end amid a question's completions: two questions more
     at_hand = config.per_device_train_batch_size * config.steps_per_generation // config.num_generations + 2
     train_rows = training_rows([one.id for one in train.questions], questions, at_hand=at_hand, **options)
