@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from charts import layouts
 from charts.adapters import Adapter, Place
+from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
 from charts.images import open_image
+from charts.text_files import TEXT_SUFFIXES, BadText, read_rows
+from charts.values import plain
 
 SAME_SPLIT = [
     ("train", "train_data", "training"),
     ("validation", "val", "valid", "dev", "validation_data"),
     ("test", "test_data", "testing"),
 ]
-IMAGE = "image"
 # Kinds of files that hold rows and nothing that could be run. Others are not even looked at: `datasets` would take an
 # unknown kind for the name of a data set on the hub.
-READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow"}
+KINDS = (*READERS, *TEXT_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -34,20 +39,22 @@ class Rows:
     data: Any  # a datasets.Dataset or a list of dicts
     folder: Path | None = None
     others: dict[str, Any] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)  # columns that look like pictures and are not read as such
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __iter__(self) -> Iterator[dict]:
-        names = {
-            name: feature.names
-            for name, feature in (getattr(self.data, "features", None) or {}).items()
-            if type(feature).__name__ == "ClassLabel"
-        }
+        features = getattr(self.data, "features", None) or {}
+        classes = {name: feature.names for name, feature in features.items() if type(feature).__name__ == "ClassLabel"}
+        narrow = [name for name, feature in features.items() if getattr(feature, "dtype", "") == "float32"]
         for row in self.data:
-            for name, classes in names.items():
-                row[name] = classes[row[name]] if row.get(name) is not None and row[name] >= 0 else None
-            yield row
+            for name, names in classes.items():
+                row[name] = names[row[name]] if row.get(name) is not None and row[name] >= 0 else None
+            for name in narrow:  # 12.1 was stored as the nearest float32, which Python shows as 12.100000381469727
+                row[name] = None if row[name] is None else float(f"{row[name]:.7g}")
+            yield plain(row)
 
     def opener(self, index: int, stored: Any):
         """A function that opens the image of row `index`; keeps no bytes in memory."""
@@ -57,11 +64,15 @@ class Rows:
 
     @cached_property
     def _images(self):
-        return self.data.select_columns([IMAGE])  # one view for all rows: each costs memory
+        return pictures_alone(self.data)  # one view for all rows: each costs memory
 
 
 def _open_row(dataset, index: int, folder: Path | None):
-    return open_image(dataset[index][IMAGE], folder)
+    return open_image(picture_of(dataset[index]), folder)
+
+
+def pictures_alone(dataset):
+    return dataset.select_columns([name for name in PICTURES if name in dataset.column_names])
 
 
 def is_training_split(split: str) -> bool:
@@ -78,32 +89,61 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
     folder = Path(path).expanduser()
     if not folder.exists():
         raise ValueError(f"--dataset-path {path}: no such file or folder")
+    if adapter.layout is layouts.jsonl and (parts := layouts.divided(folder)):
+        return _from_parts(folder, wanted, *parts)
     if adapter.layout and folder.is_dir():
         for alias in (wanted, *_aliases(wanted)):
             if (rows := adapter.layout(folder, alias)) is not None:
                 return _from_layout(adapter, folder, wanted, rows)
-    return _from_splits(_local(folder, place.config), wanted, str(path), folder if folder.is_dir() else folder.parent)
+    found = _from_splits(_local(folder, place.config), wanted, str(path), folder if folder.is_dir() else folder.parent)
+    return _with_note(found, adapter, folder)
 
 
 def _from_layout(adapter: Adapter, folder: Path, split: str, rows: Iterator[dict]) -> Rows:
-    rows = list(rows)
     others = {}
     if is_training_split(split):
         for name in ("validation", "test"):
-            if (other := adapter.layout(folder, name)) is not None and not (folder / "questions.jsonl").is_file():
+            if (other := adapter.layout(folder, name)) is not None:
                 others[name] = list(other)
+    return _listed(split, list(rows), folder, others)
+
+
+def _from_parts(folder: Path, split: str, training: list[dict], evaluation: list[dict], note: str) -> Rows:
+    """The split's part of a file that holds the questions for training and for evaluation."""
+    training_wanted = is_training_split(split)
+    others = {"test": evaluation} if training_wanted and training is not evaluation else {}
+    return replace(_listed(split, training if training_wanted else evaluation, folder, others), notes=[note])
+
+
+def _listed(split: str, rows: list[dict], folder: Path | None, others: dict[str, Any]) -> Rows:
     columns = sorted({column for row in rows for column in row})
-    return Rows(split, columns, rows, folder, others)
+    return Rows(split, columns, rows, folder, others, look_like_pictures(rows))
 
 
 def _from_splits(splits: dict, wanted: str, where: str, folder: Path | None) -> Rows:
     name = next((name for name in (wanted, *_aliases(wanted)) if name in splits), None)
-    if name is None and list(splits) == [None]:
-        name = None
-    elif name is None:
+    if name is None and list(splits) != [None]:
         raise ValueError(f"{where} has no split {wanted!r}: it has {', '.join(map(str, splits))}")
-    data = _undecoded(splits[name])
-    return Rows(wanted, list(data.column_names), data, folder, {k: v for k, v in splits.items() if k != name})
+    data, others = splits[name], {k: v for k, v in splits.items() if k != name}
+    if isinstance(data, list):
+        return _listed(wanted, data, folder, others)
+    typed = [column for column, feature in data.features.items() if holds_pictures(feature) and column not in PICTURES]
+    data = _undecoded(data)
+    return Rows(wanted, list(data.column_names), data, folder, others, [*typed, *look_like_pictures(data)])
+
+
+def _split_named(stem: str) -> str | None:
+    """The split that a file's name has among its words."""
+    words = set(re.split(r"[^a-z]+", stem.lower()))
+    return next((names[0] for names in SAME_SPLIT if words & set(names)), None)
+
+
+def _with_note(rows: Rows, adapter: Adapter, path: Path) -> Rows:
+    """Said where one split without a name serves for both: nothing in it is kept for evaluation."""
+    nameless = path.is_file() or (path / "state.json").is_file()
+    if _split_named(path.stem) or not (nameless and adapter.train and adapter.evaluate):
+        return rows
+    return replace(rows, notes=[f"{path.name} is one split: training and evaluation on it share their questions"])
 
 
 def _aliases(split: str) -> tuple[str, ...]:
@@ -113,22 +153,26 @@ def _aliases(split: str) -> tuple[str, ...]:
 def _undecoded(dataset):
     """Images as stored bytes: hashing and skipping need no decoding. Columns of other pictures, sounds, ... are left
     out: they would be decoded with every row, whatever is in them."""
-    from datasets import Image
     from datasets.features.features import require_decoding
 
-    for name, feature in dataset.features.items():
-        if isinstance(feature, Image):
-            dataset = dataset.cast_column(name, Image(decode=False))
+    for name in PICTURES:
+        if name in dataset.features and holds_pictures(dataset.features[name]):
+            dataset = dataset.cast_column(name, _as_stored(dataset.features[name]))
     return dataset.remove_columns([name for name, feature in dataset.features.items() if require_decoding(feature)])
 
 
+def _as_stored(feature):
+    from datasets import Image
+
+    return type(feature)(_as_stored(feature.feature)) if hasattr(feature, "feature") else Image(decode=False)
+
+
 def undecoded_images(dataset) -> Iterator[Any]:
-    """The stored image of every row of a split (a data set or a list of rows)."""
-    if isinstance(dataset, list):
-        return (row.get(IMAGE) for row in dataset)
-    if IMAGE not in dataset.column_names:
-        return iter(())
-    return (row[IMAGE] for row in _undecoded(dataset.select_columns([IMAGE])))
+    """The stored image of every row of a split (a data set or a list of rows) that has one."""
+    rows = dataset if isinstance(dataset, list) else _undecoded(pictures_alone(dataset))
+    for row in rows:
+        with suppress(ValueError):  # several: no row of evaluation either
+            yield picture_of(row)
 
 
 def _hub(name: str, place: Place) -> dict:
@@ -145,11 +189,13 @@ def _hub(name: str, place: Place) -> dict:
 
 
 def _local(path: Path, config: str | None) -> dict:
-    if path.is_file() and path.suffix not in READERS:
-        raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(READERS)}")
+    if path.is_file() and path.suffix not in KINDS:
+        raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(KINDS)}")
     try:
         with _quiet():
             return _read_local(path, config)
+    except BadText:
+        raise
     except Exception as error:
         line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"--dataset-path {path} holds no data set that can be read: {line[:200]}") from None
@@ -180,20 +226,59 @@ def _read_local(path: Path, config: str | None) -> dict:
         _check_files(path, [entry["filename"] for data in splits.values() for entry in data.cache_files])
         return dict(splits)
     if path.is_file():
+        if path.suffix in TEXT_SUFFIXES:
+            return {None: read_rows(path)}
         return {None: load_dataset(READERS[path.suffix], data_files=str(path), split="train")}
     builder = load_dataset_builder(str(path), _config(path, config))
     reader = type(builder).__module__.rpartition(".")[2]
-    if reader not in READERS.values() and reader != "imagefolder":
+    if reader not in ("parquet", "arrow", "json", "csv", "imagefolder"):
         raise ValueError(f"its files are of the kind {reader}, which is not read")
-    _check_files(path, [file for files in (builder.config.data_files or {}).values() for file in files])
+    files = {str(split): list(map(str, files)) for split, files in (builder.config.data_files or {}).items()}
+    _check_files(path, [file for names in files.values() for file in names])
+    texts = {split: _texts(names) for split, names in files.items() if _texts(names)}
+    if reader == "imagefolder":
+        texts = texts or _texts_beside_pictures(path)
+    elif any(Path(name).suffix not in TEXT_SUFFIXES for names in files.values() for name in names):
+        texts = {}
+    if texts:
+        return {
+            split: [_beside(file, path, row) for file in names for row in read_rows(file)]
+            for split, names in texts.items()
+        }
     builder.download_and_prepare()
     return dict(builder.as_dataset())
 
 
+def _texts(files: Iterable[str | Path]) -> list[Path]:
+    return sorted(path for path in map(Path, files) if path.suffix in TEXT_SUFFIXES)
+
+
+def _texts_beside_pictures(folder: Path) -> dict[str, list[Path]]:
+    """The text files of a folder by the split in their names: `datasets` sees its pictures only."""
+    splits: dict[str, list[Path]] = {}
+    for file in _texts(folder.iterdir()):
+        if file.stem not in ("dataset_info", "dataset_infos"):
+            splits.setdefault(_split_named(file.stem) or "train", []).append(file)
+    return splits
+
+
+def _beside(file: Path, folder: Path, row: dict) -> dict:
+    """The row with its picture by path inside `folder`: the `file_name` of an image folder's metadata is meant from
+    where the metadata stands."""
+    if not isinstance(row.get("file_name"), str) or any(row.get(name) for name in PICTURES):
+        return row
+    place = Path(os.path.relpath(file.parent, folder.resolve()))
+    return {**{k: v for k, v in row.items() if k != "file_name"}, "image": str(place / row["file_name"])}
+
+
 def _check_files(folder: Path, files: list) -> None:
-    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine."""
+    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine.
+
+    A link inside the folder is the user's own, as in the hub's cache, whose files all are links.
+    """
+    roots = (os.path.normpath(folder.absolute()), folder.resolve())
     for file in map(str, files):
-        if "://" in file or not Path(os.path.normpath(file)).is_relative_to(os.path.normpath(folder.absolute())):
+        if "://" in file or not any(Path(os.path.normpath(file)).is_relative_to(root) for root in roots):
             raise ValueError(f"it names {file!r}, which is not in its folder")
 
 

@@ -61,14 +61,31 @@ def test_pictures_that_start_another_program_are_no_pictures(data):
     assert "not an image" in found.skipped[0][1]
 
 
-def test_paths_from_rows_do_not_leave_the_folder(data, tmp_path):
+def test_names_from_rows_do_not_leave_the_folder(data, tmp_path):
     (tmp_path / "secret.png").write_bytes(png(1))
-    (data / "link.png").symlink_to(tmp_path / "secret.png")
     (data / "folder").mkdir()
-    names = ["../secret.png", str(tmp_path / "secret.png"), "link.png", "folder/../../secret.png", "folder", "\0"]
+    (data / "far").symlink_to(tmp_path)
+    names = ["../secret.png", str(tmp_path / "secret.png"), "folder/../../secret.png", "far/../secret.png"]
+    names += ["folder", "\0"]
     found = load_questions("custom", path=rows_with(data, names, good=700))
     assert len(found) == 700 and len(found.skipped) == len(names)
-    assert sum("leaves its folder" in reason for _, reason in found.skipped) == 4
+    assert sum("leaves its folder" in reason for _, reason in found.skipped) == 3
+    assert "cannot be read" in found.skipped[3][1], "beside the link, not where it leads"
+
+
+def test_links_on_the_users_own_disk_are_followed(data, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for number in range(2):
+        (tmp_path / "elsewhere" / f"{number}.png").write_bytes(png(number))
+    (data / "link.png").symlink_to(tmp_path / "elsewhere" / "0.png")
+    (data / "far").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "alias").symlink_to(data)
+    names = ["link.png", "far/1.png", str(data / "link.png")]
+    rows_with(data, names, good=1)
+    for path in (data, tmp_path / "alias"):
+        found = load_questions("custom", path=path)
+        assert len(found) == 4 and not found.skipped
+        assert [one.open_image().size for one in found.questions] == [(40, 30)] * 4
 
 
 @pytest.mark.parametrize("layout", ["chartqa", "plotqa", "chartfc"])
