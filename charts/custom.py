@@ -16,13 +16,13 @@ from typing import Any
 from charts.answers import RULES
 from charts.columns import picture_of
 from charts.parsing import as_table, parse_completion
+from charts.record import ANSWER_KINDS
 from charts.values import accepted, first
 
 WANTED = (
     "image or images; question, query, problem or prompt; answer, answers, label, solution, ground_truth or response; "
     "or messages or conversations in place of question and answer"
 )
-ANSWER_KINDS = ("number", "year", "count", "list", "yes/no", "text")
 ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
 _MARKER = re.compile(r"\s*<image>\s*")
 _OTHER_MARKER = re.compile(r"<(?:video|audio|bbox|ref-object)>")
