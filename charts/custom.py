@@ -36,7 +36,7 @@ def read_custom(row: dict, index: int, rows: int):
         "answers": _answers(row, said),
         "answer_kind": _answer_kind(row.get("answer_kind")),
         "tolerance": _tolerance(row.get("tolerance")),
-        "table": as_table(row.get("table")),
+        "table": _table(row.get("table")),
         "chart_type": str(row["chart_type"]) if row.get("chart_type") else None,
         **{name: str(row.get(name) or "") for name in ("kind", "instruction")},
         **({"rule": _rule(row["rule"])} if row.get("rule") else {}),
@@ -91,8 +91,8 @@ def _without_marker(question: str, row: dict) -> str:
 
 def _answers(row: dict, said: str | None) -> tuple[str, ...]:
     """The accepted answers. A list not called `answers` does not say whether one of it is enough, or all are wanted."""
-    if (several := row.get("answers")) is not None:
-        return accepted(several)
+    if row.get("answers"):
+        return accepted(row["answers"])
     answer = first(row, "answer", "label", "solution", "ground_truth", "response")
     answer = said if answer is None else answer
     golds = accepted(answer)
@@ -116,6 +116,13 @@ def _answer_kind(value: Any) -> str:
     if value and value not in ANSWER_KINDS:
         raise ValueError(f"answer_kind {value!r}: choose one of {', '.join(ANSWER_KINDS)}, or leave it out")
     return value or ""
+
+
+def _table(value: Any) -> dict | None:
+    table = as_table(value)
+    if value and table is None:
+        raise ValueError('the table is not of the form {"columns": [...], "rows": [[...], ...]}, or too large')
+    return table
 
 
 def _tolerance(value: Any) -> float | None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,18 +13,8 @@ from charts import layouts
 from charts.adapters import Adapter, Place
 from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
 from charts.images import open_image
-from charts.text_files import TEXT_SUFFIXES, BadText, read_rows
+from charts.local import SAME_SPLIT, read_local, split_named
 from charts.values import plain
-
-SAME_SPLIT = [
-    ("train", "train_data", "training"),
-    ("validation", "val", "valid", "dev", "validation_data"),
-    ("test", "test_data", "testing"),
-]
-# Kinds of files that hold rows and nothing that could be run. Others are not even looked at: `datasets` would take an
-# unknown kind for the name of a data set on the hub.
-READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow"}
-KINDS = (*READERS, *TEXT_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -95,7 +82,9 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
         for alias in (wanted, *_aliases(wanted)):
             if (rows := adapter.layout(folder, alias)) is not None:
                 return _from_layout(adapter, folder, wanted, rows)
-    found = _from_splits(_local(folder, place.config), wanted, str(path), folder if folder.is_dir() else folder.parent)
+    found = _from_splits(
+        read_local(folder, place.config), wanted, str(path), folder if folder.is_dir() else folder.parent
+    )
     return _with_note(found, adapter, folder)
 
 
@@ -132,16 +121,10 @@ def _from_splits(splits: dict, wanted: str, where: str, folder: Path | None) -> 
     return Rows(wanted, list(data.column_names), data, folder, others, [*typed, *look_like_pictures(data)])
 
 
-def _split_named(stem: str) -> str | None:
-    """The split that a file's name has among its words."""
-    words = set(re.split(r"[^a-z]+", stem.lower()))
-    return next((names[0] for names in SAME_SPLIT if words & set(names)), None)
-
-
 def _with_note(rows: Rows, adapter: Adapter, path: Path) -> Rows:
     """Said where one split without a name serves for both: nothing in it is kept for evaluation."""
     nameless = path.is_file() or (path / "state.json").is_file()
-    if _split_named(path.stem) or not (nameless and adapter.train and adapter.evaluate):
+    if split_named(path.stem) or not (nameless and adapter.train and adapter.evaluate):
         return rows
     return replace(rows, notes=[f"{path.name} is one split: training and evaluation on it share their questions"])
 
@@ -186,103 +169,3 @@ def _hub(name: str, place: Place) -> dict:
             f"{name}: {place.hub_id} cannot be loaded from the hub ({reason}): "
             "go online, or download it and give its folder by --dataset-path"
         ) from None
-
-
-def _local(path: Path, config: str | None) -> dict:
-    if path.is_file() and path.suffix not in KINDS:
-        raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(KINDS)}")
-    try:
-        with _quiet():
-            return _read_local(path, config)
-    except BadText:
-        raise
-    except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"--dataset-path {path} holds no data set that can be read: {line[:200]}") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """`datasets` without progress bars and its own lines: a local copy is read in a moment, what is wrong is raised."""
-    import datasets
-
-    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _read_local(path: Path, config: str | None) -> dict:
-    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
-
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        loaded = load_from_disk(str(path))
-        splits = loaded if isinstance(loaded, DatasetDict) else {loaded.split and str(loaded.split): loaded}
-        _check_files(path, [entry["filename"] for data in splits.values() for entry in data.cache_files])
-        return dict(splits)
-    if path.is_file():
-        if path.suffix in TEXT_SUFFIXES:
-            return {None: read_rows(path)}
-        return {None: load_dataset(READERS[path.suffix], data_files=str(path), split="train")}
-    builder = load_dataset_builder(str(path), _config(path, config))
-    reader = type(builder).__module__.rpartition(".")[2]
-    if reader not in ("parquet", "arrow", "json", "csv", "imagefolder"):
-        raise ValueError(f"its files are of the kind {reader}, which is not read")
-    files = {str(split): list(map(str, files)) for split, files in (builder.config.data_files or {}).items()}
-    _check_files(path, [file for names in files.values() for file in names])
-    texts = {split: _texts(names) for split, names in files.items() if _texts(names)}
-    if reader == "imagefolder":
-        texts = texts or _texts_beside_pictures(path)
-    elif any(Path(name).suffix not in TEXT_SUFFIXES for names in files.values() for name in names):
-        texts = {}
-    if texts:
-        return {
-            split: [_beside(file, path, row) for file in names for row in read_rows(file)]
-            for split, names in texts.items()
-        }
-    builder.download_and_prepare()
-    return dict(builder.as_dataset())
-
-
-def _texts(files: Iterable[str | Path]) -> list[Path]:
-    return sorted(path for path in map(Path, files) if path.suffix in TEXT_SUFFIXES)
-
-
-def _texts_beside_pictures(folder: Path) -> dict[str, list[Path]]:
-    """The text files of a folder by the split in their names: `datasets` sees its pictures only."""
-    splits: dict[str, list[Path]] = {}
-    for file in _texts(folder.iterdir()):
-        if file.stem not in ("dataset_info", "dataset_infos"):
-            splits.setdefault(_split_named(file.stem) or "train", []).append(file)
-    return splits
-
-
-def _beside(file: Path, folder: Path, row: dict) -> dict:
-    """The row with its picture by path inside `folder`: the `file_name` of an image folder's metadata is meant from
-    where the metadata stands."""
-    if not isinstance(row.get("file_name"), str) or any(row.get(name) for name in PICTURES):
-        return row
-    place = Path(os.path.relpath(file.parent, folder.resolve()))
-    return {**{k: v for k, v in row.items() if k != "file_name"}, "image": str(place / row["file_name"])}
-
-
-def _check_files(folder: Path, files: list) -> None:
-    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine.
-
-    A link inside the folder is the user's own, as in the hub's cache, whose files all are links.
-    """
-    roots = (os.path.normpath(folder.absolute()), folder.resolve())
-    for file in map(str, files):
-        if "://" in file or not any(Path(os.path.normpath(file)).is_relative_to(root) for root in roots):
-            raise ValueError(f"it names {file!r}, which is not in its folder")
-
-
-def _config(path: Path, config: str | None) -> str | None:
-    from datasets import get_dataset_config_names
-
-    return config if config and config in get_dataset_config_names(str(path)) else None

@@ -140,6 +140,25 @@ def linked(what: str) -> Write:
     return write
 
 
+def in_folders_of_splits(text: str) -> Write:
+    """Pictures in images/train and images/test, and rows for them in train.json and test.json, or one metadata."""
+
+    def write(folder: Path) -> None:
+        rows = {"train": [], "test": []}
+        for shade, split in enumerate(("train", "train", "test")):
+            (folder / "images" / split).mkdir(parents=True, exist_ok=True)
+            (folder / "images" / split / f"{shade}.png").write_bytes(png(shade))
+            rows[split].append(good(image=f"images/{split}/{shade}.png", answer=str(shade)))
+        if text == "metadata":
+            both = [{"file_name": row.pop("image"), **row} for part in rows.values() for row in part]
+            (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, both)))
+        else:
+            for split, part in rows.items():
+                (folder / f"{split}.json").write_text(json.dumps(part))
+
+    return write
+
+
 def linked_parquet(folder: Path) -> None:
     """A parquet file that is a link, in a folder to which alias is a link."""
     (folder / "data").mkdir()

@@ -75,6 +75,8 @@ def test_conversations_of_one_question(row):
         ({**ROW, "rule": "strict:Y"}, "rule 'strict:Y'"),
         ({**ROW, "answer_kind": "Number"}, "answer_kind 'Number': choose one of number, .*, or leave it out"),
         ({**ROW, "tolerance": True}, "tolerance True"),
+        ({**ROW, "table": [{"year": 2010, "value": 5}]}, "the table is not of the form"),
+        ({**ROW, "table": "year,value"}, "the table is not of the form"),
         ({**ROW, "tolerance": 1}, "tolerance 1: give a share"),
     ],
 )
@@ -93,6 +95,7 @@ def test_what_is_allowed_is_kept():
     fields = read(**ROW, rule="chartqapro:Y-", answer_kind="ordered list", tolerance="0.1", chart_type=3, source=7)
     kept = [fields[name] for name in ("rule", "answer_kind", "tolerance", "chart_type", "source")]
     assert kept == ["chartqapro:Y-", "ordered list", 0.1, "3", "7"]
+    assert read(**ROW, answers=[], table="")["answers"] == ("5",)
     assert read(**ROW)["tolerance"] is None and "rule" not in read(**ROW)
 
 
