@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from charts.answers import RULES
@@ -28,7 +29,7 @@ _MARKER = re.compile(r"\s*<image>\s*")
 _OTHER_MARKER = re.compile(r"<(?:video|audio|bbox|ref-object)>")
 
 
-def read_custom(row: dict, index: int, rows: int):
+def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for what has no meaning."""
     question, said = _asked(row)
     yield {

@@ -129,7 +129,8 @@ def _beside(file: Path, folder: Path, row: dict) -> dict:
     where the metadata stands."""
     if not isinstance(row.get("file_name"), str) or any(row.get(name) for name in PICTURES):
         return row
-    place = Path(os.path.relpath(file.parent, folder.resolve()))
+    roots = (folder.absolute(), folder.resolve())  # `datasets` names files by the folder that a link leads to
+    place = next(file.absolute().parent.relative_to(root) for root in roots if file.absolute().is_relative_to(root))
     return {**{k: v for k, v in row.items() if k != "file_name"}, "image": str(place / row["file_name"])}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import datasets
 import pytest
 
 from charts.custom import read_custom
@@ -155,3 +156,22 @@ def test_text_alone_is_divided_too_and_can_be_held_out(tmp_path):
     assert not {one.question for one in train.questions} & {one.question for one in test.questions}
     assert "No row has an image: the questions are asked as text alone" in train.notes
     assert len(hold_out(train)[1]) == 2
+
+
+@pytest.mark.parametrize("place", ["", "train"])
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("beside", [True, False])
+def test_metadata_names_pictures_from_where_it_stands(tmp_path, monkeypatch, place, linked, beside):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "data" / place
+    (folder if beside else folder / "charts").mkdir(parents=True)
+    names = [f"{chart}.png" if beside else f"charts/{chart}.png" for chart in range(3)]
+    for chart, name in enumerate(names):
+        (folder / name).write_bytes(png(chart))
+    rows = ["file_name,question,answer", *(f"{name},Which?,007" for name in names)]
+    (folder / "metadata.csv").write_text("\n".join(rows))
+    (tmp_path / "alias").symlink_to(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    found = load_questions("custom", path="alias" if linked else "data/../data")
+    assert [one.answers for one in found.questions] == [("007",)] * 3 and found.questions[0].open_image()
+    assert found.notes == []
