@@ -64,6 +64,8 @@ def _quiet() -> Iterator[None]:
 def _read_local(path: Path, config: str | None) -> dict:
     from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
 
+    if path.is_dir():  # `datasets` names files by where a link leads, and a data set by its folder: "." has no name
+        path = path.resolve()
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
         loaded = load_from_disk(str(path))
         splits = loaded if isinstance(loaded, DatasetDict) else {loaded.split and str(loaded.split): loaded}
@@ -107,7 +109,7 @@ def _by_picture(folder: Path, rows: list[dict], files: dict[str, list[str]]) -> 
     places = {name: split for split, names in files.items() for name in names}
     splits: dict[str, list[dict]] = {split: [] for split in files}
     for row in rows:
-        splits[places.get(str(folder.resolve() / str(row.get("image"))), next(iter(files)))].append(row)
+        splits[places.get(str(folder / str(row.get("image"))), next(iter(files)))].append(row)
     return splits
 
 
@@ -129,9 +131,8 @@ def _beside(file: Path, folder: Path, row: dict) -> dict:
     where the metadata stands."""
     if not isinstance(row.get("file_name"), str) or any(row.get(name) for name in PICTURES):
         return row
-    roots = (folder.absolute(), folder.resolve())  # `datasets` names files by the folder that a link leads to
-    place = next(file.absolute().parent.relative_to(root) for root in roots if file.absolute().is_relative_to(root))
-    return {**{k: v for k, v in row.items() if k != "file_name"}, "image": str(place / row["file_name"])}
+    picture = file.parent.relative_to(folder) / row["file_name"]
+    return {**{k: v for k, v in row.items() if k != "file_name"}, "image": str(picture)}
 
 
 def _check_files(folder: Path, files: list) -> None:
@@ -139,9 +140,8 @@ def _check_files(folder: Path, files: list) -> None:
 
     A link inside the folder is the user's own, as in the hub's cache, whose files all are links.
     """
-    roots = (os.path.normpath(folder.absolute()), folder.resolve())
     for file in map(str, files):
-        if "://" in file or not any(Path(os.path.normpath(file)).is_relative_to(root) for root in roots):
+        if "://" in file or not Path(os.path.normpath(file)).is_relative_to(folder):
             raise ValueError(f"it names {file!r}, which is not in its folder")
 
 

@@ -146,3 +146,13 @@ def test_pictures_in_columns_that_are_not_used_are_not_decoded(data, monkeypatch
     rows = [{"image": one, "more": [{"bytes": bomb(50_000, 50_000), "path": None}], "question": "q", "answer": "a"}]
     datasets.Dataset.from_list(rows, features=features).save_to_disk(str(data))
     assert load_questions("custom", path=data).questions[0].open_image().size == Image.open(io.BytesIO(png(0))).size
+
+
+def test_the_folder_one_stands_in_is_a_folder_like_others(data, monkeypatch):
+    datasets.Dataset.from_list([{"question": "q", "answer": "a"}]).to_parquet(data / "train.parquet")
+    (data / "sub").mkdir()
+    monkeypatch.chdir(data / "sub")
+    for path in ("..", "../sub/..", data):
+        assert len(load_questions("custom", path=path)) == 1
+    monkeypatch.chdir(data)
+    assert len(load_questions("custom", path=".")) == 1
