@@ -87,7 +87,7 @@ def _without_marker(question: str, row: dict) -> str:
         raise ValueError(f"the question has {markers} places for images: one is read")
     if other := _OTHER_MARKER.search(question):
         raise ValueError(f"the question has {other[0]} in it, which is not read")
-    return _MARKER.sub(" ", question).strip()
+    return _MARKER.sub(" ", question).strip() if markers else question
 
 
 def _answers(row: dict, said: str | None) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ DATASETS = {
 }
 SYNTHETIC_SIZE = {"train": 2_000, "validation": 500, "test": 500}
 MAX_SKIPPED_SHARE = 0.01
-REPEATS_NOT_WORTH_A_WORD = 0.01  # share of the rows
+WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not told
+LONG_ANSWER = 20  # words
 SHOWN_COLUMNS = 20
 _TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
@@ -95,7 +96,7 @@ def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
     rows = open_rows(name, adapter, place, split, path)
     adapter = _by_schema(name, adapter, purpose, split, rows)
     questions, skipped = _convert(name, adapter, rows)
-    notes = [*rows.notes, *_notes(questions), *_picture_notes(name, questions, rows)]
+    notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(name, questions, rows)]
     result = QuestionSet(name, rows.split, questions, skipped, notes)
     if purpose == "train":
         images, note = _evaluation_images(name, rows, path)
@@ -167,26 +168,32 @@ def _refusal(name: str, adapter: Adapter, rows: Rows, skipped: list[tuple[str, s
         way_out = "" if adapter.needs_image else " (leave the column out to ask about text alone)"
         line = f"{name}: no row has an image{way_out}"
     columns = ", ".join(rows.columns[:SHOWN_COLUMNS]) + (", ..." if len(rows.columns) > SHOWN_COLUMNS else "")
-    return f"{line}; columns found: {columns}{_unread(rows)}; wanted: {adapter.wanted}"
+    unread = f" ({_unread(rows)})" if rows.unread and not set(PICTURES) & set(rows.columns) else ""
+    return f"{line}; columns found: {columns}{unread}; wanted: {adapter.wanted}"
 
 
 def _unread(rows: Rows) -> str:
-    return f" ({', '.join(rows.unread)}: looks like pictures and is not read)" if rows.unread else ""
+    one = len(rows.unread) == 1
+    return f"{', '.join(rows.unread)} {'looks' if one else 'look'} like pictures and {'is' if one else 'are'} not read"
 
 
-def _picture_notes(name: str, questions: list[ChartQuestion], rows: Rows) -> list[str]:
-    """What a user must be told about questions without pictures, and about pictures that nobody looks at."""
+def _notes_on_own_rows(name: str, questions: list[ChartQuestion], rows: Rows) -> list[str]:
+    """What the user of rows of their own must be told: no pictures, pictures nobody looks at, answers like essays."""
     if ADAPTERS[name].needs_image:
         return []
     seen = any(question.open_image for question in questions)
     if not seen and rows.unread:
         raise ValueError(
-            f"{name}: no row has an image, and {', '.join(rows.unread)} looks like pictures: call that column image, "
-            "or leave it out to ask about text alone"
+            f"{name}: no row has an image, and {_unread(rows)}: call that column image, or leave it out to ask about "
+            "text alone"
         )
-    if not seen:
-        return ["No row has an image: the questions are asked as text alone"]
-    return [f"Not read, though it looks like pictures: {', '.join(rows.unread)}"] if rows.unread else []
+    notes = [] if seen else ["No row has an image: the questions are asked as text alone"]
+    if rows.unread:
+        notes.append(f"The column {_unread(rows)}")
+    long = sum(min(len(answer.split()) for answer in question.answers) > LONG_ANSWER for question in questions)
+    if long > WORTH_A_WORD * len(questions):
+        notes.append(f"{long:,} answers have over {LONG_ANSWER} words: hardly a completion is equal to such a text")
+    return notes
 
 
 def _identify(stored, folder: Path | None, known: dict) -> str:
@@ -232,7 +239,7 @@ def _ids(stored_images, folder: Path | None) -> set[str]:
 
 def _notes(questions: list[ChartQuestion]) -> list[str]:
     rows, unique = len(questions), len(distinct(questions))
-    if rows - unique < REPEATS_NOT_WORTH_A_WORD * rows:
+    if rows - unique < WORTH_A_WORD * rows:
         return []
     times = _TIMES.get(rows // unique, f"{rows // unique} times") if rows % unique == 0 else None
     passes = f"each {times}" if times else f"each {rows / unique:.2f} times on average"

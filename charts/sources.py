@@ -9,6 +9,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from charts import layouts
 from charts.adapters import Adapter, Place
 from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
@@ -35,12 +37,13 @@ class Rows:
     def __iter__(self) -> Iterator[dict]:
         features = getattr(self.data, "features", None) or {}
         classes = {name: feature.names for name, feature in features.items() if type(feature).__name__ == "ClassLabel"}
-        narrow = [name for name, feature in features.items() if getattr(feature, "dtype", "") == "float32"]
+        dtypes = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
+        narrow = {name: np.dtype(dtype).type for name, dtype in dtypes.items() if dtype in ("float16", "float32")}
         for row in self.data:
             for name, names in classes.items():
                 row[name] = names[row[name]] if row.get(name) is not None and row[name] >= 0 else None
-            for name in narrow:  # 12.1 was stored as the nearest float32, which Python shows as 12.100000381469727
-                row[name] = None if row[name] is None else float(f"{row[name]:.7g}")
+            for name, kind in narrow.items():  # 12.1 as the nearest float32 is 12.100000381469727 as a Python float
+                row[name] = None if row[name] is None else float(str(kind(row[name])))
             yield plain(row)
 
     def opener(self, index: int, stored: Any):
@@ -82,10 +85,8 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
         for alias in (wanted, *_aliases(wanted)):
             if (rows := adapter.layout(folder, alias)) is not None:
                 return _from_layout(adapter, folder, wanted, rows)
-    found = _from_splits(
-        read_local(folder, place.config), wanted, str(path), folder if folder.is_dir() else folder.parent
-    )
-    return _with_note(found, adapter, folder)
+    splits, root = read_local(folder, place.config), folder if folder.is_dir() else folder.parent
+    return _with_note(_from_splits(splits, wanted, str(path), root), adapter, folder)
 
 
 def _from_layout(adapter: Adapter, folder: Path, split: str, rows: Iterator[dict]) -> Rows:

@@ -143,6 +143,8 @@ def test_charts_shared_by_two_files_are_dropped_and_all_of_them_is_an_error(tmp_
     questions_file(tmp_path, 5, name="train.jsonl")
     questions_file(tmp_path, 4, name="test.jsonl")
     assert [one.question for one in both(tmp_path)[0].questions] == ["Which 0?", "Which 1?", "Which 2?"]
+    with pytest.raises(ValueError, match="3 questions are too few to hold out charts: use more rows; 12 training rows"):
+        hold_out(both(tmp_path)[0])
     questions_file(tmp_path, 5, name="validation.jsonl")
     with pytest.raises(ValueError, match="every chart of the 15 training rows is also a chart of the evaluation split"):
         load_questions("custom", path=tmp_path)
@@ -175,3 +177,20 @@ def test_metadata_names_pictures_from_where_it_stands(tmp_path, monkeypatch, pla
     found = load_questions("custom", path="alias" if linked else "data/../data")
     assert [one.answers for one in found.questions] == [("007",)] * 3 and found.questions[0].open_image()
     assert found.notes == []
+
+
+def test_answers_that_nothing_can_equal_are_told(tmp_path):
+    said = "The chart shows that the value of the red bar has grown in every single year from 2010 to 2020, by far."
+    rows = [{"question": f"Describe {number}.", "answer": said if number < 3 else "5"} for number in range(100)]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    notes = load_questions("custom", path=tmp_path).notes
+    assert "3 answers have over 20 words: hardly a completion is equal to such a text" in notes
+
+
+def test_narrow_floats_keep_all_their_digits(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    features = datasets.Features({"question": datasets.Value("string"), "answer": datasets.Value("float32")})
+    rows = [{"question": "q", "answer": value} for value in (12.1, 12345678.0, -0.5, 1e-7)]
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(str(tmp_path / "data"))
+    found = load_questions("custom", path=tmp_path / "data").questions
+    assert [one.answers for one in found] == [("12.1",), ("12345678",), ("-0.5",), ("1e-07",)]

@@ -81,7 +81,7 @@ COLUMNS = [
     Case("other name: bytes", parquet({**BARE, "photo": png(1)}), notes, "[]", "and photo looks like pictures"),
     Case("other name: base64", lines({**BARE, "img": BASE64}), notes, "[]", "and img looks like pictures"),
     Case("a second picture", lines(good(thumbnail="1.png")), notes,
-         "[]", "Not read, though it looks like pictures: thumbnail"),
+         "[]", "The column thumbnail looks like pictures and is not read"),
     Case("EasyR1", lines(PROBLEM), asked, UNUSABLE + "no question", READ),
     Case("ms-swift", lines(SWIFT), asked, UNUSABLE + "no question", READ),
     Case("ms-swift: solution", lines(SOLUTION), asked, UNUSABLE + "no question", READ),
@@ -94,7 +94,7 @@ COLUMNS = [
     Case("a marker and no picture", lines({**SWIFT, "images": []}), asked,
          UNUSABLE + "no question", "<image> in it and the row no picture"),
     Case("other columns", lines({"img": "0.png", "q": "How many?", "a": "5"}), asked, UNUSABLE + "no question",
-         "columns found: a, img, q (img: looks like pictures and is not read); wanted: image or images; question"),
+         "columns found: a, img, q (img looks like pictures and is not read); wanted: image or images; question"),
 ]
 VALUES = [
     Case("NaN as an answer", lines(good(answer=NAN)), golds, "[('nan',)]", "train row 0: no answer"),
