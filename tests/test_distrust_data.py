@@ -73,6 +73,20 @@ def test_names_from_rows_do_not_leave_the_folder(data, tmp_path):
     assert "cannot be read" in found.skipped[3][1], "beside the link, not where it leads"
 
 
+@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "SECRET"])
+@pytest.mark.parametrize(
+    "row", [{"images": ["NAME"]}, {"image": [{"path": "NAME", "bytes": None}]}, {"file_name": "NAME"}]
+)
+def test_names_in_lists_and_metadata_do_not_leave_the_folder_either(row, name, data, tmp_path):
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (data / "0.png").write_bytes(png(0))
+    text = json.dumps({**row, "question": "q", "answer": "5"}).replace("NAME", name)
+    file = "metadata.jsonl" if "file_name" in row else "train.jsonl"
+    (data / file).write_text(text.replace("SECRET", str(tmp_path / "secret.png")))
+    with pytest.raises(ValueError, match="leaves its folder"):
+        load_questions("custom", path=data)
+
+
 def test_links_on_the_users_own_disk_are_followed(data, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     for number in range(2):
