@@ -7,11 +7,13 @@ have raises `ValueError`, is counted and skipped. What each set looks like, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from charts import layouts
+from charts.custom import WANTED, read_custom
 from charts.parsing import as_table
+from charts.values import accepted, first
 
 YES_NO = "Answer Yes or No."
 CHART_RVR_PARTS = (("chartqa-human", 7_398), ("plotqa", 2_000), ("chartfc", 2_000))
@@ -37,19 +39,7 @@ class Adapter:
     evaluate: Place | None = None  # None: training only
     layout: Callable[[Path, str], Iterator[dict] | None] | None = None  # rows of the set's own file layout
     needs_image: bool = True
-    extra: dict = field(default_factory=dict)
-
-
-def first(row: dict, *columns: str):
-    """The first of these columns that the row has and that is not None."""
-    return next((row[column] for column in columns if row.get(column) is not None), None)
-
-
-def accepted(label) -> tuple[str, ...]:
-    """Gold answers from a label: a string, a number, a boolean, or a list of accepted ones."""
-    labels = label if isinstance(label, (list, tuple)) else [label]
-    texts = ("" if one is None else ("Yes" if one else "No") if isinstance(one, bool) else str(one) for one in labels)
-    return tuple(text.strip() for text in texts if text.strip())
+    wanted: str = ""  # the columns it reads, for the message that says they are missing
 
 
 def is_yes_no(answers: tuple[str, ...]) -> bool:
@@ -207,20 +197,6 @@ def read_figureqa(row: dict, index: int, rows: int) -> Fields:
         }
 
 
-def read_custom(row: dict, index: int, rows: int) -> Fields:
-    """A user's own data: question, answer (or answers), image; every other field of `ChartQuestion` by its name."""
-    tolerance = row.get("tolerance")
-    yield {
-        "question": str(first(row, "question", "query") or ""),
-        "answers": accepted(first(row, "answers", "answer", "label")),
-        "tolerance": None if tolerance is None else float(tolerance),
-        "table": as_table(row.get("table")),
-        "chart_type": row.get("chart_type"),
-        **{name: str(row.get(name) or "") for name in ("kind", "answer_kind", "instruction")},
-        **{name: str(row[name]) for name in ("rule", "source") if row.get(name)},
-    }
-
-
 def _as_list(value) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
 
@@ -232,18 +208,21 @@ ADAPTERS = {
             "evochart",
             "trains on the chart-rvr set, evaluates on EvoChart-QA (1,250 questions on 650 charts)",
             read_evochart,
+            wanted="image, question, answer",
             evaluate=Place("gsarch/EvoChart-QA", "train"),
         ),
         Adapter(
             "chart-rvr",
             "34,194 training rows: ChartQA, PlotQA and ChartFC, with guessed types and tables",
             read_chart_rvr,
+            wanted="image, query, label",
             train=Place("sanchit97/chart-rvr-grpo-train", "train"),
         ),
         Adapter(
             "chartqa",
             "charts of four web sites, written and generated questions",
             read_chartqa,
+            wanted="image, query or question, label or answer",
             train=Place("HuggingFaceM4/ChartQA", "train"),
             evaluate=Place("HuggingFaceM4/ChartQA", "test"),
             layout=layouts.chartqa,
@@ -252,6 +231,7 @@ ADAPTERS = {
             "plotqa",
             "scientific plots with template questions; local files only",
             read_plotqa,
+            wanted="image, question_string or question, answer",
             train=Place(None, "train"),
             evaluate=Place(None, "test"),
             layout=layouts.plotqa,
@@ -260,6 +240,7 @@ ADAPTERS = {
             "chartfc",
             "claims about bar charts, to be confirmed or not; local files only",
             read_chartfc,
+            wanted="image, question or claim, answer or label",
             train=Place(None, "train"),
             evaluate=Place(None, "test"),
             layout=layouts.chartfc,
@@ -268,12 +249,14 @@ ADAPTERS = {
             "chartqapro",
             "1,948 harder questions, some of them conversations; evaluation only",
             read_chartqapro,
+            wanted="image, Question, Answer",
             evaluate=Place("ahmed-masry/ChartQAPro", "test"),
         ),
         Adapter(
             "chartbench",
             "statements in true and flipped pairs",
             read_chartbench,
+            wanted="image, conversation",
             train=Place("SincereX/ChartBench", "train_data", "chart_bench"),
             evaluate=Place("SincereX/ChartBench", "test_data", "chart_bench"),
         ),
@@ -281,12 +264,14 @@ ADAPTERS = {
             "figureqa",
             "synthetic figures, yes/no questions; training only",
             read_figureqa,
+            wanted="image, qa",
             train=Place("vikhyatk/figureqa", "train"),
         ),
         Adapter(
             "custom",
             "your own data: columns image, question, answer, or JSONL beside an image folder; --dataset-path needed",
             read_custom,
+            wanted=WANTED,
             train=Place(None, "train"),
             evaluate=Place(None, "test"),
             layout=layouts.jsonl,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,14 @@ def fit_image(
 
 
 def inside(folder: Path, name: str | Path) -> Path:
-    """The file `name` of `folder`; `ValueError` when the name, taken from data, points out of the folder."""
+    """The file `name` of `folder`; `ValueError` when the name, taken from data, points out of the folder.
+
+    Only the name is judged. A link that it leads to is the user's own: a folder of images on another disk, or the
+    hub's cache, whose files are links.
+    """
     root = Path(folder).resolve()
-    path = (root / name).resolve()
-    if not path.is_relative_to(root):
+    path = Path(os.path.normpath(root / name))
+    if not any(path.is_relative_to(one) for one in (root, os.path.normpath(Path(folder).absolute()))):
         raise ValueError(f"image path {str(name)!r} leaves its folder {folder}")
     return path
 

@@ -1,18 +1,25 @@
 """File layouts in which some data sets are published: rows read from their JSON, images named by path.
 
 Each reader takes a folder and a split, and yields rows like those of the hub with `image` as a path inside the folder;
-it returns None when the folder does not have that layout.
+it returns None when the folder does not have that layout. Rows without a file name of their own kind may name their
+picture as `image`.
 """
 
 from __future__ import annotations
 
 import csv
-import json
+import hashlib
+import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from charts.columns import PICTURES
 from charts.images import inside
+from charts.text_files import decoded, parsed, read_rows
+from charts.values import plain
 
+KEPT_FOR_EVALUATION = 0.2  # of the charts of a questions.jsonl that stands alone
 SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 
 
@@ -28,8 +35,8 @@ def chartqa(folder: Path, split: str) -> Iterator[dict] | None:
 
 def _chartqa_rows(folder: Path, files: list[tuple[str, Path]]) -> Iterator[dict]:
     for kind, file in files:
-        for row in _records(file):
-            name = str(row.get("imgname") or "")
+        for row in read_rows(file):
+            name = str(row.get("imgname") or row.get("image") or "")
             stem = Path(name).stem
             yield {
                 **row,
@@ -42,8 +49,7 @@ def _chartqa_rows(folder: Path, files: list[tuple[str, Path]]) -> Iterator[dict]
 
 def _csv_table(folder: Path, name: str) -> dict | None:
     try:
-        with inside(folder, name).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
+        rows = list(csv.reader(io.StringIO(decoded(inside(folder, name)), newline="")))
     except (OSError, ValueError, csv.Error):
         return None
     return {"columns": rows[0], "rows": rows[1:]} if len(rows) > 1 else None
@@ -51,7 +57,7 @@ def _csv_table(folder: Path, name: str) -> dict | None:
 
 def _annotated_type(folder: Path, name: str) -> str | None:
     try:
-        annotation = json.loads(inside(folder, name).read_text(encoding="utf-8"))
+        annotation = parsed(decoded(inside(folder, name)), name)
     except (OSError, ValueError):
         return None
     kind = annotation.get("type") if isinstance(annotation, dict) else None
@@ -72,67 +78,87 @@ def _plotqa_rows(folder: Path, files: list[Path], split: str) -> Iterator[dict]:
     for file in files:
         candidates = (file.parent / "png", folder / split / "png", folder / "png" / split)
         images = next((path for path in candidates if path.is_dir()), file.parent / "png")
-        for row in _records(file, "qa_pairs"):
-            yield {**row, "image": _named(folder, images, f"{row['image_index']}.png" if "image_index" in row else "")}
+        for row in read_rows(file, "qa_pairs"):
+            index = row.get("image_index")
+            name = str(row.get("image") or "") if index is None else f"{plain(index)}.png"
+            yield {**row, "image": _named(folder, images, name)}
 
 
 def chartfc(folder: Path, split: str) -> Iterator[dict] | None:
     """{train,valid,test}_barplot_seaborn_*.json beside a folder of images."""
+    everything = list(_below(folder))
     for name in SPLITS.get(split, (split,)):
-        if files := sorted(folder.rglob(f"{name}_barplot_seaborn_*.json")):
-            return _chartfc_rows(folder, files)
+        start = f"{name}_barplot_seaborn_"
+        if files := sorted(path for path in everything if path.name.startswith(start) and path.suffix == ".json"):
+            return _chartfc_rows(folder, files, everything)
     return None
 
 
-def _chartfc_rows(folder: Path, files: list[Path]) -> Iterator[dict]:
+def _below(folder: Path) -> Iterator[Path]:
+    """Every file below `folder`, in linked folders as well, each folder once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = sorted(name for name in folders if os.path.realpath(Path(place, name)) not in seen)
+        yield from (Path(place, name) for name in sorted(names))
+
+
+def _chartfc_rows(folder: Path, files: list[Path], everything: list[Path]) -> Iterator[dict]:
     places: dict[str, Path] = {}
-    for path in folder.rglob("*"):
+    for path in everything:
         if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
             places.setdefault(path.name, path.parent)
     for file in files:
-        for row in _records(file):
-            name = str(row.get("image_filename") or "")
+        for row in read_rows(file):
+            name = str(row.get("image_filename") or row.get("image") or "")
             yield {**row, "image": _named(folder, places.get(name, file.parent), name)}
 
 
 def jsonl(folder: Path, split: str) -> Iterator[dict] | None:
-    """{split}.jsonl (or questions.jsonl, for every purpose), one row a line, images by path inside the folder."""
-    for name in (*SPLITS.get(split, (split,)), "questions"):
-        file = folder / f"{name}.jsonl"
-        if file.is_file():
-            return _jsonl_rows(file)
-    return None
+    """{split}.jsonl, one row a line, images by path inside the folder; questions.jsonl serves the side without file."""
+    for name in SPLITS.get(split, (split,)):
+        if (file := folder / f"{name}.jsonl").is_file():
+            return iter(read_rows(file))
+    file, for_training = folder / "questions.jsonl", not (folder / "train.jsonl").is_file()
+    return iter(read_rows(file)) if file.is_file() and for_training == (split in SPLITS["train"]) else None
 
 
-def _jsonl_rows(file: Path) -> Iterator[dict]:
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                row = _parsed(line, f"{file}, line {number}")
-                yield row if isinstance(row, dict) else {}
+def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
+    """(training rows, evaluation rows, what to say about it) of a questions.jsonl without another split's file.
+
+    Whole charts go to one side, in both commands to the same one.
+    """
+    file = folder / "questions.jsonl"
+    if not file.is_file() or any((folder / f"{name}.jsonl").is_file() for names in SPLITS.values() for name in names):
+        return None
+    rows = read_rows(file)
+    names = [_chart_name(row) for row in rows]
+    charts = sorted(set(names))
+    if len(charts) < 2:
+        return rows, rows, f"{file.name} holds one chart: training and evaluation share its questions"
+    kept = set(charts[: max(1, round(KEPT_FOR_EVALUATION * len(charts)))])
+    note = (
+        f"{file.name} is the only file: {len(kept)} of its {len(charts)} charts are for evaluation, the others for "
+        "training (with train.jsonl or test.jsonl beside it, it serves the other side whole)"
+    )
+    training, evaluation = (
+        [row for row, name in zip(rows, names, strict=True) if (name in kept) == side] for side in (False, True)
+    )
+    return training, evaluation, note
 
 
-def _parsed(content: bytes, where: str):
-    try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON ({error})") from None
-
-
-def _records(file: Path, key: str | None = None) -> list[dict]:
-    records = _parsed(file.read_bytes(), str(file))
-    if isinstance(records, dict):
-        records = records.get(key or "data", [])
-    if not isinstance(records, list):
-        raise ValueError(f"{file}: holds no list of rows")
-    return [row if isinstance(row, dict) else {} for row in records]
+def _chart_name(row: dict) -> str:
+    """A hash of what the row calls its picture (of the row itself, where it has none): its order is no one's choice."""
+    picture = next((row[name] for name in PICTURES if row.get(name)), row)
+    return hashlib.sha256(str(picture).encode("utf-8", "replace")).hexdigest()
 
 
 def _named(folder: Path, images: Path, name: str) -> str | None:
-    """The image's path relative to `folder`; a name that leads out of `images` stays as it is, to be refused later."""
+    """The image's path relative to `folder`: in `images`, or below `folder` where only there is such a file. A name
+    that leads out of `images` stays as it is, to be refused later."""
     if not name:
         return None
     path = images / name
-    return (
-        str(path.relative_to(folder)) if ".." not in Path(name).parts and path.is_relative_to(folder) else f"../{name}"
-    )
+    if ".." in Path(name).parts or not path.is_relative_to(folder):
+        return f"../{name}"
+    return str(Path(name) if not path.is_file() and (folder / name).is_file() else path.relative_to(folder))

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from charts.adapters import ADAPTERS, Adapter, Place
+from charts.columns import PICTURES, picture_of
 from charts.images import check_header, image_id, stored_bytes
 from charts.record import ChartQuestion, QuestionSet
-from charts.sources import IMAGE, Rows, is_training_split, open_rows, undecoded_images
+from charts.sources import Rows, is_training_split, open_rows, undecoded_images
 from charts.subsets import check_subset, distinct, draw, fingerprint, hold_out
 
 __all__ = ["DATASETS", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
@@ -19,6 +20,9 @@ DATASETS = {
 }
 SYNTHETIC_SIZE = {"train": 2_000, "validation": 500, "test": 500}
 MAX_SKIPPED_SHARE = 0.01
+WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not told
+LONG_ANSWER = 20  # words
+SHOWN_COLUMNS = 20
 _TIMES = {2: "twice", 3: "three times", 4: "four times"}
 
 
@@ -66,6 +70,11 @@ def drop_shared_charts(train: QuestionSet, evaluation_images: set[str]) -> Quest
     dropped = len(train.questions) - len(kept)
     if not dropped:
         return train
+    if not kept:
+        raise ValueError(
+            f"{train.name}: every chart of the {dropped:,} training rows is also a chart of the evaluation split, so "
+            "nothing is left to train on: put whole charts into one split or the other"
+        )
     note = f"{dropped:,} training rows dropped: their images are also in an evaluation split"
     return replace(train, questions=kept, notes=[*train.notes, note])
 
@@ -88,7 +97,7 @@ def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
     adapter = _by_schema(name, adapter, purpose, split, rows)
     animated = set()
     questions, skipped = _convert(name, adapter, rows, animated)
-    notes = _notes(questions)
+    notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(name, questions, rows)]
     if animated:
         notes.append(f"images with several frames or pages ({len(animated):,}): the first one is used")
     result = QuestionSet(name, rows.split, questions, skipped, notes)
@@ -132,27 +141,65 @@ def _convert(
 ) -> tuple[list[ChartQuestion], list[tuple[str, str]]]:
     """(questions, rows skipped and why); the ids of images with several frames go into `animated`."""
     questions, skipped, known_images = [], [], {}
-    needs_image = adapter.needs_image or IMAGE in rows.columns
+    needs_image = adapter.needs_image or any(name in rows.columns for name in PICTURES)
     for index, row in enumerate(rows):
         try:
-            picture = _identify(row.get(IMAGE), rows.folder, known_images, animated) if needs_image else None
-            opener = rows.opener(index, row.get(IMAGE)) if picture else None
             parts = list(adapter.read(row, index, len(rows)))
-            for part, fields in enumerate(parts):
+            for fields in parts:
                 if not fields["question"].strip() or not fields["answers"]:
                     raise ValueError("no question" if not fields["question"].strip() else "no answer")
+            stored = picture_of(row) if needs_image else None
+            picture = _identify(stored, rows.folder, known_images, animated) if needs_image else None
+            opener = rows.opener(index, stored) if picture else None
+            for part, fields in enumerate(parts):
                 suffix = f"-{part}" if len(parts) > 1 else ""
                 place = {"id": f"{name}-{rows.split}-{index}{suffix}", "image_id": picture, "open_image": opener}
-                parts[part] = ChartQuestion(**{"source": name, "split": rows.split, **fields, **place})
-            questions += parts
+                questions.append(ChartQuestion(**{"source": name, "split": rows.split, **fields, **place}))
         except (ValueError, TypeError, AttributeError) as error:
             skipped.append((f"{rows.split} row {index}", str(error)))
     if len(skipped) > MAX_SKIPPED_SHARE * len(rows):
-        first = "; ".join(f"{row}: {reason}" for row, reason in skipped[:3])
-        raise ValueError(f"{name}: {len(skipped):,} of {len(rows):,} rows cannot be used (more than 1 %): {first}")
+        raise ValueError(_refusal(name, adapter, rows, skipped))
     if not questions:
         raise ValueError(f"{name}: split {rows.split!r} holds no rows")
     return questions, skipped
+
+
+def _refusal(name: str, adapter: Adapter, rows: Rows, skipped: list[tuple[str, str]]) -> str:
+    """Why these rows cannot be used: the first reasons, and which columns there are where no row has what it needs."""
+    first = "; ".join(f"{row}: {reason}" for row, reason in skipped[:3])
+    line = f"{name}: {len(skipped):,} of {len(rows):,} rows cannot be used (more than 1 %): {first}"
+    if len(skipped) < len(rows) or not any(reason.startswith("no ") for _, reason in skipped):
+        return line
+    if all(reason == "no image" for _, reason in skipped):
+        way_out = "" if adapter.needs_image else " (leave the column out to ask about text alone)"
+        line = f"{name}: no row has an image{way_out}"
+    columns = ", ".join(rows.columns[:SHOWN_COLUMNS]) + (", ..." if len(rows.columns) > SHOWN_COLUMNS else "")
+    unread = f" ({_unread(rows)})" if rows.unread and not set(PICTURES) & set(rows.columns) else ""
+    return f"{line}; columns found: {columns}{unread}; wanted: {adapter.wanted}"
+
+
+def _unread(rows: Rows) -> str:
+    one = len(rows.unread) == 1
+    return f"{', '.join(rows.unread)} {'looks' if one else 'look'} like pictures and {'is' if one else 'are'} not read"
+
+
+def _notes_on_own_rows(name: str, questions: list[ChartQuestion], rows: Rows) -> list[str]:
+    """What the user of rows of their own must be told: no pictures, pictures nobody looks at, answers like essays."""
+    if ADAPTERS[name].needs_image:
+        return []
+    seen = any(question.open_image for question in questions)
+    if not seen and rows.unread:
+        raise ValueError(
+            f"{name}: no row has an image, and {_unread(rows)}: call that column image, or leave it out to ask about "
+            "text alone"
+        )
+    notes = [] if seen else ["No row has an image: the questions are asked as text alone"]
+    if rows.unread:
+        notes.append(f"The column {_unread(rows)}")
+    long = sum(min(len(answer.split()) for answer in question.answers) > LONG_ANSWER for question in questions)
+    if long > WORTH_A_WORD * len(questions):
+        notes.append(f"{long:,} answers have over {LONG_ANSWER} words: hardly a completion is equal to such a text")
+    return notes
 
 
 def _identify(stored, folder: Path | None, known: dict, animated: set[str]) -> str:
@@ -199,7 +246,7 @@ def _ids(stored_images, folder: Path | None) -> set[str]:
 
 def _notes(questions: list[ChartQuestion]) -> list[str]:
     rows, unique = len(questions), len(distinct(questions))
-    if rows == unique:
+    if rows - unique < WORTH_A_WORD * rows:
         return []
     times = _TIMES.get(rows // unique, f"{rows // unique} times") if rows % unique == 0 else None
     passes = f"each {times}" if times else f"each {rows / unique:.2f} times on average"

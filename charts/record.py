@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
+ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text")
+
 
 @dataclass(frozen=True)
 class ChartQuestion:
@@ -27,7 +29,7 @@ class ChartQuestion:
     open_image: Callable[[], Image.Image] | None = None
     image_id: str | None = None
     kind: str = ""  # question kind ("value", "sum", "yes/no", "human", ...): the data set's own word
-    answer_kind: str = ""  # "number", "year", "count", "list", "yes/no", "text", or "" when the data set does not say
+    answer_kind: str = ""  # one of ANSWER_KINDS, or "" when the data set does not say
     rule: str = "relaxed"
     tolerance: float | None = None
     instruction: str = ""  # answer-format rule of the data set, shown after the question in training and evaluation

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from charts.adapters import Adapter, Place
-from charts.images import open_image
+import numpy as np
 
-SAME_SPLIT = [
-    ("train", "train_data", "training"),
-    ("validation", "val", "valid", "dev", "validation_data"),
-    ("test", "test_data", "testing"),
-]
-IMAGE = "image"
-# Kinds of files that hold rows and nothing that could be run. Others are not even looked at: `datasets` would take an
-# unknown kind for the name of a data set on the hub.
-READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow", ".json": "json", ".jsonl": "json", ".csv": "csv"}
+from charts import layouts
+from charts.adapters import Adapter, Place
+from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
+from charts.images import open_image
+from charts.local import SAME_SPLIT, read_local, split_named
+from charts.values import plain
 
 
 @dataclass(frozen=True)
@@ -34,20 +28,23 @@ class Rows:
     data: Any  # a datasets.Dataset or a list of dicts
     folder: Path | None = None
     others: dict[str, Any] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)  # columns that look like pictures and are not read as such
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __iter__(self) -> Iterator[dict]:
-        names = {
-            name: feature.names
-            for name, feature in (getattr(self.data, "features", None) or {}).items()
-            if type(feature).__name__ == "ClassLabel"
-        }
+        features = getattr(self.data, "features", None) or {}
+        classes = {name: feature.names for name, feature in features.items() if type(feature).__name__ == "ClassLabel"}
+        dtypes = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
+        narrow = {name: np.dtype(dtype).type for name, dtype in dtypes.items() if dtype in ("float16", "float32")}
         for row in self.data:
-            for name, classes in names.items():
-                row[name] = classes[row[name]] if row.get(name) is not None and row[name] >= 0 else None
-            yield row
+            for name, names in classes.items():
+                row[name] = names[row[name]] if row.get(name) is not None and row[name] >= 0 else None
+            for name, kind in narrow.items():  # 12.1 as the nearest float32 is 12.100000381469727 as a Python float
+                row[name] = None if row[name] is None else float(str(kind(row[name])))
+            yield plain(row)
 
     def opener(self, index: int, stored: Any):
         """A function that opens the image of row `index`; keeps no bytes in memory."""
@@ -57,11 +54,15 @@ class Rows:
 
     @cached_property
     def _images(self):
-        return self.data.select_columns([IMAGE])  # one view for all rows: each costs memory
+        return pictures_alone(self.data)  # one view for all rows: each costs memory
 
 
 def _open_row(dataset, index: int, folder: Path | None):
-    return open_image(dataset[index][IMAGE], folder)
+    return open_image(picture_of(dataset[index]), folder)
+
+
+def pictures_alone(dataset):
+    return dataset.select_columns([name for name in PICTURES if name in dataset.column_names])
 
 
 def is_training_split(split: str) -> bool:
@@ -78,32 +79,55 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
     folder = Path(path).expanduser()
     if not folder.exists():
         raise ValueError(f"--dataset-path {path}: no such file or folder")
+    if adapter.layout is layouts.jsonl and (parts := layouts.divided(folder)):
+        return _from_parts(folder, wanted, *parts)
     if adapter.layout and folder.is_dir():
         for alias in (wanted, *_aliases(wanted)):
             if (rows := adapter.layout(folder, alias)) is not None:
                 return _from_layout(adapter, folder, wanted, rows)
-    return _from_splits(_local(folder, place.config), wanted, str(path), folder if folder.is_dir() else folder.parent)
+    splits, root = read_local(folder, place.config), folder if folder.is_dir() else folder.parent
+    return _with_note(_from_splits(splits, wanted, str(path), root), adapter, folder)
 
 
 def _from_layout(adapter: Adapter, folder: Path, split: str, rows: Iterator[dict]) -> Rows:
-    rows = list(rows)
     others = {}
     if is_training_split(split):
         for name in ("validation", "test"):
-            if (other := adapter.layout(folder, name)) is not None and not (folder / "questions.jsonl").is_file():
+            if (other := adapter.layout(folder, name)) is not None:
                 others[name] = list(other)
+    return _listed(split, list(rows), folder, others)
+
+
+def _from_parts(folder: Path, split: str, training: list[dict], evaluation: list[dict], note: str) -> Rows:
+    """The split's part of a file that holds the questions for training and for evaluation."""
+    training_wanted = is_training_split(split)
+    others = {"test": evaluation} if training_wanted and training is not evaluation else {}
+    return replace(_listed(split, training if training_wanted else evaluation, folder, others), notes=[note])
+
+
+def _listed(split: str, rows: list[dict], folder: Path | None, others: dict[str, Any]) -> Rows:
     columns = sorted({column for row in rows for column in row})
-    return Rows(split, columns, rows, folder, others)
+    return Rows(split, columns, rows, folder, others, look_like_pictures(rows))
 
 
 def _from_splits(splits: dict, wanted: str, where: str, folder: Path | None) -> Rows:
     name = next((name for name in (wanted, *_aliases(wanted)) if name in splits), None)
-    if name is None and list(splits) == [None]:
-        name = None
-    elif name is None:
+    if name is None and list(splits) != [None]:
         raise ValueError(f"{where} has no split {wanted!r}: it has {', '.join(map(str, splits))}")
-    data = _undecoded(splits[name])
-    return Rows(wanted, list(data.column_names), data, folder, {k: v for k, v in splits.items() if k != name})
+    data, others = splits[name], {k: v for k, v in splits.items() if k != name}
+    if isinstance(data, list):
+        return _listed(wanted, data, folder, others)
+    typed = [column for column, feature in data.features.items() if holds_pictures(feature) and column not in PICTURES]
+    data = _undecoded(data)
+    return Rows(wanted, list(data.column_names), data, folder, others, [*typed, *look_like_pictures(data)])
+
+
+def _with_note(rows: Rows, adapter: Adapter, path: Path) -> Rows:
+    """Said where one split without a name serves for both: nothing in it is kept for evaluation."""
+    nameless = path.is_file() or (path / "state.json").is_file()
+    if split_named(path.stem) or not (nameless and adapter.train and adapter.evaluate):
+        return rows
+    return replace(rows, notes=[f"{path.name} is one split: training and evaluation on it share their questions"])
 
 
 def _aliases(split: str) -> tuple[str, ...]:
@@ -113,22 +137,26 @@ def _aliases(split: str) -> tuple[str, ...]:
 def _undecoded(dataset):
     """Images as stored bytes: hashing and skipping need no decoding. Columns of other pictures, sounds, ... are left
     out: they would be decoded with every row, whatever is in them."""
-    from datasets import Image
     from datasets.features.features import require_decoding
 
-    for name, feature in dataset.features.items():
-        if isinstance(feature, Image):
-            dataset = dataset.cast_column(name, Image(decode=False))
+    for name in PICTURES:
+        if name in dataset.features and holds_pictures(dataset.features[name]):
+            dataset = dataset.cast_column(name, _as_stored(dataset.features[name]))
     return dataset.remove_columns([name for name, feature in dataset.features.items() if require_decoding(feature)])
 
 
+def _as_stored(feature):
+    from datasets import Image
+
+    return type(feature)(_as_stored(feature.feature)) if hasattr(feature, "feature") else Image(decode=False)
+
+
 def undecoded_images(dataset) -> Iterator[Any]:
-    """The stored image of every row of a split (a data set or a list of rows)."""
-    if isinstance(dataset, list):
-        return (row.get(IMAGE) for row in dataset)
-    if IMAGE not in dataset.column_names:
-        return iter(())
-    return (row[IMAGE] for row in _undecoded(dataset.select_columns([IMAGE])))
+    """The stored image of every row of a split (a data set or a list of rows) that has one."""
+    rows = dataset if isinstance(dataset, list) else _undecoded(pictures_alone(dataset))
+    for row in rows:
+        with suppress(ValueError):  # several: no row of evaluation either
+            yield picture_of(row)
 
 
 def _hub(name: str, place: Place) -> dict:
@@ -142,62 +170,3 @@ def _hub(name: str, place: Place) -> dict:
             f"{name}: {place.hub_id} cannot be loaded from the hub ({reason}): "
             "go online, or download it and give its folder by --dataset-path"
         ) from None
-
-
-def _local(path: Path, config: str | None) -> dict:
-    if path.is_file() and path.suffix not in READERS:
-        raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(READERS)}")
-    try:
-        with _quiet():
-            return _read_local(path, config)
-    except Exception as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"--dataset-path {path} holds no data set that can be read: {line[:200]}") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """`datasets` without progress bars and its own lines: a local copy is read in a moment, what is wrong is raised."""
-    import datasets
-
-    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
-    datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        datasets.logging.set_verbosity(level)
-        if shown:
-            datasets.enable_progress_bars()
-
-
-def _read_local(path: Path, config: str | None) -> dict:
-    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
-
-    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        loaded = load_from_disk(str(path))
-        splits = loaded if isinstance(loaded, DatasetDict) else {loaded.split and str(loaded.split): loaded}
-        _check_files(path, [entry["filename"] for data in splits.values() for entry in data.cache_files])
-        return dict(splits)
-    if path.is_file():
-        return {None: load_dataset(READERS[path.suffix], data_files=str(path), split="train")}
-    builder = load_dataset_builder(str(path), _config(path, config))
-    reader = type(builder).__module__.rpartition(".")[2]
-    if reader not in READERS.values() and reader != "imagefolder":
-        raise ValueError(f"its files are of the kind {reader}, which is not read")
-    _check_files(path, [file for files in (builder.config.data_files or {}).values() for file in files])
-    builder.download_and_prepare()
-    return dict(builder.as_dataset())
-
-
-def _check_files(folder: Path, files: list) -> None:
-    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine."""
-    for file in map(str, files):
-        if "://" in file or not Path(os.path.normpath(file)).is_relative_to(os.path.normpath(folder.absolute())):
-            raise ValueError(f"it names {file!r}, which is not in its folder")
-
-
-def _config(path: Path, config: str | None) -> str | None:
-    from datasets import get_dataset_config_names
-
-    return config if config and config in get_dataset_config_names(str(path)) else None

@@ -29,7 +29,19 @@ def hold_out(
     if not 0 < share < 1:
         raise ValueError(f"the held-out share is {share}: give a number between 0 and 1")
     check_subset(subset_size, subset_order)
-    everything = question_set.questions
+    try:
+        train, taken = _train_and_held_out(question_set.questions, share, subset_size, subset_order, seed)
+    except ValueError as error:  # what became of the other rows is told with it
+        raise ValueError("; ".join([str(error), *question_set.notes])) from None
+    return tuple(
+        replace(question_set, questions=questions, split=split, fingerprint=fingerprint(questions))
+        for questions, split in ((train, question_set.split), (taken, f"{question_set.split} (held out)"))
+    )
+
+
+def _train_and_held_out(
+    everything: list[ChartQuestion], share: float, subset_size: int | None, subset_order: str, seed: int
+) -> tuple[list[ChartQuestion], list[ChartQuestion]]:
     if subset_size is None:
         train, taken = everything, _hold_beside([], everything, max(1, round(share * len(everything))), seed)
     else:
@@ -39,10 +51,7 @@ def hold_out(
     train = [question for question in train if _chart(question) not in held_charts]
     if not train or not taken:
         raise ValueError(f"{len(everything)} questions are too few to hold out charts: use more rows")
-    return tuple(
-        replace(question_set, questions=questions, split=split, fingerprint=fingerprint(questions))
-        for questions, split in ((train, question_set.split), (taken, f"{question_set.split} (held out)"))
-    )
+    return train, taken
 
 
 def _subset_and_held_out(everything: list, wanted: int, size: int, order: str, seed: int) -> tuple[list, list]:

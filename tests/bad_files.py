@@ -100,7 +100,9 @@ def data(draw: random.Random) -> Iterator[tuple]:
         yield program, here, "no rows", then(rows(), write(file, ""))
         yield program, here, "cannot be used", then(rows(), write(file, "[]\n[]"))
         yield program, here, file, then(rows(), write(file, "[" * 100_000))
-        yield program, f"{here} --subset-size 13", "13", rows()
+        other = "d/test.jsonl" if program == MAIN else "d/train.jsonl"  # of the same charts: all would be left out
+        alone = then(rows(), lambda folder, other=other: (folder / other).unlink())
+        yield program, f"{here} --subset-size 13", "13", alone
         yield program, f"{here}/train.jsonl.gz", "train.jsonl.gz", then(rows(), write("d/train.jsonl.gz", b"\x1f\x8b"))
         yield program, f"{here}/rows.pkl", "rows.pkl", then(rows(), write("d/rows.pkl", pickle.dumps([1])))
         yield program, f"{here}/r.parquet", "r.parquet", write("d/r.parquet", b"PAR1")

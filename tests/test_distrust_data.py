@@ -61,14 +61,45 @@ def test_pictures_that_start_another_program_are_no_pictures(data):
     assert "not an image" in found.skipped[0][1]
 
 
-def test_paths_from_rows_do_not_leave_the_folder(data, tmp_path):
+def test_names_from_rows_do_not_leave_the_folder(data, tmp_path):
     (tmp_path / "secret.png").write_bytes(png(1))
-    (data / "link.png").symlink_to(tmp_path / "secret.png")
     (data / "folder").mkdir()
-    names = ["../secret.png", str(tmp_path / "secret.png"), "link.png", "folder/../../secret.png", "folder", "\0"]
+    (data / "far").symlink_to(tmp_path)
+    names = ["../secret.png", str(tmp_path / "secret.png"), "folder/../../secret.png", "far/../secret.png"]
+    names += ["folder", "\0"]
     found = load_questions("custom", path=rows_with(data, names, good=700))
     assert len(found) == 700 and len(found.skipped) == len(names)
-    assert sum("leaves its folder" in reason for _, reason in found.skipped) == 4
+    assert sum("leaves its folder" in reason for _, reason in found.skipped) == 3
+    assert "cannot be read" in found.skipped[3][1], "beside the link, not where it leads"
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "a/../../secret.png", "SECRET"])
+@pytest.mark.parametrize(
+    "row", [{"images": ["NAME"]}, {"image": [{"path": "NAME", "bytes": None}]}, {"file_name": "NAME"}]
+)
+def test_names_in_lists_and_metadata_do_not_leave_the_folder_either(row, name, data, tmp_path):
+    (tmp_path / "secret.png").write_bytes(png(1))
+    (data / "0.png").write_bytes(png(0))
+    text = json.dumps({**row, "question": "q", "answer": "5"}).replace("NAME", name)
+    file = "metadata.jsonl" if "file_name" in row else "train.jsonl"
+    (data / file).write_text(text.replace("SECRET", str(tmp_path / "secret.png")))
+    with pytest.raises(ValueError, match="leaves its folder"):
+        load_questions("custom", path=data)
+
+
+def test_links_on_the_users_own_disk_are_followed(data, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for number in range(2):
+        (tmp_path / "elsewhere" / f"{number}.png").write_bytes(png(number))
+    (data / "link.png").symlink_to(tmp_path / "elsewhere" / "0.png")
+    (data / "far").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "alias").symlink_to(data)
+    names = ["link.png", "far/1.png", str(data / "link.png")]
+    rows_with(data, names, good=1)
+    for path in (data, tmp_path / "alias"):
+        found = load_questions("custom", path=path)
+        assert len(found) == 4 and not found.skipped
+        assert [one.open_image().size for one in found.questions] == [(40, 30)] * 4
 
 
 @pytest.mark.parametrize("layout", ["chartqa", "plotqa", "chartfc"])
@@ -129,3 +160,13 @@ def test_pictures_in_columns_that_are_not_used_are_not_decoded(data, monkeypatch
     rows = [{"image": one, "more": [{"bytes": bomb(50_000, 50_000), "path": None}], "question": "q", "answer": "a"}]
     datasets.Dataset.from_list(rows, features=features).save_to_disk(str(data))
     assert load_questions("custom", path=data).questions[0].open_image().size == Image.open(io.BytesIO(png(0))).size
+
+
+def test_the_folder_one_stands_in_is_a_folder_like_others(data, monkeypatch):
+    datasets.Dataset.from_list([{"question": "q", "answer": "a"}]).to_parquet(data / "train.parquet")
+    (data / "sub").mkdir()
+    monkeypatch.chdir(data / "sub")
+    for path in ("..", "../sub/..", data):
+        assert len(load_questions("custom", path=path)) == 1
+    monkeypatch.chdir(data)
+    assert len(load_questions("custom", path=".")) == 1

@@ -1,0 +1,151 @@
+"""A local copy: what was saved by `save_to_disk`, parquet and arrow files, or text files, with or without pictures."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from charts.columns import PICTURES
+from charts.text_files import TEXT_SUFFIXES, BadText, read_rows
+
+SAME_SPLIT = [
+    ("train", "train_data", "training"),
+    ("validation", "val", "valid", "dev", "validation_data"),
+    ("test", "test_data", "testing"),
+]
+# Kinds of files that hold rows and nothing that could be run. Others are not even looked at: `datasets` would take an
+# unknown kind for the name of a data set on the hub.
+READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow"}
+KINDS = (*READERS, *TEXT_SUFFIXES)
+
+
+def split_named(stem: str) -> str | None:
+    """The split that a file's name has among its words."""
+    words = set(re.split(r"[^a-z]+", stem.lower()))
+    return next((names[0] for names in SAME_SPLIT if words & set(names)), None)
+
+
+def read_local(path: Path, config: str | None) -> dict[str | None, Any]:
+    """The splits of a file or folder: data sets, or lists of rows. `ValueError` for what holds none."""
+    if path.is_file() and path.suffix not in KINDS:
+        raise ValueError(f"--dataset-path {path}: give a folder or a file of {', '.join(KINDS)}")
+    try:
+        with _quiet():
+            return _read_local(path, config)
+    except BadText:
+        raise
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"--dataset-path {path} holds no data set that can be read: {line[:200]}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """`datasets` without progress bars and its own lines: a local copy is read in a moment, what is wrong is raised."""
+    import datasets
+
+    shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
+        if shown:
+            datasets.enable_progress_bars()
+
+
+def _read_local(path: Path, config: str | None) -> dict:
+    from datasets import DatasetDict, load_dataset, load_dataset_builder, load_from_disk
+
+    if path.is_dir():  # `datasets` names files by where a link leads, and a data set by its folder: "." has no name
+        path = path.resolve()
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        loaded = load_from_disk(str(path))
+        splits = loaded if isinstance(loaded, DatasetDict) else {loaded.split and str(loaded.split): loaded}
+        _check_files(path, [entry["filename"] for data in splits.values() for entry in data.cache_files])
+        return dict(splits)
+    if path.is_file():
+        if path.suffix in TEXT_SUFFIXES:
+            return {None: read_rows(path)}
+        return {None: load_dataset(READERS[path.suffix], data_files=str(path), split="train")}
+    builder = load_dataset_builder(str(path), _config(path, config))
+    reader = type(builder).__module__.rpartition(".")[2]
+    if reader not in ("parquet", "arrow", "json", "csv", "imagefolder"):
+        raise ValueError(f"its files are of the kind {reader}, which is not read")
+    files = {str(split): list(map(str, files)) for split, files in (builder.config.data_files or {}).items()}
+    _check_files(path, [file for names in files.values() for file in names])
+    if reader in ("json", "csv", "imagefolder") and (splits := _text_splits(path, reader, files)):
+        return splits
+    builder.download_and_prepare()
+    return dict(builder.as_dataset())
+
+
+def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict[str, list[dict]]:
+    """The rows of each split's text files, {} where `datasets` is to read the folder."""
+    if reader != "imagefolder" and any(Path(name).suffix not in TEXT_SUFFIXES for name in chain(*files.values())):
+        return {}
+    texts = {split: found for split, names in files.items() if (found := _texts(names))}
+    if reader == "imagefolder" and not texts:
+        texts = _texts_beside_pictures(folder)
+    rows = {
+        split: [_beside(file, folder, row) for file in names for row in read_rows(file)]
+        for split, names in texts.items()
+    }
+    if len(files) > 1 and [file.stem for file in chain(*texts.values())] == ["metadata"]:
+        return _by_picture(folder, next(iter(rows.values())), files)
+    return rows
+
+
+def _by_picture(folder: Path, rows: list[dict], files: dict[str, list[str]]) -> dict[str, list[dict]]:
+    """The rows of one metadata file above the folders of several splits: each goes where its picture is, and to the
+    first split, to be refused there, when it is nowhere."""
+    places = {name: split for split, names in files.items() for name in names}
+    splits: dict[str, list[dict]] = {split: [] for split in files}
+    for row in rows:
+        splits[places.get(str(folder / str(row.get("image"))), next(iter(files)))].append(row)
+    return splits
+
+
+def _texts(files: Iterable[str | Path]) -> list[Path]:
+    return sorted(path for path in map(Path, files) if path.suffix in TEXT_SUFFIXES)
+
+
+def _texts_beside_pictures(folder: Path) -> dict[str, list[Path]]:
+    """The text files of a folder by the split in their names: `datasets` sees its pictures only."""
+    splits: dict[str, list[Path]] = {}
+    for file in _texts(folder.iterdir()):
+        if file.stem not in ("dataset_info", "dataset_infos"):
+            splits.setdefault(split_named(file.stem) or "train", []).append(file)
+    return splits
+
+
+def _beside(file: Path, folder: Path, row: dict) -> dict:
+    """The row with its picture by path inside `folder`: the `file_name` of an image folder's metadata is meant from
+    where the metadata stands."""
+    if not isinstance(row.get("file_name"), str) or any(row.get(name) for name in PICTURES):
+        return row
+    picture = file.parent.relative_to(folder) / row["file_name"]
+    return {**{k: v for k, v in row.items() if k != "file_name"}, "image": str(picture)}
+
+
+def _check_files(folder: Path, files: list) -> None:
+    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine.
+
+    A link inside the folder is the user's own, as in the hub's cache, whose files all are links.
+    """
+    for file in map(str, files):
+        if "://" in file or not Path(os.path.normpath(file)).is_relative_to(folder):
+            raise ValueError(f"it names {file!r}, which is not in its folder")
+
+
+def _config(path: Path, config: str | None) -> str | None:
+    from datasets import get_dataset_config_names
+
+    return config if config and config in get_dataset_config_names(str(path)) else None
