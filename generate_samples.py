@@ -119,6 +119,7 @@ def load_problems(args: argparse.Namespace):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"--dataset-name {args.dataset_name}: two questions have the id {twice!r}")
     described = {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, "num_questions": len(ids)}
+    described["marked_by"] = sorted({question.rule.partition(":")[0] for question in questions})
     return questions, described, notes
 
 

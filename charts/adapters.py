@@ -153,7 +153,7 @@ def read_chartqapro(row: dict, index: int, rows: int) -> Fields:
     paragraph = str(row.get("Paragraph") or "").strip()
     instruction = {"Fact Checking": "Answer true or false.", "Multi Choice": "Answer with the letter of the option."}
     rules = [
-        instruction.get(kind, "Give several answers as a list in square brackets."),
+        instruction.get(kind, "Give several answers as a list in square brackets, each in quotes."),
         paragraph and f"Text: {paragraph}",
     ]
     yield {
@@ -188,6 +188,7 @@ def read_chartbench(row: dict, index: int, rows: int) -> Fields:
             "answers": answers,
             "answer_kind": "yes/no" if yes_no else "",
             "kind": "statement" if yes_no else "value",
+            "rule": "chartbench" if len(turns) > 1 else "chartbench:value",
             "instruction": YES_NO if yes_no else "",
         }
 
@@ -216,6 +217,7 @@ def read_custom(row: dict, index: int, rows: int) -> Fields:
         "tolerance": None if tolerance is None else float(tolerance),
         "table": as_table(row.get("table")),
         "chart_type": row.get("chart_type"),
+        "rule": "strict",  # what it is rewarded by: it has no public rule
         **{name: str(row.get(name) or "") for name in ("kind", "answer_kind", "instruction")},
         **{name: str(row[name]) for name in ("rule", "source") if row.get(name)},
     }

@@ -139,6 +139,18 @@ def table_lines(results: dict) -> list[str]:
     return lines
 
 
+def exact_line(ks: list[int], clusters: int) -> str:
+    """What the brackets are at the k where resampling charts says nothing, see intervals.py."""
+    from evaluation.intervals import LEVEL
+
+    at = name_some([f"@{k}" for k in ks], 12)
+    unseen = 1.0 - (1.0 - LEVEL) ** (1.0 / clusters)
+    return (
+        f"{at}: all {clusters} charts or texts agree: exact bounds, one-sided at 0 and 100 % (Clopper-Pearson: up to "
+        f"{unseen:.1%} of charts may differ)."
+    )
+
+
 def score(args: Namespace) -> int:
     from evaluation.metrics import Details, check_metrics, compute, lines
     from evaluation.results import build, contradicts, to_text
@@ -167,6 +179,9 @@ def score(args: Namespace) -> int:
         f"{method}: {len(samples)} problems on {told['clusters']} charts or texts, "
         f"{results['metadata']['samples_per_problem']} samples each; in brackets {100 * told['level']:.0f} % intervals."
     )
+    print(printable(f"marked by: {results['metadata']['marked_by'] or 'the file, which does not name a rule'}"))
+    if told["exact_at"]:
+        print(exact_line(told["exact_at"], told["clusters"]))
     if ks[-1] == samples.n.min() and ks[-1] > 1:
         print(f"Pass@{ks[-1]} uses all samples: it is the share of problems with any right one.")
     if details:

@@ -220,7 +220,7 @@ def test_compare_gives_the_paired_difference_and_who_solves_what_alone(tmp_path,
     saved = json.loads(output.read_text())
     assert saved["difference"] == pytest.approx({"1": 0, "2": 0, "4": 0})
     assert main(["--compare", str(a), str(a)]) == 0
-    assert "43.75% - 43.75% = +0.00   [+0.00, +0.00]" in capsys.readouterr().out
+    assert "43.75% - 43.75% = +0.00   [-52.71, +52.71]" in capsys.readouterr().out  # 1 - 0.05^(1/4)
 
 
 def test_compare_refuses_other_problems_unless_forced(tmp_path, capsys):
