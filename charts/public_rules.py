@@ -38,10 +38,10 @@ def _number(text: str) -> float | None:
 def chartbench(answer: str, gold: str, statement: bool = True) -> bool:
     """ChartBench's own script, bit for bit, its faults included, so that figures compare with the published ones.
 
-    A statement (gold yes or no) is said to be true by any answer that has "yes" anywhere in it, and to be false by every
-    other. A value is within 5 % of the *answer*; no percent is divided, except that an answer "x%" is x/100 as well; an
-    answer of 0 is right for every gold of at most 0.05. Anything else is case-insensitive equality, after the letters
-    that the script takes off both ends of an answer for the sake of one model's end token.
+    A statement (gold yes or no) is called true by an answer that has "yes" anywhere in it, and false by any other
+    answer. A value is within 5 % of the *answer*; no percent is divided, except that an answer "x%" is x/100 as well;
+    an answer of 0 is right for every gold of at most 0.05. Anything else is case-insensitive equality, after the
+    letters that the script takes off both ends of an answer for the sake of one model's end token.
     """
     if statement and gold.lower() in ("yes", "no"):
         return ("yes" in answer.lower()) == (gold.lower() == "yes")

@@ -3,11 +3,11 @@
 Several questions share one chart, and a chart that is hard to read is hard for all of them: drawing single problems
 would call their answers independent and give intervals that are too narrow.
 
-Where every chart has the same value (no problem solved, or all, or no difference between two methods) every resample has
-it too, and the bootstrap says nothing. There the bound is exact: if a chart with another value had the probability p,
-`m` charts would miss it with (1 - p)^m, which is below 5 % for p > 1 - 0.05^(1/m), about 3/m (Clopper and Pearson 1934;
-Hanley and Lippman-Hand 1983, "If nothing goes wrong, is everything all right?"). The mean can then be away from what was
-seen by no more than p times the distance to the end of its range (charts of about as many questions).
+Where every chart has the same value (no problem solved, or all, or no difference between two methods) every resample
+has it too, and the bootstrap says nothing. There the bound is exact: were a share p of all charts different, `m` charts
+would show none with probability (1 - p)^m, which is below 5 % for p > 1 - 0.05^(1/m), about 3/m (Clopper and Pearson
+1934; Hanley and Lippman-Hand 1983, "If nothing goes wrong, is everything all right?"). The mean is then away from what
+was seen by no more than p times the distance to the end of its range (charts of about as many questions each).
 """
 
 from __future__ import annotations
