@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from network import stay_local
-from terminal import hide_deprecations, printable
+from terminal import hide_deprecations, printable, unfailing_output
 
 DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
 
@@ -297,4 +297,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())

@@ -17,7 +17,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
-from terminal import printable
+from terminal import printable, unfailing_output
 
 EPILOG = """\
 Reads our samples files (.json, .jsonl) and the results of human-eval, evalplus and RLVR-Decomposed.
@@ -212,4 +212,5 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())

@@ -19,7 +19,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
-from terminal import printable
+from terminal import printable, unfailing_output
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -134,4 +134,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())
