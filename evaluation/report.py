@@ -47,10 +47,12 @@ def svg_of(figure) -> str:
 
     import matplotlib
 
+    from evaluation.fonts import fit_fonts, without_glyph_warnings
     from evaluation.styles import GRID, MUTED, RC, TEXT
 
     content = io.StringIO()
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(RC), without_glyph_warnings():
+        fit_fonts(figure)
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     svg = content.getvalue()
     svg = svg[svg.index("<svg") :]
