@@ -33,7 +33,7 @@ _FILLERS = (
     "multiple multi single series group percent percentage normalized 100 3d 2d h v with"
 )
 _IGNORED = frozenset(_FILLERS.split())
-_DENIED = frozenset("no not non or neither nor".split())
+_DENIED = frozenset(("no", "not", "non", "or", "neither", "nor"))
 _WORDS = re.compile(r"[a-z0-9]+")
 
 
