@@ -25,8 +25,9 @@ Reads our samples files (.json, .jsonl) and the results of human-eval, evalplus 
 metrics: avg@n, maj@k, pass^k, g-pass@k, distinct, shares (all right, none right), rates (well-formed, truncated,
 tokens), kinds (Pass@k by kind of question, with the guessing floor of yes/no questions), all.
 
-Intervals are percentile bootstrap intervals over problems; the questions of one chart are drawn together. At k = n
-Pass@k only asks whether any of the n samples is right: it says nothing of what further samples would bring."""
+Intervals are percentile bootstrap intervals over problems; the questions of one chart are drawn together. Where all
+charts agree, as when no problem is solved, the bound is exact and one-sided (evaluation/intervals.py). At k = n Pass@k
+only asks whether any of the n samples is right: it says nothing of what further samples would bring."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -40,7 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         "--marks",
         choices=["correct", "correct_strict", "base"],
         default="correct",
-        help="which marks count: the data set's public rule (default), our strict rule, or evalplus' base tests",
+        help="which marks count: the data set's public rule, or strict where it has none (default), our strict rule, or "
+        "evalplus' base tests",
     )
     add("--rescore", metavar="RULE", help="mark the stored answers again with this rule of charts.answers")
     add("--metrics", nargs="+", default=[], metavar="NAME", help="further metrics, see below")
