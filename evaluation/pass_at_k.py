@@ -41,8 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         "--marks",
         choices=["correct", "correct_strict", "base"],
         default="correct",
-        help="which marks count: the data set's public rule, or strict where it has none (default), our strict rule, or "
-        "evalplus' base tests",
+        help="which marks count: by the data set's public rule, or the strict one where it has none (default), by our "
+        "strict rule, or evalplus' base tests",
     )
     add("--rescore", metavar="RULE", help="mark the stored answers again with this rule of charts.answers")
     add("--metrics", nargs="+", default=[], metavar="NAME", help="further metrics, see below")
