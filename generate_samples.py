@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from network import stay_local
-from terminal import hide_deprecations, printable
+from terminal import hide_deprecations, printable, unfailing_output
 
 DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
 
@@ -119,6 +119,7 @@ def load_problems(args: argparse.Namespace):
         twice = next(name for name in ids if ids.count(name) > 1)
         raise ValueError(f"--dataset-name {args.dataset_name}: two questions have the id {twice!r}")
     described = {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, "num_questions": len(ids)}
+    described["marked_by"] = sorted({question.rule.partition(":")[0] for question in questions})
     return questions, described, notes
 
 
@@ -296,4 +297,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())

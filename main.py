@@ -13,10 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from network import stay_local
-from terminal import hide_deprecations, printable
+from terminal import hide_deprecations, printable, unfailing_output
 from training.arguments import parse_args, resolve_accumulation
 from training.config import build_config, plan_steps
-from training.disk import Unfailing
 from training.hardware import (
     choose_precision,
     is_main_process,
@@ -305,5 +304,5 @@ def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None,
 
 
 if __name__ == "__main__":
-    sys.stdout, sys.stderr = Unfailing(sys.stdout), Unfailing(sys.stderr)
+    unfailing_output()
     sys.exit(main())

@@ -1,10 +1,16 @@
-"""Text on its way to a terminal or a log: names, answers and messages that users, data sets and models have written."""
+"""The terminal: text on its way to it or to a log (names, answers and messages that users, data sets and models have
+written), output that cannot fail, and the signals that come from it."""
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import sys
 import unicodedata
 import warnings
+from contextlib import suppress
+from pathlib import Path
 
 # Control characters, invisible marks that turn the direction of text, halves of characters, line separators.
 ESCAPED = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -22,6 +28,48 @@ def printable(text: object) -> str:
         for one in str(text)
     )
     return CREDENTIALS.sub(r"\1***@", "".join(escaped))
+
+
+class Unfailing:
+    """A stream on which a failed write is lost, and nothing else: a run does not end because its log cannot grow, its
+    terminal is gone, or the program that read its output has ended."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):  # ValueError: closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def unfailing_output() -> None:
+    """Makes what is printed no reason to end: a character that the terminal's encoding lacks is escaped (\\u2713), and
+    a write that fails is lost. A stream that was closed before the program began becomes one that nobody reads."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name) or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  (to the end)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, Unfailing(stream))
+
+
+def stop_signals() -> tuple[int, ...]:
+    """The signals that ask a program to end: SIGHUP, of a terminal that closes, unless nohup has it ignored."""
+    asked = (signal.SIGINT, signal.SIGTERM)
+    return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*asked, signal.SIGHUP)
+
+
+def tell_from_handler(line: str) -> None:
+    """A line on stderr, from the handler of a signal: past the buffer, which may be in use, and never an error."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, gone, or none at all
+        os.write(sys.stderr.fileno(), f"\n{line}\n".encode(errors="backslashreplace"))
 
 
 def hide_deprecations() -> None:

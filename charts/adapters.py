@@ -143,7 +143,7 @@ def read_chartqapro(row: dict, index: int, rows: int) -> Fields:
     paragraph = str(row.get("Paragraph") or "").strip()
     instruction = {"Fact Checking": "Answer true or false.", "Multi Choice": "Answer with the letter of the option."}
     rules = [
-        instruction.get(kind, "Give several answers as a list in square brackets."),
+        instruction.get(kind, "Give several answers as a list in square brackets, each in quotes."),
         paragraph and f"Text: {paragraph}",
     ]
     yield {
@@ -178,6 +178,7 @@ def read_chartbench(row: dict, index: int, rows: int) -> Fields:
             "answers": answers,
             "answer_kind": "yes/no" if yes_no else "",
             "kind": "statement" if yes_no else "value",
+            "rule": "chartbench" if len(turns) > 1 else "chartbench:value",
             "instruction": YES_NO if yes_no else "",
         }
 

@@ -13,7 +13,7 @@ from charts import public_rules
 from charts.record import ChartQuestion
 from charts.strict import Gold, match, relative_error
 
-RULES = ("strict", "relaxed", "evochart", "chartqapro")
+RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench")
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule
 
 
@@ -65,6 +65,8 @@ def _grade(
             verdict = _plain(public_rules.relaxed(answer, gold))
         elif name == "evochart":
             verdict = _plain(public_rules.evochart(answer, gold, clear=tolerance == 0))
+        elif name == "chartbench":
+            verdict = _plain(public_rules.chartbench(answer, gold, statement=detail != "value"))
         elif name == "chartqapro":
             verdict = _plain(min(public_rules.chartqapro_scores(answer, gold, detail), default=0.0) >= 0.5)
         else:

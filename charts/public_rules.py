@@ -10,6 +10,8 @@ import ast
 import re
 
 PUBLIC_TOLERANCE = 0.05
+_END_OF_SENTENCE = "<\uff5cend\u2581of\u2581sentence\uff5c>"
+_WORD = re.compile(r"(?<![\w'])\w[\w']*")
 
 
 def relaxed(answer: str, gold: str, tolerance: float = PUBLIC_TOLERANCE) -> bool:
@@ -33,14 +35,34 @@ def _number(text: str) -> float | None:
         return None
 
 
+def chartbench(answer: str, gold: str, statement: bool = True) -> bool:
+    """ChartBench's own script, bit for bit, its faults included, so that figures compare with the published ones.
+
+    A statement (gold yes or no) is called true by an answer that has "yes" anywhere in it, and false by any other
+    answer. A value is within 5 % of the *answer*; no percent is divided, except that an answer "x%" is x/100 as well;
+    an answer of 0 is right for every gold of at most 0.05. Anything else is case-insensitive equality, after the
+    letters that the script takes off both ends of an answer for the sake of one model's end token.
+    """
+    if statement and gold.lower() in ("yes", "no"):
+        return ("yes" in answer.lower()) == (gold.lower() == "yes")
+    answer = answer.strip().strip(_END_OF_SENTENCE)
+    said, meant = _plain(answer.rstrip("%")), _plain(gold.rstrip("%"))
+    if said is None or meant is None:
+        return answer.lower() == gold.lower()
+    readings = (said, said / 100.0) if answer.endswith("%") else (said,)
+    return any((abs(meant - one) / abs(one) if one else meant) <= PUBLIC_TOLERANCE for one in readings)
+
+
 def chartqapro_scores(answer: str, gold: str, exact: str = "") -> list[float]:
     """ChartQAPro: one score per list element, their mean is the public score.
 
     `exact` holds one letter per element ("Y" for a year, or "Y" alone for all): those want the string itself. Numbers
-    count within 5 % (0 only as 0), everything else by normalised edit similarity, cut to 0 below one half.
+    count within 5 % (0 only as 0), everything else by normalised edit similarity, 0 unless it is above one half. Full
+    stops at both ends do not count. A gold list may lack its quotes, an answer that lacks them is one element.
     """
-    golds, answers = _elements(gold), _elements(answer)
-    exact = exact if len(exact) >= len(golds) else (exact * len(golds))[: len(golds)]
+    answer, gold = (text.strip(".").strip("\n") for text in (answer, gold))
+    golds, answers = _literal_list(_quoted(gold)) or _literal_list(gold) or [gold], _literal_list(answer) or [answer]
+    exact = exact if len(exact) >= len(golds) else exact * len(golds)
     scores = [0.0] * max(len(golds), len(answers))
     for i, (want, have) in enumerate(zip(golds, answers, strict=False)):
         if exact[i : i + 1] == "Y":
@@ -52,7 +74,7 @@ def chartqapro_scores(answer: str, gold: str, exact: str = "") -> list[float]:
 
 def _chartqapro_element(answer: str, gold: str) -> float:
     answer, gold = (text.strip().strip("%").strip() for text in (answer, gold))
-    value, target = _plain(answer), _plain(gold)
+    value, target = _plain(answer.strip("%")), _plain(gold.strip("%"))
     if value is not None and target is not None:
         if target == 0:
             return float(value == 0)
@@ -61,14 +83,15 @@ def _chartqapro_element(answer: str, gold: str) -> float:
 
 
 def similarity(answer: str, gold: str) -> float:
-    """ANLS: 1 - edit distance / longer length, 0 when that is below one half."""
+    """ANLS: 1 - edit distance / longer length, 0 unless that is above one half; white space counts as one blank."""
+    answer, gold = (" ".join(text.split()) for text in (answer, gold))
     longest = max(len(answer), len(gold))
     if not longest:
         return 1.0
-    if abs(len(answer) - len(gold)) * 2 > longest:
+    if abs(len(answer) - len(gold)) * 2 >= longest:
         return 0.0
-    score = 1.0 - edit_distance(answer, gold) / longest
-    return score if score >= 0.5 else 0.0
+    distance = edit_distance(answer, gold) / longest
+    return 1.0 - distance if distance < 0.5 else 0.0
 
 
 def edit_distance(one: str, other: str) -> int:
@@ -89,15 +112,16 @@ def _plain(text: str) -> float | None:
         return None
 
 
-def _elements(text: str) -> list[str]:
-    """The elements of "[a, b]", quoted or not; any other text is one element."""
-    inner = re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)
-    if not inner or len(text) > 10_000:
-        return [text]
+def _quoted(text: str) -> str:
+    """A list on one line whose words stand without quotes, with quotes around each; words of one element then join."""
+    inner = re.fullmatch(r"\[(.*)\]", text.strip())
+    return "[" + _WORD.sub(r"'\g<0>'", inner[1]) + "]" if inner else text
+
+
+def _literal_list(text: str) -> list[str]:
+    """The elements of a list as Python writes it; [] for any other text, and for an empty list."""
     try:
-        parsed = ast.literal_eval(text.strip())
-        if isinstance(parsed, list) and parsed:
-            return [str(item).strip(" '") for item in parsed]
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        pass
-    return [item.strip(" '\"") for item in inner[1].split(",")] if inner[1].strip() else [text]
+        parsed = ast.literal_eval(text) if len(text) <= 10_000 else None
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return []
+    return [str(item).strip(" '") for item in parsed] if isinstance(parsed, list) else []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from evaluation.cli import check_output, name_some, write_whole
 from evaluation.json_stream import json_values
-from evaluation.pass_at_k import default_method, fit_ks, load, parse_ks
+from evaluation.pass_at_k import default_method, exact_line, fit_ks, load, parse_ks
 from evaluation.results import (
     Results,
     as_results,
@@ -69,25 +69,30 @@ def compare(args: Namespace) -> int:
 def compared(a: Results, b: Results, ks: list[int]) -> dict:
     """The comparison as one JSON object."""
     from evaluation.estimators import pass_at_k
+    from evaluation.intervals import charts_agree
 
     rows_a, rows_b = common_rows(a, b)
     mean, bounds = paired_difference(a, b, ks)
     label_a, label_b = labels_of(a, b)
     solved_a, solved_b = a.c[rows_a] > 0, b.c[rows_b] > 0
     names = [a.ids[i] for i in rows_a]
-    curve_a = pass_at_k(a.n[rows_a], a.c[rows_a], ks).mean(axis=0)
-    curve_b = pass_at_k(b.n[rows_b], b.c[rows_b], ks).mean(axis=0)
+    table_a, table_b = pass_at_k(a.n[rows_a], a.c[rows_a], ks), pass_at_k(b.n[rows_b], b.c[rows_b], ks)
+    clusters = [a.clusters[i] for i in rows_a]
+    alike = charts_agree(table_a - table_b, clusters)
     return {
         "a": label_a,
         "b": label_b,
         "num_problems": len(names),
+        "num_clusters": len(set(clusters)),
+        "marked_by": a.metadata.get("marked_by"),
         "k_values": ks,
         "pass_at_k": {
-            "a": dict(zip(map(str, ks), curve_a.tolist(), strict=True)),
-            "b": dict(zip(map(str, ks), curve_b.tolist(), strict=True)),
+            "a": dict(zip(map(str, ks), table_a.mean(axis=0).tolist(), strict=True)),
+            "b": dict(zip(map(str, ks), table_b.mean(axis=0).tolist(), strict=True)),
         },
         "difference": dict(zip(map(str, ks), mean.tolist(), strict=True)),
         "intervals": dict(zip(map(str, ks), bounds.tolist(), strict=True)),
+        "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],
         "only_a_solves": [name for name, x, y in zip(names, solved_a, solved_b, strict=True) if x and not y],
         "only_b_solves": [name for name, x, y in zip(names, solved_a, solved_b, strict=True) if y and not x],
     }
@@ -102,6 +107,8 @@ def lines(content: dict) -> list[str]:
         text.append(
             f"  Pass@{k}: {x:.2f}% - {y:.2f}% = {100 * content['difference'][k]:+.2f}   [{low:+.2f}, {high:+.2f}]"
         )
+    text += [f"  marked by: {content['marked_by']}"] if content["marked_by"] else []
+    text += [f"  {exact_line(content['exact_at'], content['num_clusters'])}"] if content["exact_at"] else []
     for side, label in (("a", a), ("b", b)):
         names = content[f"only_{side}_solves"]
         text.append(f"  only {label} solves {len(names)}" + (f": {name_some(names, 10)}" if names else ""))

@@ -40,7 +40,9 @@ def caption(results: list[Results], warnings: list[str]) -> str:
         parts += [f"seed {', '.join(sorted(seeds))}"] if seeds else []
     text = ", ".join(parts) + ". " if parts else ""
     if any(one.intervals for one in results):
-        text += "Bands: 95 % intervals, bootstrap over charts. "
+        exact = any(one.part("intervals").get("exact_at") for one in results)
+        text += "Bands: 95 % intervals, bootstrap over charts"
+        text += "; exact one-sided bounds where no or every problem is solved. " if exact else ". "
     if n != 1 and n in first.k_values and not warnings:
         text += f"At k = n = {n}: share of problems with any right sample."
     return printable(text.strip())

@@ -3,9 +3,10 @@
 * human-eval (openai/human-eval, `*_results.jsonl`): a line per sample with `task_id` and `passed`.
 * RLVR-Decomposed (TianHongZXY/RLVR-Decomposed, output of eval.py): a line per sample with `question_id`,
   `generation_id`, `label`, `pred_answer`, `gold_answer`, `question`.
-* evalplus (evalplus/evalplus, `*eval_results.json`): {"eval": {task: [{"base_status", "plus_status"}, ...]}}; before
-  version 0.3 {"eval": {task: {"base": [[status, details], ...], "plus": [...]}}}. A sample is right when base and extra
-  tests both pass; `marks` "base" counts the base tests alone.
+* evalplus (evalplus/evalplus, `*eval_results.json`): {"eval": {task: [{"base_status", "plus_status"}, ...]}} with pass,
+  fail or timeout; up to version 0.2.0 {"eval": {task: {"base": [[status, details], ...], "plus": [...]}}} with success,
+  failed or timed out. A sample is right when base and extra tests both pass, or the base tests where no extra ones were
+  run at all; `marks` "base" counts the base tests alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 KNOWN = "known are our own files, human-eval, evalplus and RLVR-Decomposed results"
+PASSED = {"pass": True, "success": True, "fail": False, "failed": False, "timeout": False, "timed out": False}
 FLAT = {"task_id": "passed", "question_id": "label"}  # problem key -> mark key
 
 
@@ -89,12 +91,16 @@ def _add_row(problems: dict, numbers: set, row: dict, number: int, path: Path, k
 def _evalplus(tasks: dict, path: Path, marks: str) -> Iterator[dict]:
     for name, runs in tasks.items():
         if isinstance(runs, dict):
-            base = [status for status, *_ in runs.get("base") or []]
-            plus = [status for status, *_ in runs.get("plus") or []] or [None] * len(base)
+            base, plus = ([status for status, *_ in runs.get(tests) or []] for tests in ("base", "plus"))
         else:
             base = [run.get("base_status") for run in runs]
             plus = [run.get("plus_status") for run in runs]
-        if None in base or len(base) != len(plus):
-            raise ValueError(f"{path}: task {name} has samples without a status of the base tests")
-        right = [b == "pass" and (marks == "base" or p in ("pass", None)) for b, p in zip(base, plus, strict=True)]
+        plus = base if marks == "base" or set(plus) <= {None} else plus  # the latter: evaluated with --base-only
+        if None in base or None in plus or len(base) != len(plus):
+            tests = "base" if None in base or not base else "extra"
+            raise ValueError(f"{path}: task {name} has samples without a status of the {tests} tests")
+        unknown = [status for status in (*base, *plus) if status not in PASSED]
+        if unknown:
+            raise ValueError(f"{path}: task {name} has the status {unknown[0]!r}; known are {', '.join(PASSED)}")
+        right = [PASSED[b] and PASSED[p] for b, p in zip(base, plus, strict=True)]
         yield {"problem_id": name, "base" if marks == "base" else "correct": right}

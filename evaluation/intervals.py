@@ -2,6 +2,12 @@
 
 Several questions share one chart, and a chart that is hard to read is hard for all of them: drawing single problems
 would call their answers independent and give intervals that are too narrow.
+
+Where every chart has the same value (no problem solved, or all, or no difference between two methods) every resample
+has it too, and the bootstrap says nothing. There the bound is exact: were a share p of all charts different, `m` charts
+would show none with probability (1 - p)^m, which is below 5 % for p > 1 - 0.05^(1/m), about 3/m (Clopper and Pearson
+1934; Hanley and Lippman-Hand 1983, "If nothing goes wrong, is everything all right?"). The mean is then away from what
+was seen by no more than p times the distance to the end of its range (charts of about as many questions each).
 """
 
 from __future__ import annotations
@@ -47,12 +53,30 @@ def bootstrap_intervals(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     level: float = LEVEL,
+    within: tuple[float, float] | None = None,
 ) -> np.ndarray:  # (M, 2)
     """Percentile interval of the mean over problems, for each column of `values` (P, M).
+
+    `within` is the range that a value can have: a column in which all charts agree gets the exact bound of above, which
+    is one-sided at an end of the range. Without it such a column's interval has no width.
 
     For a paired difference pass the difference of two tables of the same problems: what makes a problem hard for both
     methods cancels before the spread is taken.
     """
-    means = np.concatenate(list(resampled_means(np.asarray(values, dtype=float), clusters, resamples, seed)))
+    values = np.asarray(values, dtype=float)
+    means = np.concatenate(list(resampled_means(values, clusters, resamples, seed)))
     tail = (1.0 - level) / 2.0
-    return np.quantile(means, [tail, 1.0 - tail], axis=0).T
+    bounds = np.quantile(means, [tail, 1.0 - tail], axis=0).T
+    if within:
+        alike, seen = charts_agree(values, clusters), values.mean(axis=0)[:, None]
+        unseen = 1.0 - (1.0 - level) ** (1.0 / len(set(clusters)))
+        bounds[alike] = (seen + unseen * (np.asarray(within) - seen))[alike]
+    return bounds
+
+
+def charts_agree(values: np.ndarray, clusters: Sequence[str]) -> np.ndarray:  # (M,)
+    """For each column of `values` (P, M), whether its mean is the same for every chart."""
+    codes = cluster_codes(clusters)
+    sums = np.zeros((int(codes.max()) + 1, values.shape[1]))
+    np.add.at(sums, codes, values)
+    return np.ptp(sums / np.bincount(codes)[:, None], axis=0) < 1e-12

@@ -107,7 +107,7 @@ def compute(samples: SampleSet, details: Details, names: Sequence[str], ks: Sequ
             tables[name] = columns
         else:
             absent.append(name)
-    results = {name: _with_intervals(columns, clusters) for name, columns in tables.items()}
+    results = {name: _with_intervals(columns, clusters, name) for name, columns in tables.items()}
     if "kinds" in names:
         kinds = [samples.kinds[i] for i in rows]
         if any(kinds):
@@ -148,9 +148,12 @@ def _columns(name: str, n: np.ndarray, c: np.ndarray, kept: list[dict], ks: Sequ
     return {}
 
 
-def _with_intervals(columns: dict[str, np.ndarray], clusters: list[str]) -> dict:
+def _with_intervals(columns: dict[str, np.ndarray], clusters: list[str], name: str = "") -> dict:
     table = np.stack(list(columns.values()), axis=1)
-    bounds = bootstrap_intervals(table, clusters)
+    bounds = bootstrap_intervals(table, clusters, within=(0.0, 1.0))
+    for i, column in enumerate(columns):
+        if name == "distinct" or column == "mean tokens":  # not a share: its range has no end to bound it by
+            bounds[i] = bootstrap_intervals(table[:, [i]], clusters)[0]
     return {
         column: {"value": round(float(table[:, i].mean()), 6), "interval": [round(float(b), 6) for b in bounds[i]]}
         for i, column in enumerate(columns)

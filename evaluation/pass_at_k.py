@@ -17,7 +17,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
-from terminal import printable
+from terminal import printable, unfailing_output
 
 EPILOG = """\
 Reads our samples files (.json, .jsonl) and the results of human-eval, evalplus and RLVR-Decomposed.
@@ -25,8 +25,9 @@ Reads our samples files (.json, .jsonl) and the results of human-eval, evalplus 
 metrics: avg@n, maj@k, pass^k, g-pass@k, distinct, shares (all right, none right), rates (well-formed, truncated,
 tokens), kinds (Pass@k by kind of question, with the guessing floor of yes/no questions), all.
 
-Intervals are percentile bootstrap intervals over problems; the questions of one chart are drawn together. At k = n
-Pass@k only asks whether any of the n samples is right: it says nothing of what further samples would bring."""
+Intervals are percentile bootstrap intervals over problems; the questions of one chart are drawn together. Where all
+charts agree, as when no problem is solved, the bound is exact and one-sided (evaluation/intervals.py). At k = n Pass@k
+only asks whether any of the n samples is right: it says nothing of what further samples would bring."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -40,7 +41,8 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         "--marks",
         choices=["correct", "correct_strict", "base"],
         default="correct",
-        help="which marks count: the data set's public rule (default), our strict rule, or evalplus' base tests",
+        help="which marks count: by the data set's public rule, or the strict one where it has none (default), by our "
+        "strict rule, or evalplus' base tests",
     )
     add("--rescore", metavar="RULE", help="mark the stored answers again with this rule of charts.answers")
     add("--metrics", nargs="+", default=[], metavar="NAME", help="further metrics, see below")
@@ -139,6 +141,18 @@ def table_lines(results: dict) -> list[str]:
     return lines
 
 
+def exact_line(ks: list[int], clusters: int) -> str:
+    """What the brackets are at the k where resampling charts says nothing, see intervals.py."""
+    from evaluation.intervals import LEVEL
+
+    at = name_some([f"@{k}" for k in ks], 12)
+    unseen = 1.0 - (1.0 - LEVEL) ** (1.0 / clusters)
+    return (
+        f"{at}: all {clusters} charts or texts agree: exact bounds, one-sided at 0 and 100 % (Clopper-Pearson: up to "
+        f"{unseen:.1%} of charts may differ)."
+    )
+
+
 def score(args: Namespace) -> int:
     from evaluation.metrics import Details, check_metrics, compute, lines
     from evaluation.results import build, contradicts, to_text
@@ -167,6 +181,9 @@ def score(args: Namespace) -> int:
         f"{method}: {len(samples)} problems on {told['clusters']} charts or texts, "
         f"{results['metadata']['samples_per_problem']} samples each; in brackets {100 * told['level']:.0f} % intervals."
     )
+    print(printable(f"marked by: {results['metadata']['marked_by'] or 'the file, which does not name a rule'}"))
+    if told["exact_at"]:
+        print(exact_line(told["exact_at"], told["clusters"]))
     if ks[-1] == samples.n.min() and ks[-1] > 1:
         print(f"Pass@{ks[-1]} uses all samples: it is the share of problems with any right one.")
     if details:
@@ -197,4 +214,5 @@ def run(args: Namespace) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())

@@ -19,7 +19,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
-from terminal import printable
+from terminal import printable, unfailing_output
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -103,14 +103,22 @@ def draw_runs(args: Namespace) -> tuple:
 
 
 def picture(figure, suffix: str) -> bytes:
-    """The figure as PNG, SVG or PDF, without a date, so that one input gives one file."""
+    """The figure as PNG, SVG or PDF, without a date, so that one input gives one file.
+
+    Characters that no font of this machine has are named on stderr; an SVG's text is drawn by whoever shows it.
+    """
     content = io.BytesIO()
     undated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
     import matplotlib
 
+    from evaluation.fonts import fit_fonts, without_glyph_warnings
     from evaluation.styles import RC
 
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(RC), without_glyph_warnings():
+        lacking = fit_fonts(figure)
+        if lacking and suffix != ".svg":
+            note = f"note: no font here has {lacking}, drawn as boxes: install one, or name the curves by --labels"
+            print(printable(note), file=sys.stderr)
         figure.savefig(content, format=suffix[1:], dpi=200, metadata=undated)
     return content.getvalue()
 
@@ -134,4 +142,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())

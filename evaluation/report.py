@@ -20,7 +20,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, check_output, exit_code, write_whole
-from terminal import printable
+from terminal import printable, unfailing_output
 
 PAGE = Path(__file__).with_name("report_page.html")
 
@@ -47,10 +47,12 @@ def svg_of(figure) -> str:
 
     import matplotlib
 
+    from evaluation.fonts import fit_fonts, without_glyph_warnings
     from evaluation.styles import GRID, MUTED, RC, TEXT
 
     content = io.StringIO()
-    with matplotlib.rc_context(RC):
+    with matplotlib.rc_context(RC), without_glyph_warnings():
+        fit_fonts(figure)
         figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
     svg = content.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -139,4 +141,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())

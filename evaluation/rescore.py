@@ -25,7 +25,9 @@ def marker(rule: str) -> Callable[[dict], list[bool]]:
             answer_kind=str(problem.get("answer_kind") or ""),
             tolerance=problem.get("tolerance"),
         )
-        verdicts = {answer: grade(answer, question, rule) for answer in set(extracted)} if answers else {}
+        stored = str(problem.get("rule") or "")  # with the flags of this problem: chartqapro:Y-
+        own = stored if stored.partition(":")[0] == rule else rule
+        verdicts = {answer: grade(answer, question, own) for answer in set(extracted)} if answers else {}
         unmarked = [verdict.reason for verdict in verdicts.values() if verdict.correct is None]
         if unmarked:
             raise ValueError(f"--rescore {rule}: problem {question.id} cannot be marked: {unmarked[0]}")

@@ -17,7 +17,7 @@ import numpy as np
 
 from evaluation.cli import name_some
 from evaluation.estimators import pass_at_k
-from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals
+from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, charts_agree
 from evaluation.samples import SampleSet
 
 METHODS = {"base": "Base", "grpo": "GRPO", "psr": "PSR", "nsr": "NSR", "wreinforce": "W-REINFORCE"}
@@ -89,13 +89,15 @@ class Results:
 def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RESAMPLES, seed: int = SEED) -> dict:
     """The content of a results file for these problems and k."""
     table = pass_at_k(samples.n, samples.c, ks)
-    bounds = bootstrap_intervals(table, samples.clusters, resamples=resamples, seed=seed)
+    bounds = bootstrap_intervals(table, samples.clusters, resamples=resamples, seed=seed, within=(0.0, 1.0))
+    alike = charts_agree(table, samples.clusters)
     settings = samples.settings
     metadata = {
         "method": method,
         "num_problems": len(samples),
         "samples_per_problem": int(samples.n.min()),
         "marks": samples.marks,
+        "marked_by": samples.marked_by(),
         "problem_set": samples.fingerprint(),
         **{
             key: settings[key]
@@ -111,6 +113,7 @@ def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RE
             "clusters": len(set(samples.clusters)),
             "resamples": resamples,
             "seed": seed,
+            "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],  # all charts agree: see intervals.py
         },
     }
     return {
@@ -177,7 +180,8 @@ def differences(a: Results, b: Results) -> list[str]:
     def facts(results: Results) -> dict:
         meta = results.metadata
         sampling = results.part("sampling")
-        known = {name: meta.get(name) for name in ("problem_set", "num_problems", "marks", "samples_per_problem")}
+        names = ("problem_set", "num_problems", "marks", "marked_by", "samples_per_problem")
+        known = {name: meta.get(name) for name in names}
         known |= {name: sampling.get(name) for name in SAME_SETTINGS}
         prompt, image = meta.get("prompt"), meta.get("image")
         known["prompt"] = prompt.get("hash") if isinstance(prompt, dict) else prompt
@@ -205,4 +209,4 @@ def paired_difference(a: Results, b: Results, ks: list[int]) -> tuple[np.ndarray
     if not rows_a:
         raise ValueError(f"{a.path} and {b.path} have no problem in common (or hold no per-problem counts)")
     table = pass_at_k(a.n[rows_a], a.c[rows_a], ks) - pass_at_k(b.n[rows_b], b.c[rows_b], ks)
-    return table.mean(axis=0), bootstrap_intervals(table, [a.clusters[i] for i in rows_a])
+    return table.mean(axis=0), bootstrap_intervals(table, [a.clusters[i] for i in rows_a], within=(-1.0, 1.0))

@@ -53,6 +53,14 @@ class SampleSet:
         """16 hex digits over every problem's id, question, gold answer and chart; the order does not count."""
         return hashlib.sha256(b"".join(sorted(self.digests))).hexdigest()[:16]
 
+    def marked_by(self) -> str | None:
+        """The rule behind the marks, as far as the file says."""
+        rule = {"correct_strict": "strict", "base": "base tests"}.get(self.marks)
+        data = self.settings.get("data")
+        stored = data.get("marked_by") if isinstance(data, dict) and self.marks == "correct" else None
+        named = " and ".join(map(str, stored)) if isinstance(stored, list) else None
+        return rule or named or (self.marks.removeprefix("rescored: ") if self.marks.startswith("rescored: ") else None)
+
     def keep(self, chosen: list[int]) -> None:
         """Leave only the problems at these places."""
         for name in ("ids", "clusters", "kinds", "digests"):

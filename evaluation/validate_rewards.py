@@ -21,7 +21,7 @@ if not __package__:  # run as a script: imports start at the project root, not i
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from evaluation.cli import Parser, exit_code
-from terminal import printable
+from terminal import printable, unfailing_output
 
 REWARD_LINE = re.compile(r"Rewards Accuracy: \[(.*?)\]")
 MODES = ("grpo", "psr", "nsr", "w-reinforce")
@@ -109,4 +109,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     sys.exit(main())

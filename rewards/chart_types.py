@@ -33,11 +33,13 @@ _FILLERS = (
     "multiple multi single series group percent percentage normalized 100 3d 2d h v with"
 )
 _IGNORED = frozenset(_FILLERS.split())
+_DENIED = frozenset(("no", "not", "non", "or", "neither", "nor"))
 _WORDS = re.compile(r"[a-z0-9]+")
 
 
 def family(name: str | None) -> str | None:
-    """ "Stacked bar chart", "column graph" and "h_bar" are all "bar"; two families at once, or an essay, are none."""
+    """ "Stacked bar chart", "column graph", "h_bar" and "common bar" are all "bar": an unknown word beside one known
+    family changes nothing. Two families at once, "not bar" and an essay are none."""
     words = _WORDS.findall((name or "").lower())
     if not words or len(words) > 6:
         return None
@@ -45,10 +47,10 @@ def family(name: str | None) -> str | None:
     if whole:
         return whole
     rest = [word for word in words if word not in _IGNORED]
-    families = {_FAMILY.get(word) for word in rest}
-    if len(families) == 1 and None not in families:
+    families = {_FAMILY[word] for word in rest if word in _FAMILY}
+    if len(families) == 1 and not _DENIED & set(words):
         return families.pop()
-    if families and None not in families and "combination" in families:
+    if "combination" in families and all(word in _FAMILY for word in rest):
         return "combination"
     return None
 

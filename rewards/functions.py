@@ -69,7 +69,7 @@ def chart_type_reward(questions: Questions) -> RewardFunction:
 
 
 def table_reward(questions: Questions) -> RewardFunction:
-    """RMS-F1 of the written table against the gold table, None without one."""
+    """F1 of the written table against the gold table, after RMS-F1 (rewards/tables.py); None without one."""
 
     def table(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
         golds = (questions[name].table for name in problem_id)

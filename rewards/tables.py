@@ -1,8 +1,13 @@
-"""How much of the gold table a table recovers: RMS-F1 of DePlot (Liu et al. 2023, arXiv 2212.10505).
+"""How much of the gold table a table recovers: an F1 after RMS-F1 of DePlot (Liu et al. 2023, arXiv 2212.10505).
 
 Both tables become sets of (row header, column header, value). Entries are paired one to one so that the headers agree
 best; a pair is worth (1 - header distance) (1 - value distance). Precision divides by the entries given, recall by the
 gold's: neither a tiny table nor a huge one wins. A transposed table counts as the same table.
+
+It is no published figure. Where DePlot's script does otherwise: it joins both headers to one text; it keeps the last of
+several entries with the same headers; it counts empty cells and the title; it compares a text with a number, and
+anything with a gold 0, as texts; it reads numbers by `float` and "x%" as x/100 (here separators, currencies and units
+are spelling); it finds no entries in a table of one column, and sets no limit to the number of entries.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ TEXT_LIMIT = 0.5  # a header or text farther away than this is another one
 NUMBER_LIMIT = 0.1  # a number with a larger relative error is another one
 MAX_ENTRIES = 1_000
 _LONGEST = 60
+_EMPTY = frozenset(("", "nan", "<na>", "nat", "none", "null"))  # how files of numbers write a cell without one
 Entry = tuple[str, str, str]
 
 
@@ -35,14 +41,18 @@ def entries(table: dict) -> list[Entry]:
     """(row header, column header, value) of every filled cell; the first column holds the row headers."""
     columns = [_plain(column) for column in table["columns"]]
     if len(columns) == 1:
-        return [("", columns[0], _plain(row[0])) for row in table["rows"] if row and row[0].strip()]
+        return [("", columns[0], _plain(row[0])) for row in table["rows"] if row and _filled(row[0])]
     return [
         (_plain(row[0]), column, _plain(cell))
         for row in table["rows"]
         if row
         for column, cell in zip(columns[1:], row[1:], strict=False)
-        if cell.strip()
+        if _filled(cell)
     ]
+
+
+def _filled(cell: str) -> bool:
+    return cell.strip().lower() not in _EMPTY
 
 
 def _f1(given: list[Entry], wanted: list[Entry]) -> float:

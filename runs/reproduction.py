@@ -17,6 +17,7 @@ from pathlib import Path
 from evaluation.cli import Parser, exit_code, write_whole
 from runs import factor_tables, figures, tables
 from runs.plan import FULL, QUICK, Size
+from terminal import unfailing_output
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENT = ROOT / "docs" / "reproduction.md"
@@ -98,4 +99,5 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     raise SystemExit(main())

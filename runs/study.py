@@ -8,6 +8,7 @@ from pathlib import Path
 from evaluation.cli import Parser, exit_code
 from runs import factors, plan
 from runs.stages import Study
+from terminal import unfailing_output
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,4 +41,5 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     raise SystemExit(main())

@@ -84,7 +84,7 @@ def difference(a: Arm, b: Arm, ks: Sequence[int]) -> tuple[np.ndarray, np.ndarra
     if a.kept[0]["problem_set"] != b.kept[0]["problem_set"]:
         raise ValueError(f"{a.label} and {b.label} were measured on other problems")
     table = a.per_seed(ks).mean(axis=0) - b.per_seed(ks).mean(axis=0)
-    return table.mean(axis=0), bootstrap_intervals(table, a.problems["clusters"])
+    return table.mean(axis=0), bootstrap_intervals(table, a.problems["clusters"], within=(-1.0, 1.0))
 
 
 def guessing_floor(yes_no: Sequence[bool], ks: Sequence[int]) -> np.ndarray:  # (K,)

@@ -25,7 +25,7 @@ from runs.figures import as_svg, pass_at_k_figure, powers
 from runs.stages import Run, Stage, Study, perform
 from runs.summary import Arm, band, difference, read_arm
 from runs.tables import curve_table, markdown, shown_ks, signed
-from terminal import printable
+from terminal import printable, unfailing_output
 
 LAMBDAS = ("0", "0.05", "0.1", "0.15", "0.2", "0.5", "1")
 OURS = (
@@ -169,4 +169,5 @@ def _run(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    unfailing_output()
     raise SystemExit(main())

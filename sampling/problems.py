@@ -65,6 +65,7 @@ def record(
         "kind": question.kind,
         "answer_kind": question.answer_kind,
         "tolerance": question.tolerance,
+        "rule": question.rule,
         "image_id": question.image_id,
         "image": image,
         "source": question.source,

@@ -1,11 +1,12 @@
-"""SIGINT and SIGTERM: the problems in work are finished and written first, everything else stops at once."""
+"""SIGINT, SIGTERM and SIGHUP: the problems in work are finished and written first, everything else stops at once."""
 
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from terminal import stop_signals, tell_from_handler
 
 
 class Stopped(KeyboardInterrupt):
@@ -24,7 +25,7 @@ class StopSignals:
         self._busy = False
 
     def __enter__(self) -> StopSignals:
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {number: signal.signal(number, self._note) for number in stop_signals()}
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -32,10 +33,12 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
-        if self.received is not None or not self._busy:
+        again, self.received = self.received is not None, self.received or number
+        if again and number == signal.SIGHUP:  # a terminal that closes sends several
+            return
+        if again or not self._busy:
             raise Stopped(number)
-        self.received = number
-        print("\nFinishing the problems in work; once more to stop at once", file=sys.stderr, flush=True)
+        tell_from_handler("Finishing the problems in work; once more to stop at once")
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

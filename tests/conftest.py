@@ -1,7 +1,9 @@
-"""Tests run offline, on the CPU, on one thread a process."""
+"""Tests run offline, on the CPU, on one thread a process, and away from what runs have left in the checkout."""
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 os.environ.update(
@@ -16,3 +18,27 @@ os.environ.update(
 settings.register_profile("repeatable", derandomize=True)
 settings.register_profile("explore", derandomize=False)
 settings.load_profile("repeatable")
+
+ROOT = Path(__file__).parent.parent
+# What a user's own runs leave in a checkout.
+OUTPUTS = ("grpo-start-ckpts", "wandb", "sample_images", "poc_", "samples_", "results_")
+
+
+def left_here() -> set[tuple]:
+    """What stands in the checkout; of the outputs of runs made there, their first level, sizes and times as well."""
+    found = {(path.name,) for path in ROOT.iterdir() if not path.name.startswith((".", "__pycache__"))}
+    for output in (path for path in ROOT.iterdir() if path.name.startswith(OUTPUTS)):
+        for path in output.iterdir() if output.is_dir() else [output]:
+            found.add((str(path.relative_to(ROOT)), path.stat().st_size, path.stat().st_mtime))
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def elsewhere(tmp_path_factory):
+    """Tests run in an empty folder: a relative name finds none of the checkout's own runs, and leaves nothing there."""
+    before = left_here()
+    os.chdir(tmp_path_factory.mktemp("empty"))
+    yield
+    os.chdir(ROOT)
+    changed = sorted({name for name, *_ in before ^ left_here()})
+    assert not changed, f"a test (or a run of your own meanwhile) has changed {', '.join(changed)}"

@@ -85,7 +85,7 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_defaults(tmp_path
         ("batch_size: 0", "--batch-size 0: must be at least 1"),
         ("lambda_psr: 0.2", "--lambda-psr is not used by --mode nsr"),
         ("batch_size: 1\nbatch_size: 2", "batch_size is there twice"),
-        ("averaging: no", "averaging must be text"),
+        ("averaging: no", "averaging must be one of token, sequence, got 'no'"),
         ("- 1", "must hold 'setting: value' lines"),
         ("a: [", "is not YAML"),
     ],

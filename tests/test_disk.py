@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from terminal import Unfailing
 from tests.small_disk import can_mount, on_small_disk
-from training.disk import Unfailing, refusal, room
+from training.disk import refusal, room
 
 ROOT = Path(__file__).parent.parent
 

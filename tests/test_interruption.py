@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
+from sampling.stopping import StopSignals
 from tests.test_resume import build, seen, weights
 from training.checkpoints import checkpoints, damage
 from training.interruption import Interruption
@@ -36,7 +38,7 @@ class SignalAt(TrainerCallback):
             os.kill(os.getpid(), self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_the_step_it_comes_in_and_the_run_goes_on_from_there(number, tmp_path, capfd):
     run = {"mode": "nsr", "updates": 2, "rows": 8, "save_steps": 100}
     unbroken = build(tmp_path / "unbroken", **run)
@@ -53,6 +55,30 @@ def test_a_signal_saves_the_step_it_comes_in_and_the_run_goes_on_from_there(numb
     resumed = build(tmp_path / "stopped", **run)
     resumed.train(resume_from_checkpoint=str(tmp_path / "stopped" / "checkpoint-5"))
     assert torch.equal(weights(resumed), weights(unbroken)) and seen(resumed) == seen(unbroken)
+
+
+def test_a_terminal_that_closes_sends_several_hangups_and_ends_nothing_at_once(tmp_path):
+    trainer = build(tmp_path, "nsr", 1, 8, save_steps=100)
+    for _ in range(3):
+        trainer.add_callback(SignalAt(1, signal.SIGHUP))
+    with Interruption(trainer) as interruption:
+        trainer.train()
+    assert interruption.signal == signal.SIGHUP
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-2"]
+
+
+def test_a_hangup_that_nohup_has_ignored_stays_ignored(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        trainer = build(tmp_path, "nsr", 1, 8, max_steps=3)
+        trainer.add_callback(SignalAt(1, signal.SIGHUP))
+        with Interruption(trainer) as interruption:
+            trainer.train()
+        with StopSignals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert interruption.signal is None and trainer.state.global_step == 3
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_in_the_last_step_finds_the_run_finished(tmp_path):
@@ -116,6 +142,22 @@ def test_sigterm_and_sigint_through_main_and_resume_equal_an_uninterrupted_run(u
     assert refused.wait(120) == 2
     assert "other settings: learning_rate: 0.0003 -> 0.001" in (tmp_path / "log").read_text().splitlines()[-1]
     assert finish(tmp_path, "--resume") == unbroken
+
+
+@pytest.mark.slow
+def test_closing_the_terminal_saves_the_run_and_resume_equals_an_uninterrupted_one(unbroken, tmp_path):
+    """The run is the foreground of a terminal of its own; closing the other end hangs it up, and stderr with it."""
+    process, terminal = pty.fork()
+    if not process:
+        os.chdir(tmp_path)
+        os.execv(sys.executable, [sys.executable, str(ROOT / "main.py"), *RUN])
+    shown = b""
+    while b"step 4:" not in shown:
+        shown += os.read(terminal, 1 << 16)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert checkpoints(tmp_path / FOLDER) and finish(tmp_path, "--resume") == unbroken
 
 
 @pytest.mark.slow

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from evaluation.validate_rewards import main
+
+ROOT = Path(__file__).parent.parent
 
 
 def log(path, *lists):
@@ -91,5 +94,7 @@ def test_bad_input_gives_one_line_and_code_2(tmp_path, capsys):
 
 def test_it_runs_as_a_script_without_numpy(tmp_path):
     path = log(tmp_path / "poc_w-reinforce.log", "1.0, -1.0")
-    done = subprocess.run([sys.executable, "evaluation/validate_rewards.py", path], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "evaluation/validate_rewards.py", path], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 0 and "✓ W-REINFORCE validation passed" in done.stdout

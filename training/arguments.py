@@ -106,8 +106,8 @@ def _read_config(path: str) -> dict:
     if not Path(path).is_file():
         raise ValueError(f"--config {path}: there is no such file; recipes/ holds some to start from")
     try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _once_each(yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date or number that cannot be
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _as_written(yaml.SafeLoader))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, a key twice
         raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())[:300]}") from None
     if not isinstance(content, dict):
         raise ValueError(f"--config {path} must hold 'setting: value' lines")
@@ -123,10 +123,18 @@ def _read_config(path: str) -> dict:
     return settings
 
 
-def _once_each(loader: type) -> type:
-    """The YAML loader with ValueError for a key that stands twice, of which it would take the last."""
+class _Written(str):
+    """A YAML value as it stands in the file, and on which line."""
 
-    class OnceEach(loader):
+    line = 0
+
+
+def _as_written(loader: type) -> type:
+    """The YAML loader, with every single value but null as the text that stands there: YAML 1.1 would make 83 of 0123,
+    90 of 1:30, False of off and a date of 2026-01-02. ValueError for a key that stands twice: it would take the last.
+    """
+
+    class AsWritten(loader):
         def construct_mapping(self, node, deep=False):
             keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
             twice = [key for key in keys if keys.count(key) > 1]
@@ -134,36 +142,62 @@ def _once_each(loader: type) -> type:
                 raise ValueError(f"{twice[0]} is there twice")
             return super().construct_mapping(node, deep)
 
-    return OnceEach
+        def written(self, node):
+            text = _Written(self.construct_scalar(node))
+            text.line = node.start_mark.line + 1
+            return text
+
+    for kind in ("str", "int", "float", "bool", "timestamp"):
+        AsWritten.add_constructor(f"tag:yaml.org,2002:{kind}", AsWritten.written)
+    return AsWritten
+
+
+_TRUE_FALSE = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def _typed(action: argparse.Action, value, path: str):
     """A YAML value as the flag would have read it."""
-    if action.nargs == 0:
-        if not isinstance(value, bool):
-            raise ValueError(f"--config {path}: {action.dest} must be true or false, got {value!r}")
-        return value
-    if action.nargs == "?" and isinstance(value, bool):  # --resume with and without a value
-        return value
+    switch = _TRUE_FALSE.get(value.lower()) if isinstance(value, str) else None
+    if action.nargs == 0 and switch is None:
+        raise ValueError(f"--config {path}{_line([value])}: {action.dest} must be true or false, got {_shown(value)}")
+    if action.nargs == 0 or (action.nargs == "?" and switch is not None):  # --resume with and without a value
+        return switch
     items = value if isinstance(value, list) else [value]
+    place = f"--config {path}{_line(items)}: {action.dest}"
     if any(isinstance(item, (list, dict, set, bytes)) for item in items):
-        raise ValueError(
-            f"--config {path}: {action.dest} must be {'a list of single values' if action.nargs else 'one value'}"
-        )
+        raise ValueError(f"{place} must be {'a list of single values' if action.nargs else 'one value'}")
     if value is not None and isinstance(value, list) != (action.nargs == "+"):
-        raise ValueError(f"--config {path}: {action.dest} must be {'a list' if action.nargs else 'one value'}")
+        raise ValueError(f"{place} must be {'a list' if action.nargs else 'one value'}")
     if value is None or value == []:
-        raise ValueError(f"--config {path}: {action.dest} has no value; leave the line out for the default")
+        raise ValueError(f"{place} has no value; leave the line out for the default")
     try:
-        if any(isinstance(item, bool) or (action.type is int and item != int(item)) for item in items):
-            raise ValueError
-        typed = [action.type(item) if action.type else str(item) for item in items]
+        typed = [{int: _whole, float: float}.get(action.type, str)(item) for item in items]
     except (TypeError, ValueError, OverflowError):
-        wanted = {int: "a whole number", float: "a number"}.get(action.type, "text")
-        raise ValueError(f"--config {path}: {action.dest} must be {wanted}, got {value!r}") from None
+        wanted = {int: "a whole number in digits", float: "a number in digits"}.get(action.type, "text")
+        raise ValueError(f"{place} must be {wanted}, got {_shown(value)}") from None
     if action.choices and typed[0] not in action.choices:
-        raise ValueError(f"--config {path}: {action.dest} must be one of {', '.join(action.choices)}, got {value!r}")
+        raise ValueError(f"{place} must be one of {', '.join(action.choices)}, got {_shown(value)}")
     return typed if isinstance(value, list) else typed[0]
+
+
+def _whole(text: str) -> int:
+    """0123 is 123, 1_000 is 1000, 2.0 and 1e4 are whole; 0x1F, 0b1 and 1:30 are refused."""
+    try:
+        return int(text)
+    except ValueError:
+        number = float(text)
+        if number != int(number):
+            raise
+        return int(number)
+
+
+def _line(items: list) -> str:
+    return f", line {items[0].line}" if items and isinstance(items[0], _Written) else ""
+
+
+def _shown(value) -> str:
+    text = repr(value if isinstance(value, list) else str(value))
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def flag(name: str) -> str:

@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -48,22 +47,3 @@ def room(folder: Path) -> str:
     while not folder.exists():
         folder = folder.parent
     return f"{shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
-
-
-class Unfailing:
-    """A stream on which a failed write is lost, and nothing else: a run does not end because its log cannot grow."""
-
-    def __init__(self, stream):
-        self._stream = stream
-
-    def __getattr__(self, name):
-        return getattr(self._stream, name)
-
-    def write(self, text: str) -> int:
-        with suppress(OSError):
-            self._stream.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()

@@ -1,17 +1,19 @@
-"""SIGTERM and SIGINT end a training run at the next step boundary, with a checkpoint; a second one ends it at once."""
+"""SIGTERM, SIGINT and SIGHUP end a training run at the next step boundary, with a checkpoint.
+
+A second SIGTERM or SIGINT ends it at once. A second SIGHUP does not: a terminal that closes sends several. Under nohup
+SIGHUP stays ignored."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
 
+from terminal import stop_signals, tell_from_handler
 from training.hardware import is_main_process, launched
 
 # A launcher passes a Ctrl-C on to processes that the terminal has sent it to already.
@@ -29,7 +31,7 @@ class Interruption(TrainerCallback):
         self._handlers = {}
 
     def __enter__(self):
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             self._handlers[number] = signal.signal(number, self._receive)
         return self
 
@@ -39,14 +41,14 @@ class Interruption(TrainerCallback):
 
     def _receive(self, number, frame):
         if self._received is not None:
+            if number == signal.SIGHUP:
+                return
             if launched() and time.monotonic() - self._since < SAME_SIGNAL_SECONDS:
                 return
             os._exit(128 + number)
         self._received, self._since = number, time.monotonic()
         if is_main_process():
-            name = signal.Signals(number).name
-            with suppress(OSError):  # a log that cannot be written must not cost the checkpoint
-                os.write(sys.stderr.fileno(), f"\n{name}: saving after this step; once more ends at once\n".encode())
+            tell_from_handler(f"{signal.Signals(number).name}: saving after this step; once more ends at once")
 
     def on_step_end(self, args, state, control, **kwargs):
         """All processes decide alike: one that received a signal stops them all."""
