@@ -97,7 +97,7 @@ def test_what_is_allowed_is_kept():
     kept = [fields[name] for name in ("rule", "answer_kind", "tolerance", "chart_type", "source")]
     assert kept == ["chartqapro:Y-", "ordered list", 0.1, "3", "7"]
     assert read(**ROW, answers=[], table="")["answers"] == ("5",)
-    assert read(**ROW)["tolerance"] is None and "rule" not in read(**ROW)
+    assert read(**ROW)["tolerance"] is None and read(**ROW)["rule"] == "strict"
 
 
 def questions_file(folder, charts: int, name: str = "questions.jsonl", each: int = 3, first: int = 0):
