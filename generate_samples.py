@@ -31,6 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, or tiny")
+    add("--base-model", help="where the base model of an adapter is now, if not where it was in training")
     add("--dataset-name", required=True, help="evochart, chartqa, ..., synthetic")
     add("--output-path", required=True, type=Path, help="samples file: .json (a list) or .jsonl (one problem a line)")
     add("--num-samples", type=int, default=256, help="completions per problem (default: %(default)s)")
@@ -127,7 +128,8 @@ def describe(args: argparse.Namespace, checkpoint: Any, data: dict[str, Any], dt
     from importlib.metadata import version
 
     from charts.prompt import PROMPTS, prompt_hash
-    from sampling.checkpoint import adapter_fingerprint, merges_adapter, model_fingerprint
+    from models.fingerprints import adapter_fingerprint, model_fingerprint
+    from sampling.checkpoint import merges_adapter
     from sampling.journal import run_hash
     from sampling.settings import SamplingSettings
 
@@ -173,15 +175,15 @@ def prepare(args: argparse.Namespace):
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
     if args.max_new_tokens is not None and args.max_new_tokens < 1:
         raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
-    checkpoint = find_checkpoint(args.checkpoint_path)
+    checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
     stay_local(checkpoint.source, args.dataset_name, args.dataset_path)
-    load_config(checkpoint.model_name)
+    load_config(checkpoint.source)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
-    load_processor(checkpoint.model_name, **settings["image"])
+    load_processor(checkpoint.source, **settings["image"])
     return checkpoint, settings, questions, notes, device
 
 
@@ -253,7 +255,7 @@ def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str,
     names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
     sampler = Sampler(
         model=load(checkpoint, dtype=model["dtype"], device=device, merge_adapter=model["merged"]),
-        processor=load_processor(checkpoint.model_name, **image),
+        processor=load_processor(checkpoint.source, **image),
         settings=SamplingSettings(**{name: settings["sampling"][name] for name in names}),
         n=args.num_samples,
         prompt=settings["prompt"]["name"],

@@ -25,7 +25,9 @@ DATA = {"name": "synthetic", "split": "train", "fingerprint": "f00d", "num_quest
 
 def record(**changes):
     settings = {"vlm_name": "tiny", "prompt": "structured", "min_pixels": 1, "max_pixels": 2, "subset_size": 100}
-    return settings_record(argparse.Namespace(**{**settings, **changes}), "models/tiny", DATA)
+    return settings_record(
+        argparse.Namespace(**{**settings, **changes}), {"name": "tiny", "source": "models/tiny"}, DATA
+    )
 
 
 def finish(folder, settings):

@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from charts.prompt import prompt_hash
+from models.fingerprints import differing
 from training.checkpoints import STAGING, checkpoints, damage, newest_usable, step_of
 from training.pickles import foreign
 
@@ -22,29 +23,32 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 BOOKKEEPING = {
     "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
     "save_steps", "save_total_limit", "estimate", "max_bad_updates", "warn_window", "warn_entropy", "warn_length",
-    "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout",
+    "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout", "base_model",
 }  # fmt: skip
 BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
 
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
     """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; no mode for grpo."""
-    path = Path(vlm_name)
-    name = path.resolve().name if path.is_dir() else vlm_name.replace("/", "--")
+    path = Path(vlm_name).resolve()
+    name = path.name if path.is_dir() else vlm_name.replace("/", "--")
+    if path.is_dir() and step_of(path) >= 0:  # every run has its checkpoint-50
+        name = f"{path.parent.name}-{path.name}"
     middle = "" if mode == "grpo" else f"-{mode}"
     return Path(root) / f"{name}-prm-large-train-v2{middle}-{seed}"
 
 
-def settings_record(args: argparse.Namespace, source: str, data: dict) -> dict:
+def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     """What is saved beside a checkpoint: resolved settings, data fingerprint, prompt, image limits, versions, commit.
 
-    `data` has name, split, fingerprint and num_questions of the questions trained on.
+    `model` is that of training/starting.py; `data` has name, split, fingerprint and num_questions of the questions
+    trained on.
     """
-    settings = {name: value for name, value in vars(args).items() if name != "explicit"}
+    settings = {name: value for name, value in vars(args).items() if name not in ("explicit", "start")}
     settings["num_processes"] = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "settings": settings,
-        "model": {"name": args.vlm_name, "source": source},
+        "model": model,
         "data": data,
         "prompt": {"name": args.prompt, "hash": prompt_hash(args.prompt)},
         "image": {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels},
@@ -232,8 +236,20 @@ def differences(old: dict, new: dict) -> list[str]:
     before, after = dict(old.get("settings", {})), dict(new["settings"])
     before["data"], after["data"] = old.get("data", {}).get("fingerprint"), new["data"]["fingerprint"]
     before["prompt_hash"], after["prompt_hash"] = old.get("prompt", {}).get("hash"), new["prompt"]["hash"]
+    then, now = old.get("model", {}), new["model"]
+    if then.get("weights") and now.get("weights"):  # where the weights are known, a name says nothing
+        before["vlm_name"] = after["vlm_name"] = None
+        before["weights"], after["weights"] = _unequal(then["weights"], now["weights"])
+    starts = [(model.get("start") or {}).get("weights", {}) for model in (then, now)]
+    before["start"], after["start"] = _unequal(*starts)
     names = sorted((set(before) | set(after)) - BOOKKEEPING)
     return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
+
+
+def _unequal(before: dict, after: dict) -> tuple[dict, dict]:
+    """The two fingerprints of every file that is not the same in both."""
+    names = differing(before, after)
+    return {name: before.get(name) for name in names}, {name: after.get(name) for name in names}
 
 
 def _read_settings(folder: Path) -> dict | None:
@@ -243,7 +259,7 @@ def _read_settings(folder: Path) -> dict | None:
         return None
     if not isinstance(record, dict):
         return None
-    groups = [record.get(name, {}) for name in ("settings", "data", "prompt")]
+    groups = [record.get(name, {}) for name in ("settings", "data", "prompt", "model")]
     counts = [record.get("settings", {}).get(name) for name in BATCH] if isinstance(groups[0], dict) else [""]
     whole = all(isinstance(group, dict) for group in groups) and all(type(n) in (int, type(None)) for n in counts)
     return record if whole else None
