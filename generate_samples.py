@@ -3,7 +3,8 @@
     python generate_samples.py --checkpoint-path grpo-start-ckpts/qwen2-5-3b-prm-large-train-v2-nsr-2025 \\
       --dataset-name evochart --output-path samples_nsr.json --num-samples 256
 
-The same command again goes on where the last one stopped. Several processes share the problems under
+The same command again goes on where the last one stopped; with more samples or problems it adds them to the finished
+file. Several processes share the problems under
 `accelerate launch`, or as commands with --shard 1/3, 2/3, 3/3; the one that finishes last writes the file.
 """
 
@@ -58,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="add the LoRA adapter into the weights; auto: in float32 only, exact to rounding")  # fmt: skip
     add("--backend", choices=("engine", "generate"), default="engine",
         help="generate: transformers' own loop, slow, to compare with")  # fmt: skip
-    add("--overwrite", action="store_true", help="replace a finished file and discard a journal with other settings")
+    add("--overwrite", action="store_true", help="delete a finished file and a journal with other settings")
     args = parser.parse_args(argv)
     args.shard = _shard(args.shard)
     _check_numbers(args)
@@ -187,9 +188,11 @@ def prepare(args: argparse.Namespace):
     return checkpoint, settings, questions, notes, device
 
 
-def _clear_the_way(args: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Refuse to replace a finished file or to mix settings; --overwrite discards what stands in the way."""
-    from sampling.journal import differences, part_paths, read_part, read_parts
+def _clear_the_way(args: argparse.Namespace, settings: dict[str, Any], questions) -> dict[str, Any]:
+    """What a finished file holds that samples or problems are added to, by problem. Raises ValueError for one that
+    cannot be added to and for a journal with other settings; --overwrite discards what stands in the way."""
+    from sampling.extension import earlier_samples
+    from sampling.journal import differences, part_paths, read_finished, read_part, read_parts
 
     if args.overwrite:
         for path in part_paths(args.output_path):
@@ -197,10 +200,10 @@ def _clear_the_way(args: argparse.Namespace, settings: dict[str, Any]) -> None:
             if part is not None and differences(part.settings, settings):
                 path.unlink(missing_ok=True)
     parts = read_parts(args.output_path, settings)
-    if args.output_path.exists() and not parts and not args.overwrite:
-        raise ValueError(
-            f"--output-path {args.output_path} is finished already: name another file, or give --overwrite"
-        )
+    there = None if args.overwrite else read_finished(args.output_path)
+    if there is None or (parts and not differences(there.settings, settings)):  # cut off after it was written
+        return {}
+    return earlier_samples(there, settings, questions)
 
 
 def work(args: argparse.Namespace, stop: Any) -> int:
@@ -216,7 +219,7 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     if not mine:
         print(f"Shard {index}/{count} has nothing to do: the problems are fewer than that", flush=True)
         return 0
-    _clear_the_way(args, settings)
+    earlier = _clear_the_way(args, settings, questions)
     if args.merge:
         missing = merge(output, settings, ids)
         if missing:
@@ -229,8 +232,11 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     for note in notes:
         say(note, index)
     say(f"{len(left)} of {len(mine)} problems to sample, {args.num_samples} completions each", index)
+    if earlier:
+        counts = {len(entry["samples"]) for entry in earlier.values()}
+        say(f"{output} has {max(counts)} completions of {len(earlier)} problems already, which are kept", index)
     if left:
-        _sample(args, checkpoint, settings, device, groups, finished, journal, stop)
+        _sample(args, checkpoint, settings, device, groups, finished, journal, stop, earlier)
     journal.close()
     missing = merge(output, settings, ids)
     if missing:
@@ -244,7 +250,7 @@ def _finished(output: Path) -> int:
     return 0
 
 
-def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str, bytes], journal, stop) -> None:
+def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str, bytes], journal, stop, earlier):
     from models.registry import load_processor
     from sampling.checkpoint import load
     from sampling.job import Sampler, run_job
@@ -266,7 +272,8 @@ def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str,
     kept = [finished[question.id] for group in groups for question in group if question.id in finished]
     progress = Progress(sum(map(len, groups)), kept)
     try:
-        run_job(sampler, groups, finished, journal, progress, args.output_path.parent, settings["run"], stop)
+        folder, run = args.output_path.parent, settings["run"]
+        run_job(sampler, groups, finished, journal, progress, folder, run, stop, earlier)
     except ValueError as error:  # not the user's: keep its traceback
         raise RuntimeError("sampling failed") from error
     finally:

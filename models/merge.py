@@ -2,9 +2,9 @@
 
     python -m models.merge grpo-start-ckpts/qwen2-5-3b-prm-large-train-v2-nsr-2025 merged
 
-The sum is made in float32 and then rounded once to --dtype: in bfloat16 most of a small adapter would be rounded away
-before it is added. So it needs memory for the base model in float32. The folder loads with transformers alone, and
-main.py and generate_samples.py take it as a model that knows its prompt and image limits.
+The sum is made in float32, which needs memory for the base model in float32, and is exact to its last bits. --dtype
+bfloat16 rounds it once, at the end, and with it part of what a small adapter has changed. The folder loads with
+transformers alone, and main.py and generate_samples.py take it as a model that knows its prompt and image limits.
 """
 
 from __future__ import annotations
@@ -14,11 +14,15 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from network import stay_local
 from terminal import hide_deprecations, printable
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+if TYPE_CHECKING:
+    from sampling.checkpoint import Checkpoint
+
+DTYPES = ("float32", "bfloat16", "float16")
 TIED = ("lm_head", "embed_tokens")
 
 
@@ -37,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("run_folder", help="run folder of main.py with an adapter, or one of its checkpoints")
     add("output", type=Path, help="folder to make")
-    add("--dtype", choices=DTYPES, default="auto", help="of the weights written; auto: as the base model is stored")
+    add("--dtype", choices=DTYPES, default="float32", help="of the weights written (default: %(default)s)")
     add("--base-model", help="where the base model of the adapter is now, if not where it was in training")
     add("--overwrite", action="store_true", help="replace a model folder that is in the way")
     return parser.parse_args(argv)
@@ -58,25 +62,34 @@ def check_output(output: Path, overwrite: bool, inputs: list[Path]) -> None:
         raise ValueError(f"{output} is no model folder, so --overwrite does not replace it; name another folder")
 
 
-def merge(run_folder: str, output: Path, *, dtype: str = "auto", base_model: str | None = None) -> None:
-    """Writes the full model to `output`, which is replaced when all of it is written. Raises ValueError.
+def check_adapter(checkpoint: Checkpoint) -> None:
+    """ValueError when there is no adapter, or one that cannot be added into the base model's weights."""
+    from models.registry import load_config
+    from sampling.checkpoint import check_adapter as check_fit
 
-    `dtype` is that of the weights in the folder; the sum itself is float32.
-    """
+    if checkpoint.adapter is None:
+        raise ValueError(f"{checkpoint.path} holds no adapter: it is a full model already")
+    check_fit(checkpoint)
+    config = json.loads((checkpoint.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    tied = [target for target in config["target_modules"] if target.split(".")[-1] in TIED]
+    if tied and load_config(checkpoint.source).get_text_config().tie_word_embeddings:
+        raise ValueError(
+            f"{checkpoint.path}: its adapter acts on {tied[0]}, which shares its weights with another layer of this "
+            "model, so it cannot be added into them"
+        )
+
+
+def merge(checkpoint: Checkpoint, output: Path, dtype: str = "float32") -> None:
+    """Writes the full model, its processor, card and settings to `output`, replaced when all of it is written."""
     import torch
-    from transformers import AutoConfig
 
     from models.fingerprints import file_fingerprints, weight_files
     from models.registry import load_processor
-    from sampling.checkpoint import SETTINGS_FILE, check_adapter, load
+    from sampling.checkpoint import SETTINGS_FILE, load
     from training.model_card import model_card
 
-    checkpoint = find_adapter(run_folder, base_model)
-    check_adapter(checkpoint)
-    if dtype == "auto":
-        stored = AutoConfig.from_pretrained(checkpoint.source, trust_remote_code=False).dtype
-        dtype = str(stored or torch.float32).removeprefix("torch.")
-    processor = load_processor(checkpoint.source, min_pixels=checkpoint.min_pixels, max_pixels=checkpoint.max_pixels)
+    limits = {"min_pixels": checkpoint.min_pixels, "max_pixels": checkpoint.max_pixels}
+    processor = load_processor(checkpoint.source, **limits)
     model = load(checkpoint, dtype="float32", device="cpu", merge_adapter=True).to(getattr(torch, dtype))
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -95,24 +108,6 @@ def merge(run_folder: str, output: Path, *, dtype: str = "auto", base_model: str
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def find_adapter(run_folder: str, base_model: str | None):
-    """The run folder's adapter and its base model; ValueError for a folder that holds none that can be merged."""
-    from models.registry import load_config
-    from sampling.checkpoint import find_checkpoint
-
-    checkpoint = find_checkpoint(run_folder, base_model)
-    if checkpoint.adapter is None:
-        raise ValueError(f"{run_folder} holds no adapter: it is a full model already")
-    config = json.loads((checkpoint.adapter / "adapter_config.json").read_text(encoding="utf-8"))
-    tied = [target for target in config["target_modules"] if target.split(".")[-1] in TIED]
-    if tied and load_config(checkpoint.source).get_text_config().tie_word_embeddings:
-        raise ValueError(
-            f"{run_folder}: its adapter acts on {tied[0]}, which shares its weights with another layer of this model; "
-            "it cannot be merged, load it beside the base model"
-        )
-    return checkpoint
-
-
 def main(argv: list[str] | None = None) -> int:
     hide_deprecations()
     try:
@@ -121,9 +116,10 @@ def main(argv: list[str] | None = None) -> int:
 
         checkpoint = find_checkpoint(args.run_folder, args.base_model)
         stay_local(checkpoint.source, "synthetic", None)
+        check_adapter(checkpoint)
         inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
         check_output(args.output, args.overwrite, inputs)
-        merge(args.run_folder, args.output, dtype=args.dtype, base_model=args.base_model)
+        merge(checkpoint, args.output, args.dtype)
     except (ValueError, OSError) as error:
         print(printable(f"error: {error}"), file=sys.stderr)
         return 2
