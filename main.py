@@ -304,7 +304,8 @@ def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None,
         if trainer.early_warning.collapsed:
             kept = keep_best(folder, trainer.state.best_model_checkpoint)
             say(f"Stopped at update {trainer.state.global_step}: {trainer.early_warning.collapsed}; {kept}")
-        write_settings(folder, {**record, "finished": True, "weights": file_fingerprints(weight_files(folder))})
+        ended = {"finished": True, "collapsed": trainer.early_warning.collapsed}
+        write_settings(folder, {**record, **ended, "weights": file_fingerprints(weight_files(folder))})
 
     refused = trainer.save_result(finish)
     if refused:

@@ -83,6 +83,13 @@ class ExactResume(DiskFaults):
                 return None
         return super()._run_epoch(*args, **kwargs)
 
+    def evaluate(self, *args, **kwargs):
+        """A measurement draws from random numbers of its own: when it is made, and whether, changes no update, so that
+        a run that goes on after its end computes what a longer one would have computed."""
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices):
+            return super().evaluate(*args, **kwargs)
+
     # -- saving -------------------------------------------------------------------------------------------------------
 
     def _get_output_dir(self, trial):

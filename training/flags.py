@@ -158,7 +158,8 @@ def run_flags(group, add):
         group,
         "--resume",
         None,
-        "continue an unfinished run from its newest whole checkpoint, or from the one named",
+        "continue an unfinished run, or a finished one that is to be longer, from its newest whole checkpoint, or from "
+        "the one named",
         nargs="?",
         const=True,
         metavar="CHECKPOINT",

@@ -26,6 +26,7 @@ BOOKKEEPING = {
     "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout", "base_model",
 }  # fmt: skip
 BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
+LENGTH = ("num_epochs", "max_steps")  # how far a run goes changes none of its updates: the learning rate is constant
 
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
@@ -96,10 +97,10 @@ def prepare_folder(
 ) -> tuple[list[str], Path | None]:
     """Makes `folder` ready for a run with these settings, on one process: (lines to print, checkpoint to resume from).
 
-    A finished run made with other settings is set aside as <folder>.1 (.2, ...). ValueError when the folder holds a
-    finished run with the same settings or an unfinished one and neither flag is given, when --resume finds nothing to
-    continue or other settings, when another process trains in it, and when it cannot be written. `resume` may name one
-    of its checkpoints.
+    A finished run made with other settings is set aside as <folder>.1 (.2, ...); --resume trains one further that is
+    to be longer. ValueError when the folder holds a finished run with the same settings or an unfinished one and
+    neither flag is given, when --resume finds nothing to continue or other settings, when another process trains in
+    it, and when it cannot be written. `resume` may name one of its checkpoints.
     """
     try:
         return _prepare(folder, record, resume, overwrite, deepspeed)
@@ -127,9 +128,14 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
             aside = next(path for n in range(1, 10_000) if not (path := Path(f"{folder}.{n}")).exists())
             folder.rename(aside)
             lines.append(f"Set the finished run made with other settings aside as {aside}")
+            if {line.partition(":")[0] for line in changed} <= set(LENGTH):
+                lines.append("(to train it further instead: the same command with --resume)")
         else:
             if old.get("finished"):
-                raise ValueError(f"{folder} holds a finished run with these settings; delete it with --overwrite")
+                raise ValueError(
+                    f"{folder} holds a finished run with these settings; --resume with more --num-epochs or "
+                    "--max-steps trains it further, --overwrite deletes it"
+                )
             raise ValueError(
                 f"{folder} holds an unfinished run; continue it with --resume or delete it with --overwrite"
             )
@@ -143,10 +149,9 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
 
 def _find_checkpoint(folder: Path, old: dict, new: dict, resume: bool | str, deepspeed: bool):
     """(lines to print, checkpoint): the newest usable one, or the one named; None when the run had saved none yet."""
-    if old.get("finished"):
-        raise ValueError(f"--resume: the run in {folder} is finished; start anew with --overwrite")
     _check_settings(folder, old, new, deepspeed)
     there = checkpoints(folder)
+    _check_length(folder, old, new, there)
     if resume is True and not there:
         return [f"No checkpoint in {folder} yet: starting from the beginning"], None
     named = there if resume is True else [path for path in there if path.resolve() == Path(resume).resolve()]
@@ -198,8 +203,37 @@ def _check_settings(folder: Path, old: dict, new: dict, deepspeed: bool) -> None
                 f"{sizes[1]} on {after}: keep batch size x accumulation x processes"
             )
         changed = [line for line in changed if line.partition(":")[0] not in BATCH]
+    changed = [line for line in changed if line.partition(":")[0] not in LENGTH]
     if changed:
         raise ValueError(f"--resume: {folder} was made with other settings: {'; '.join(changed)}")
+
+
+def _check_length(folder: Path, old: dict, new: dict, there: list[Path]) -> None:
+    """ValueError when the run has got as far as these settings ask for already, or was not ended by its length."""
+    if old.get("collapsed"):
+        raise ValueError(
+            f"--resume: the run in {folder} was ended by --stop-on-collapse and has kept the weights of its best "
+            f"checkpoint: train those further in a second stage (--vlm-name {folder})"
+        )
+    newest = next((path for path in there if damage(path, hashes=False) is None), None)
+    if newest is None:
+        if old.get("finished"):
+            raise ValueError(
+                f"--resume: the run in {folder} is finished and none of its checkpoints is whole: train its result "
+                f"further in a second stage (--vlm-name {folder})"
+            )
+        return
+    state = json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))
+    steps, epoch = state["global_step"], state["epoch"]
+    most, epochs = new["settings"].get("max_steps"), new["settings"].get("num_epochs")
+    further = most > steps if most else epochs > epoch
+    changed = any(old["settings"].get(name) != new["settings"].get(name) for name in LENGTH)
+    if (old.get("finished") or changed) and not further:
+        state = "is finished" if old.get("finished") else "has been trained"
+        raise ValueError(
+            f"--resume: the run in {folder} {state} for {steps} updates, {epoch:g} epochs; more --num-epochs or "
+            "--max-steps train it further"
+        )
 
 
 def _made_by(checkpoint: Path) -> int:
