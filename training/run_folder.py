@@ -31,9 +31,10 @@ LENGTH = ("num_epochs", "max_steps")  # how far a run goes changes none of its u
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
     """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; no mode for grpo."""
-    path = Path(vlm_name).resolve()
-    name = path.name if path.is_dir() else vlm_name.replace("/", "--")
-    if path.is_dir() and step_of(path) >= 0:  # every run has its checkpoint-50
+    path = Path(vlm_name).expanduser().resolve()
+    is_folder = path.is_dir() or vlm_name.count("/") > 1 or vlm_name.startswith((".", "~", "/"))  # one that has moved
+    name = path.name if is_folder else vlm_name.replace("/", "--")
+    if is_folder and step_of(path) >= 0:  # every run has its checkpoint-50
         name = f"{path.parent.name}-{path.name}"
     middle = "" if mode == "grpo" else f"-{mode}"
     return Path(root) / f"{name}-prm-large-train-v2{middle}-{seed}"
