@@ -188,25 +188,8 @@ def prepare(args: argparse.Namespace):
     return checkpoint, settings, questions, notes, device
 
 
-def _clear_the_way(args: argparse.Namespace, settings: dict[str, Any], questions) -> dict[str, Any]:
-    """What a finished file holds that samples or problems are added to, by problem. Raises ValueError for one that
-    cannot be added to and for a journal with other settings; --overwrite discards what stands in the way."""
-    from sampling.extension import earlier_samples
-    from sampling.journal import differences, part_paths, read_finished, read_part, read_parts
-
-    if args.overwrite:
-        for path in part_paths(args.output_path):
-            part = read_part(path)
-            if part is not None and differences(part.settings, settings):
-                path.unlink(missing_ok=True)
-    parts = read_parts(args.output_path, settings)
-    there = None if args.overwrite else read_finished(args.output_path)
-    if there is None or (parts and not differences(there.settings, settings)):  # cut off after it was written
-        return {}
-    return earlier_samples(there, settings, questions)
-
-
 def work(args: argparse.Namespace, stop: Any) -> int:
+    from sampling.extension import clear_the_way
     from sampling.job import ROWS, in_groups
     from sampling.journal import Journal, merge, part_path, read_parts
 
@@ -219,7 +202,7 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     if not mine:
         print(f"Shard {index}/{count} has nothing to do: the problems are fewer than that", flush=True)
         return 0
-    earlier = _clear_the_way(args, settings, questions)
+    earlier = clear_the_way(output, settings, questions, overwrite=args.overwrite)
     if args.merge:
         missing = merge(output, settings, ids)
         if missing:

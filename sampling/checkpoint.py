@@ -210,7 +210,7 @@ def check_adapter(checkpoint: Checkpoint) -> None:
 
     if checkpoint.adapter is None:
         return
-    _check_adapter_config(checkpoint.adapter / "adapter_config.json")
+    check_adapter_config(checkpoint.adapter / "adapter_config.json")
     tensors = shapes(adapter_file(checkpoint.adapter))
     layers = {int(m[1]) for m in (re.search(r"layers\.(\d+)\.", name) for name in tensors) if m}
     widths = {shape[-1] for name, shape in tensors.items() if re.search(r"q_proj\.lora_A|k_proj\.lora_A", name)}
@@ -223,15 +223,19 @@ def check_adapter(checkpoint: Checkpoint) -> None:
         )
 
 
-def _check_adapter_config(file: Path) -> None:
-    """ValueError for what is no LoRA of ours: other kinds may name modules to import or texts to download."""
+def check_adapter_config(file: Path) -> dict[str, Any]:
+    """The adapter's configuration; ValueError for no LoRA of ours: other kinds may name modules to import or texts to
+    download."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        kind, rank, modules = config["peft_type"], config["r"], config.get("megatron_config")
+        kind, modules = config["peft_type"], config.get("megatron_config")
+        shape = config["r"], config["lora_alpha"], config["target_modules"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{file} is damaged: copy it again") from None
-    if kind != "LORA" or type(rank) is not int or modules or config.get("auto_mapping"):
+    ours = type(shape[0]) is int and isinstance(shape[1], int | float) and isinstance(shape[2], list)
+    if kind != "LORA" or not ours or modules or config.get("auto_mapping"):
         raise ValueError(f"{file} describes no LoRA adapter as main.py makes them")
+    return config
 
 
 def merges_adapter(checkpoint: Checkpoint, dtype: str, choice: str) -> bool:

@@ -9,13 +9,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from charts.record import ChartQuestion
-from sampling.journal import Part, differences
+from sampling.journal import Part, differences, part_paths, read_finished, read_part, read_parts
 
 GROWS = ("sampling.num_samples", "data.num_questions", "data.fingerprint")  # what may change in a file that is added to
 SAME = ("question", "answers", "image_id")  # what a problem of the same name must have in common with the one sampled
+
+
+def clear_the_way(
+    output: Path, settings: dict[str, Any], questions: Sequence[ChartQuestion], *, overwrite: bool
+) -> dict[str, Any]:
+    """What the finished file that is added to says, by problem; {} when there is none.
+
+    ValueError for one that cannot be added to and for a journal with other settings; `overwrite` discards both.
+    """
+    if overwrite:
+        for path in part_paths(output):
+            part = read_part(path)
+            if part is not None and differences(part.settings, settings):
+                path.unlink(missing_ok=True)
+    parts = read_parts(output, settings)
+    there = None if overwrite else read_finished(output)
+    if there is None or (parts and not differences(there.settings, settings)):  # cut off after it was written
+        return {}
+    return earlier_samples(there, settings, questions)
 
 
 def earlier_samples(part: Part, settings: dict[str, Any], questions: Sequence[ChartQuestion]) -> dict[str, Any]:

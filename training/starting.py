@@ -9,13 +9,12 @@ where no flag says otherwise.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.fingerprints import file_fingerprints, weight_files
 from models.registry import LORA_TARGETS, MODELS, resolve_model
-from sampling.checkpoint import SETTINGS_FILE, Checkpoint, find_checkpoint
+from sampling.checkpoint import SETTINGS_FILE, Checkpoint, check_adapter_config, find_checkpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -68,7 +67,7 @@ def _is_run(name: str) -> bool:
 
 def _take_shape(args: argparse.Namespace, adapter: Path) -> None:
     """Rank, alpha and targets of the adapter that is trained further; ValueError for flags that ask for others."""
-    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    config = check_adapter_config(adapter / "adapter_config.json")
     shape = {"lora_rank": config["r"], "lora_alpha": config["lora_alpha"]}
     shape["lora_targets"] = sorted(config["target_modules"])
     asked = dict(vars(args), lora_targets=sorted(args.lora_targets or ()))
