@@ -125,7 +125,7 @@ def hub_name(model: dict, trains_all_weights: bool) -> str | None:
 
     Fully trained weights that were trained on again are made from what the first stage was made from.
     """
-    name, source = str(model["name"]), str(model["source"])
+    name, source = str(model["name"]), str(model.get("source"))
     if name in MODELS:
         known = MODELS[name].source
         return None if Path(known).is_absolute() else known
@@ -158,8 +158,9 @@ def _earlier(model: dict) -> str:
     """The stages before this one, the first one first."""
     stages, start = [], model.get("start")
     while start:
-        questions = f"{start['data']['num_questions']:,} chart questions of {start['data']['name']}"
-        stages.append(f"{METHODS[start['mode']][0]} on {questions}" if start["mode"] in METHODS else start["mode"])
+        method, data = METHODS.get(start["mode"], (start["mode"],))[0], start.get("data") or {}
+        count, name = data.get("num_questions"), data.get("name")
+        stages.append(method + (f" on {count:,} chart questions of {name}" if count and name else ""))
         start = start["model"].get("start")
     return f" Before that it was trained with {', then '.join(reversed(stages))}." if stages else ""
 

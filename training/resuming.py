@@ -1,4 +1,4 @@
-"""Which checkpoint a run goes on from, and whether it may: the same settings, but for its length and its bookkeeping."""
+"""Which checkpoint a run goes on from, and whether it may: settings must be the same, but for its length."""
 
 from __future__ import annotations
 
