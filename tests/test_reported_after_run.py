@@ -330,6 +330,7 @@ def test_the_run_folder_of_a_second_stage_is_both_stages_by_itself(runs, tmp_pat
     assert (ours - before).abs().max() > 1e-4 and (ours - base).abs().max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_second_stage_that_is_interrupted_goes_on_exactly(runs, tmp_path):
     line = ("--mode nsr --kl-beta 0.1 --save-steps 1 --vlm-name", runs["lora"])
     assert train(tmp_path / "whole", *line, "--max-steps", 3) == 0

@@ -59,6 +59,13 @@ def test_a_finished_run_with_other_settings_is_set_aside_and_kept(tmp_path):
     assert (tmp_path / "run.2" / "adapter_model.safetensors").read_text() == "1000"
 
 
+@pytest.mark.parametrize(("change", "told"), [({"num_epochs": 2}, True), ({"num_epochs": 2, "subset_size": 7}, False)])
+def test_a_run_set_aside_for_its_length_alone_is_told_apart(change, told, tmp_path):
+    finish(tmp_path / "run", record(num_epochs=1))
+    lines, _ = prepare_folder(tmp_path / "run", record(**change), resume=False, overwrite=False)
+    assert ("trained further by --resume" in " ".join(lines)) == told
+
+
 def test_a_finished_run_with_the_same_settings_is_refused_and_left_alone(tmp_path):
     finish(tmp_path / "run", record())
     with pytest.raises(

@@ -120,7 +120,7 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
             folder.rename(aside)
             lines.append(f"Set the finished run made with other settings aside as {aside}")
             if {line.partition(":")[0] for line in changed} <= set(LENGTH):
-                lines.append("(to train it further instead: the same command with --resume)")
+                lines.append(f"Only its length was another: moved back to {folder}, it is trained further by --resume")
         else:
             if old.get("finished"):
                 raise ValueError(
