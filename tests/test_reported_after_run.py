@@ -1,5 +1,6 @@
 """After the run: its card, its base model that has moved, a second stage, merging, more epochs and more samples."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -47,7 +48,8 @@ def runs(tmp_path_factory):
     shutil.copytree(TINY_FOLDER, root / "base")
     assert train(root, "--mode nsr --vlm-name tiny") == 0
     assert train(root, "--mode w-reinforce --vlm-name tiny --no-lora --learning-rate 1e-4") == 0
-    assert train(root, "--mode nsr --vlm-name", root / "base") == 0
+    with contextlib.chdir(root):  # named from there, it is found from everywhere
+        assert train(root, "--mode nsr --vlm-name", "base") == 0
     names = {"lora": "tiny", "full": "tiny", "folder": "base"}
     modes = {"lora": "nsr", "full": "w-reinforce", "folder": "nsr"}
     return {key: root / f"{names[key]}-{NAME}-{modes[key]}-7" for key in names} | {"base": root / "base"}
