@@ -3,7 +3,8 @@
     python generate_samples.py --checkpoint-path grpo-start-ckpts/qwen2-5-3b-prm-large-train-v2-nsr-2025 \\
       --dataset-name evochart --output-path samples_nsr.json --num-samples 256
 
-The same command again goes on where the last one stopped. Several processes share the problems under
+The same command again goes on where the last one stopped; with more samples or problems it adds them to the finished
+file. Several processes share the problems under
 `accelerate launch`, or as commands with --shard 1/3, 2/3, 3/3; the one that finishes last writes the file.
 """
 
@@ -31,6 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, or tiny")
+    add("--base-model", help="where the base model of an adapter is now, if not where it was in training")
     add("--dataset-name", required=True, help="evochart, chartqa, ..., synthetic")
     add("--output-path", required=True, type=Path, help="samples file: .json (a list) or .jsonl (one problem a line)")
     add("--num-samples", type=int, default=256, help="completions per problem (default: %(default)s)")
@@ -57,7 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="add the LoRA adapter into the weights; auto: in float32 only, exact to rounding")  # fmt: skip
     add("--backend", choices=("engine", "generate"), default="engine",
         help="generate: transformers' own loop, slow, to compare with")  # fmt: skip
-    add("--overwrite", action="store_true", help="replace a finished file and discard a journal with other settings")
+    add("--overwrite", action="store_true", help="delete a finished file and a journal with other settings")
     args = parser.parse_args(argv)
     args.shard = _shard(args.shard)
     _check_numbers(args)
@@ -128,7 +130,8 @@ def describe(args: argparse.Namespace, checkpoint: Any, data: dict[str, Any], dt
     from importlib.metadata import version
 
     from charts.prompt import PROMPTS, prompt_hash
-    from sampling.checkpoint import adapter_fingerprint, merges_adapter, model_fingerprint
+    from models.fingerprints import adapter_fingerprint, model_fingerprint
+    from sampling.checkpoint import merges_adapter
     from sampling.journal import run_hash
     from sampling.settings import SamplingSettings
 
@@ -174,35 +177,20 @@ def prepare(args: argparse.Namespace):
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
     if args.max_new_tokens is not None and args.max_new_tokens < 1:
         raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
-    checkpoint = find_checkpoint(args.checkpoint_path)
+    checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
     stay_local(checkpoint.source, args.dataset_name, args.dataset_path)
-    load_config(checkpoint.model_name)
+    load_config(checkpoint.source)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
-    load_processor(checkpoint.model_name, **settings["image"])
+    load_processor(checkpoint.source, **settings["image"])
     return checkpoint, settings, questions, notes, device
 
 
-def _clear_the_way(args: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Refuse to replace a finished file or to mix settings; --overwrite discards what stands in the way."""
-    from sampling.journal import differences, part_paths, read_part, read_parts
-
-    if args.overwrite:
-        for path in part_paths(args.output_path):
-            part = read_part(path)
-            if part is not None and differences(part.settings, settings):
-                path.unlink(missing_ok=True)
-    parts = read_parts(args.output_path, settings)
-    if args.output_path.exists() and not parts and not args.overwrite:
-        raise ValueError(
-            f"--output-path {args.output_path} is finished already: name another file, or give --overwrite"
-        )
-
-
 def work(args: argparse.Namespace, stop: Any) -> int:
+    from sampling.extension import clear_the_way
     from sampling.job import ROWS, in_groups
     from sampling.journal import Journal, merge, part_path, read_parts
 
@@ -215,7 +203,7 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     if not mine:
         print(f"Shard {index}/{count} has nothing to do: the problems are fewer than that", flush=True)
         return 0
-    _clear_the_way(args, settings)
+    earlier = clear_the_way(output, settings, questions, overwrite=args.overwrite)
     if args.merge:
         missing = merge(output, settings, ids)
         if missing:
@@ -228,8 +216,11 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     for note in notes:
         say(note, index)
     say(f"{len(left)} of {len(mine)} problems to sample, {args.num_samples} completions each", index)
+    if earlier:
+        counts = {len(entry["samples"]) for entry in earlier.values()}
+        say(f"{output} has {max(counts)} completions of {len(earlier)} problems already, which are kept", index)
     if left:
-        _sample(args, checkpoint, settings, device, groups, finished, journal, stop)
+        _sample(args, checkpoint, settings, device, groups, finished, journal, stop, earlier)
     journal.close()
     missing = merge(output, settings, ids)
     if missing:
@@ -243,7 +234,7 @@ def _finished(output: Path) -> int:
     return 0
 
 
-def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str, bytes], journal, stop) -> None:
+def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str, bytes], journal, stop, earlier):
     from models.registry import load_processor
     from sampling.checkpoint import load
     from sampling.job import Sampler, run_job
@@ -254,7 +245,7 @@ def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str,
     names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
     sampler = Sampler(
         model=load(checkpoint, dtype=model["dtype"], device=device, merge_adapter=model["merged"]),
-        processor=load_processor(checkpoint.model_name, **image),
+        processor=load_processor(checkpoint.source, **image),
         settings=SamplingSettings(**{name: settings["sampling"][name] for name in names}),
         n=args.num_samples,
         prompt=settings["prompt"]["name"],
@@ -265,7 +256,8 @@ def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str,
     kept = [finished[question.id] for group in groups for question in group if question.id in finished]
     progress = Progress(sum(map(len, groups)), kept)
     try:
-        run_job(sampler, groups, finished, journal, progress, args.output_path.parent, settings["run"], stop)
+        folder, run = args.output_path.parent, settings["run"]
+        run_job(sampler, groups, finished, journal, progress, folder, run, stop, earlier)
     except ValueError as error:  # not the user's: keep its traceback
         raise RuntimeError("sampling failed") from error
     finally:

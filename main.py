@@ -34,10 +34,11 @@ SYNTHETIC_SIZE = 1000
 def resolve_defaults(args: argparse.Namespace) -> str:
     """Fills in what depends on the model and the number of processes; returns the model's source (hub id or folder)."""
     from charts.prompt import PROMPTS
-    from models.registry import LORA_TARGETS, MODELS, resolve_model
+    from models.registry import LORA_TARGETS, MODELS
     from rewards import PRESETS
+    from training.starting import begin
 
-    entry = resolve_model(args.vlm_name)
+    source, entry = begin(args).source, MODELS.get(begin(args).model_name)
     unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
     if unknown and args.vlm_name in MODELS:
         raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
@@ -47,20 +48,23 @@ def resolve_defaults(args: argparse.Namespace) -> str:
         raise ValueError(f"--prompt {args.prompt}: unknown; choose one of {', '.join(PROMPTS)}")
     args.gradient_accumulation_steps = resolve_accumulation(args, int(os.environ.get("WORLD_SIZE", "1")))
     if args.learning_rate is None:
-        args.learning_rate = entry.learning_rate or (FULL_LEARNING_RATE if args.no_lora else LORA_LEARNING_RATE)
+        own = entry and entry.learning_rate
+        args.learning_rate = own or (FULL_LEARNING_RATE if args.no_lora else LORA_LEARNING_RATE)
     if args.max_completion_length is None:
-        args.max_completion_length = entry.max_completion_length or COMPLETION_LENGTH
+        args.max_completion_length = (entry and entry.max_completion_length) or COMPLETION_LENGTH
     if args.dataset_name == "synthetic" and args.subset_size is None:
         args.subset_size = SYNTHETIC_SIZE
-    return entry.source
+    return source
 
 
 def check_model(args: argparse.Namespace) -> None:
     """Reads configuration and processor, so that a name that leads nowhere fails before a folder or model is made."""
     from models.registry import load_config, load_processor
+    from sampling.checkpoint import check_adapter
 
-    load_config(args.vlm_name)
-    load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+    load_config(args.start.source)
+    check_adapter(args.start)
+    load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 
 
 def load_data(args: argparse.Namespace):
@@ -96,16 +100,17 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from training.heap import FreeHeap
     from training.report import TrainingProgress, make_bystanders
     from training.rows import build_rows
+    from training.starting import with_adapter
 
     if args.log_completions:
         from training.shown import escape_shown_completions
 
         escape_shown_completions()
-    processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+    processor = load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
     assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
     load = load or load_model
-    model = load(args.vlm_name, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
+    model = load(args.start.source, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
     config.generation_kwargs = {"suppress_tokens": unsampleable_token_ids(model.config)}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
@@ -121,14 +126,15 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     if args.mode == "w-reinforce":
         mode_settings["lambda_psr"] = args.lambda_psr
     adapter = lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
+    zero3 = config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage == 3
     trainer = TRAINERS[args.mode](
-        model=model,
+        model=with_adapter(model, args.start, zero3=zero3),
         reward_funcs=[reward.function for reward in rewards],
         args=config,
         train_dataset=train_rows,
         eval_dataset=held_out_rows,
         processing_class=processor,
-        peft_config=None if args.no_lora else adapter,
+        peft_config=None if args.no_lora or args.start.adapter else adapter,
         truncated=args.truncated,
         normaliser=args.normaliser,
         rollouts=args.rollouts,
@@ -157,6 +163,7 @@ def prepare(args: argparse.Namespace):
     from models.weights import check_model_weights
     from training.report import few_generations_warning, set_up_wandb
     from training.run_folder import prepare_folder, run_folder, settings_record
+    from training.starting import model_record
 
     source = resolve_defaults(args)
     check_model(args)
@@ -166,7 +173,7 @@ def prepare(args: argparse.Namespace):
     _, steps = plan_steps(args, len(train), int(os.environ.get("WORLD_SIZE", "1")))
     folder = run_folder(args.output_root, args.vlm_name, args.mode, args.seed)
     data = {"name": train.name, "split": train.split, "fingerprint": train.fingerprint, "num_questions": len(train)}
-    record = settings_record(args, source, data)
+    record = settings_record(args, model_record(args.start), data)
     if args.report_to == "wandb":
         set_up_wandb(args.mode, folder.name, args.wandb_online)
     skip_deepspeed_compilation()
@@ -241,11 +248,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(argv: list[str] | None) -> int:
     hide_deprecations()
-    from models.registry import NoWeights, resolve_model
+    from models.registry import NoWeights
+    from training.starting import begin
 
     try:
         args = parse_args(argv)
-        stay_local(resolve_model(args.vlm_name).source, args.dataset_name, args.dataset_path)
+        stay_local(begin(args).source, args.dataset_name, args.dataset_path)
         gpu_line = use_first_gpu()
         if gpu_line:
             say(gpu_line)
@@ -256,6 +264,7 @@ def run(argv: list[str] | None) -> int:
     except (ValueError, OSError) as error:
         say_error(str(error))
         return 2
+    from training.model_card import model_card
     from training.report import banner, end_without_backends
     from training.run_folder import discard_replaced
 
@@ -268,6 +277,7 @@ def run(argv: list[str] | None) -> int:
         return 2
     if is_main_process():
         discard_replaced(folder)
+    trainer.card = model_card(folder.name, record)
     code = train_and_save(trainer, folder, record, checkpoint, len(held_out))
     end_without_backends(trainer, code)
     return code
@@ -275,7 +285,7 @@ def run(argv: list[str] | None) -> int:
 
 def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None, num_held_out: int) -> int:
     """Trains from `checkpoint` or from the beginning and saves the result in `folder`; the exit code."""
-    from sampling.checkpoint import weights_fingerprint
+    from models.fingerprints import file_fingerprints, weight_files
     from training.early_warning import keep_best
     from training.interruption import Interruption
     from training.run_folder import write_settings
@@ -293,7 +303,8 @@ def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None,
         if trainer.early_warning.collapsed:
             kept = keep_best(folder, trainer.state.best_model_checkpoint)
             say(f"Stopped at update {trainer.state.global_step}: {trainer.early_warning.collapsed}; {kept}")
-        write_settings(folder, {**record, "finished": True, "weights": weights_fingerprint(folder)})
+        ended = {"finished": True, "collapsed": trainer.early_warning.collapsed}
+        write_settings(folder, {**record, **ended, "weights": file_fingerprints(weight_files(folder))})
 
     refused = trainer.save_result(finish)
     if refused:

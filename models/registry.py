@@ -30,13 +30,14 @@ class ModelEntry:
     source: str  # hub id or folder
     learning_rate: float | None = None
     max_completion_length: int | None = None  # tokens
+    license: str = "apache-2.0"  # as the hub names it
 
 
 MODELS = {
     entry.name: entry
     for entry in (
         ModelEntry("tiny", str(TINY_FOLDER), learning_rate=3e-4, max_completion_length=192),
-        ModelEntry("qwen2-5-3b", "Qwen/Qwen2.5-VL-3B-Instruct"),
+        ModelEntry("qwen2-5-3b", "Qwen/Qwen2.5-VL-3B-Instruct", license="qwen-research"),
         ModelEntry("qwen2-5-7b", "Qwen/Qwen2.5-VL-7B-Instruct"),
         ModelEntry("qwen2-2b", "Qwen/Qwen2-VL-2B-Instruct"),
         ModelEntry("qwen2-7b", "Qwen/Qwen2-VL-7B-Instruct"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,9 +63,10 @@ class Sampler:
         limits = {"prompt": self.prompt, "min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
         return prompt_inputs(self.processor, question, image, **limits)
 
-    def __call__(self, prompts: Sequence[tuple[str, dict[str, torch.Tensor]]]) -> list[Samples]:
-        """One `Samples` for every (problem id, inputs)."""
-        options = {"n": self.n, "settings": self.settings, "eos_ids": self.eos_ids, "suppress": self.suppress}
+    def __call__(self, prompts: Sequence[tuple[str, dict[str, torch.Tensor]]], first: int = 0) -> list[Samples]:
+        """One `Samples` for every (problem id, inputs): samples `first` to n - 1."""
+        options = {"n": self.n - first, "settings": self.settings, "eos_ids": self.eos_ids, "suppress": self.suppress}
+        options["first_sample"] = first
         if self.backend == "generate":
             from sampling.stock import generate
 
@@ -97,35 +99,53 @@ def run_job(
     folder: Path,
     run: str,
     stop: StopSignals,
+    earlier: Mapping[str, dict[str, Any]],
 ) -> None:
-    """Sample the groups with a question that is not `finished`, journal these; a stop takes effect after a group."""
+    """Sample the groups with a question that is not `finished`, journal these; a stop takes effect after a group.
+
+    `earlier` has what a finished file, to which samples are added, says of its problems.
+    """
     for group in groups:
         if all(question.id in finished for question in group):
             continue
         with stop.finishing():
-            for entry in _group(sampler, group, folder, run):
+            for entry in _group(sampler, group, folder, run, earlier):
                 if entry["problem_id"] not in finished:
                     journal.add(as_line(entry))
-                    progress.add(entry)
+                    progress.add(entry, _count(earlier, entry["problem_id"]))
 
 
-def _group(sampler: Sampler, group: Sequence[ChartQuestion], folder: Path, run: str) -> Iterator[dict[str, Any]]:
-    prompts, unreadable, saved = [], {}, {}
+def _count(earlier: Mapping[str, dict[str, Any]], problem_id: str) -> int:
+    return len(earlier[problem_id]["samples"]) if problem_id in earlier else 0
+
+
+def _group(
+    sampler: Sampler, group: Sequence[ChartQuestion], folder: Path, run: str, earlier: Mapping[str, dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    prompts, unreadable, saved = defaultdict(list), {}, {}
     for question in group:
+        first = _count(earlier, question.id)
+        if first == sampler.n:
+            saved[question.id] = earlier[question.id]["image"]
+            continue
         try:
             image = question.open_image() if question.open_image is not None else None
         except ValueError as error:
+            if first:
+                raise  # an entry without samples would take the place of those there are
             unreadable[question.id] = error_record(question, str(error), run)
             continue
-        prompts.append((question.id, sampler.inputs(question, image)))
+        prompts[first].append((question.id, sampler.inputs(question, image)))
         if image is not None:
             writer = f"{zlib.crc32(question.id.encode()):08x}"
             saved[question.id] = save_image(image, question.image_id or writer, folder, writer)
-    drawn = iter(sampler(prompts))
+    drawn = defaultdict(lambda: Samples([], [], []))
+    for first, asked in prompts.items():
+        drawn.update(zip([name for name, _ in asked], sampler(asked, first), strict=True))
     for question in group:
         if question.id in unreadable:
             yield unreadable[question.id]
             continue
-        samples = next(drawn)
-        texts = sampler.texts(samples)
-        yield record(question, samples, texts, prompt=sampler.prompt, image=saved.get(question.id), run=run)
+        samples = drawn[question.id]
+        kept = {"image": saved.get(question.id), "run": run, "earlier": earlier.get(question.id)}
+        yield record(question, samples, sampler.texts(samples), prompt=sampler.prompt, **kept)

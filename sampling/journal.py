@@ -154,7 +154,7 @@ def merge(output: Path, settings: dict[str, Any], problem_ids: list[str]) -> lis
         if foreign:
             raise ValueError(f"the parts of {output} hold problems that the data does not: {sorted(foreign)[:3]}")
         missing = [problem_id for problem_id in problem_ids if problem_id not in lines]
-        if missing and not parts and output.exists():
+        if missing and not parts and same_run(output, settings):
             return []  # another shard has merged just now
         if not missing:
             write_final(output, settings, [lines[problem_id] for problem_id in problem_ids])
@@ -172,6 +172,38 @@ def write_final(output: Path, settings: dict[str, Any], lines: list[bytes]) -> N
         write_whole(settings_path(output), (json.dumps(settings, indent=2, ensure_ascii=False) + "\n").encode())
         content = b"[\n" + b",\n".join(lines) + b"\n]\n"
     write_whole(output, content)
+
+
+def read_finished(output: Path) -> Part | None:
+    """A finished samples file in the form of a journal; None when there is none. ValueError when it is no such file."""
+    if not output.exists():
+        return None
+    try:
+        if output.suffix == ".jsonl":
+            part = read_part(output)
+        else:
+            entries = json.loads(output.read_text(encoding="utf-8"))
+            lines = {entry["problem_id"]: json.dumps(entry, ensure_ascii=False).encode() for entry in entries}
+            settings = json.loads(settings_path(output).read_text(encoding="utf-8"))
+            part = Part(output, settings, lines, output.stat().st_size)
+        runs = {json.loads(line)["run"] for line in part.lines.values()}
+        if runs != {part.settings["run"]} or type(part.settings["sampling"]["num_samples"]) is not int:
+            raise ValueError
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise ValueError(
+            f"--output-path {output} is finished already, and is no samples file with its settings, so nothing can be "
+            "added to it: name another file, or give --overwrite, which deletes it"
+        ) from None
+    return part
+
+
+def same_run(output: Path, settings: dict[str, Any]) -> bool:
+    """Whether the finished file at `output` has these settings."""
+    try:
+        part = read_finished(output)
+    except ValueError:
+        return False
+    return part is not None and not differences(part.settings, settings)
 
 
 def settings_path(output: Path) -> Path:

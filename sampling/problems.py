@@ -52,9 +52,21 @@ def save_image(image: Image.Image, image_id: str, folder: Path, writer: str) -> 
 
 
 def record(
-    question: ChartQuestion, samples: Samples, texts: list[str], *, prompt: str, image: str | None, run: str
+    question: ChartQuestion,
+    samples: Samples,
+    texts: list[str],
+    *,
+    prompt: str,
+    image: str | None,
+    run: str,
+    earlier: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What the samples file says about one problem: completions only, never the prompt."""
+    """What the samples file says about one problem: completions only, never the prompt.
+
+    `earlier` is what a finished file says about it; its samples come first.
+    """
+    before = earlier or {"samples": [], "tokens": [], "truncated": [], "logprob": []}
+    texts = [*before["samples"], *texts]
     parsed = [parse_completion(text, prompt) for text in texts]
     public = [grade(p.answer, question) for p in parsed]
     strict = [grade(p.answer, question, "strict") for p in parsed]
@@ -76,9 +88,9 @@ def record(
         "correct_strict": [bool(verdict.correct) for verdict in strict],
         "reason": [verdict.reason for verdict in strict],
         "well_formed": [p.well_formed for p in parsed],
-        "tokens": [len(ids) for ids in samples.token_ids],
-        "truncated": samples.truncated,
-        "logprob": [round(value, 4) for value in samples.logprob_sums],
+        "tokens": [*before["tokens"], *(len(ids) for ids in samples.token_ids)],
+        "truncated": [*before["truncated"], *samples.truncated],
+        "logprob": [*before["logprob"], *(round(value, 4) for value in samples.logprob_sums)],
         "num_correct": sum(correct),
         "num_total": len(correct),
     }

@@ -34,9 +34,10 @@ class Progress:
         self.correct += entry.get("num_correct", 0)
         self.truncated += sum(entry.get("truncated", ()))
 
-    def add(self, entry: dict[str, Any]) -> None:
+    def add(self, entry: dict[str, Any], before: int = 0) -> None:
+        """One more problem; `before` of its samples were drawn by an earlier job."""
         self._count(entry)
-        self._fresh += entry.get("num_total", 0)
+        self._fresh += entry.get("num_total", 0) - before
         self._bar.set_postfix_str(self.summary(), refresh=False)
         self._bar.update()
 

@@ -119,6 +119,11 @@ def run(made, tmp_path):
     return folder
 
 
+@pytest.fixture
+def finished(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "runs" / made.name))
+
+
 def resumed(run: Path, *flags: str) -> list[str]:
     settings = json.loads((run / "training_settings.json").read_text())["settings"]
     line = "--mode nsr --dataset-name synthetic --subset-size 8 --vlm-name tiny --report-to none --max-steps 1"
@@ -127,10 +132,10 @@ def resumed(run: Path, *flags: str) -> list[str]:
     return [*line.split(), *short.split(), "--output-root", str(run.parent), "--resume", *flags]
 
 
-def test_a_pickled_adapter_is_refused_unread(run, mark, capsys):
-    (run / "adapter_model.safetensors").unlink()
-    (run / "adapter_model.bin").write_bytes(pickle.dumps(Bomb(mark)))
-    error = refused(generate_samples, samples(run), capsys)
+def test_a_pickled_adapter_is_refused_unread(finished, mark, capsys):
+    (finished / "adapter_model.safetensors").unlink()
+    (finished / "adapter_model.bin").write_bytes(pickle.dumps(Bomb(mark)))
+    error = refused(generate_samples, samples(finished), capsys)
     assert "adapter_model.bin" in error and "save it again as safetensors" in error
     assert not mark.exists()
 
@@ -143,18 +148,19 @@ def test_a_pickled_adapter_is_refused_unread(run, mark, capsys):
         {"auto_mapping": {"parent_library": "evil", "base_model_class": "Any"}},
     ],
 )
-def test_an_adapter_cannot_name_modules_to_import(run, change_to, capsys):
-    change(run / "training_settings.json", weights=None)
-    change(run / "adapter_config.json", **change_to)
-    assert "describes no LoRA adapter" in refused(generate_samples, samples(run), capsys)
+def test_an_adapter_cannot_name_modules_to_import(finished, change_to, capsys):
+    change(finished / "training_settings.json", weights=None)
+    change(finished / "adapter_config.json", **change_to)
+    assert "describes no LoRA adapter" in refused(generate_samples, samples(finished), capsys)
+    assert "describes no LoRA adapter" in refused(main, trains(finished), capsys)
 
 
-def test_a_changed_adapter_is_told_from_the_one_that_was_saved(run, capsys):
-    file = run / "adapter_model.safetensors"
+def test_a_changed_adapter_is_told_from_the_one_that_was_saved(finished, capsys):
+    file = finished / "adapter_model.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert "other content than when they were saved" in refused(generate_samples, samples(run), capsys)
+    assert f"{file.name} differs from what main.py has saved" in refused(generate_samples, samples(finished), capsys)
 
 
 @pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])

@@ -203,7 +203,9 @@ def test_a_shard_without_a_problem_says_so(tmp_path, capsys):
 
 def test_generate_takes_one_problem_after_another(tmp_path, monkeypatch):
     drawn, sampler = [], job.Sampler.__call__
-    monkeypatch.setattr(job.Sampler, "__call__", lambda self, asked: drawn.append(len(asked)) or sampler(self, asked))
+    monkeypatch.setattr(
+        job.Sampler, "__call__", lambda self, *asked: drawn.append(len(asked[0])) or sampler(self, *asked)
+    )
     shorter = ("--num-samples", 2, "--max-new-tokens", 4, "--backend", "generate")
     assert run_grouped(tmp_path / "s.jsonl", *shorter) == 0
     assert drawn == [1] * 9

@@ -185,7 +185,7 @@ def test_the_guides_command_runs_and_leaves_its_lines_and_files(mode, folder):
 
     plain = [sys.executable, *words[words.index("main.py") :]]
     again = subprocess.run(plain, cwd=folder, capture_output=True, text=True, timeout=500)
-    assert again.returncode == 2 and "a finished run with these settings; delete it with --overwrite" in again.stderr
+    assert again.returncode == 2 and "a finished run with these settings; --resume" in again.stderr
 
 
 @pytest.mark.slow

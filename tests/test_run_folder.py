@@ -25,7 +25,9 @@ DATA = {"name": "synthetic", "split": "train", "fingerprint": "f00d", "num_quest
 
 def record(**changes):
     settings = {"vlm_name": "tiny", "prompt": "structured", "min_pixels": 1, "max_pixels": 2, "subset_size": 100}
-    return settings_record(argparse.Namespace(**{**settings, **changes}), "models/tiny", DATA)
+    return settings_record(
+        argparse.Namespace(**{**settings, **changes}), {"name": "tiny", "source": "models/tiny"}, DATA
+    )
 
 
 def finish(folder, settings):
@@ -57,9 +59,18 @@ def test_a_finished_run_with_other_settings_is_set_aside_and_kept(tmp_path):
     assert (tmp_path / "run.2" / "adapter_model.safetensors").read_text() == "1000"
 
 
+@pytest.mark.parametrize(("change", "told"), [({"num_epochs": 2}, True), ({"num_epochs": 2, "subset_size": 7}, False)])
+def test_a_run_set_aside_for_its_length_alone_is_told_apart(change, told, tmp_path):
+    finish(tmp_path / "run", record(num_epochs=1))
+    lines, _ = prepare_folder(tmp_path / "run", record(**change), resume=False, overwrite=False)
+    assert ("trained further by --resume" in " ".join(lines)) == told
+
+
 def test_a_finished_run_with_the_same_settings_is_refused_and_left_alone(tmp_path):
     finish(tmp_path / "run", record())
-    with pytest.raises(ValueError, match="a finished run with these settings; delete it"):
+    with pytest.raises(
+        ValueError, match=r"a finished run with these settings; --resume with more .* --overwrite deletes it"
+    ):
         prepare_folder(tmp_path / "run", record(), resume=False, overwrite=False)
     assert (tmp_path / "run" / "adapter_model.safetensors").read_bytes() == b"weights"
 
@@ -101,6 +112,7 @@ def checkpoint(folder, step, processes=1, deepspeed=False):
     names = ["trainer_state.json", "adapter_model.safetensors", *["latest"] * deepspeed]
     for name in names + [f"trainer_memory_{process}.json" for process in range(processes)]:
         (written / name).write_text(f"{name} of step {step}")
+    (written / "trainer_state.json").write_text(json.dumps({"global_step": step, "epoch": step / 100}))
     publish(written, folder / f"checkpoint-{step}")
     return folder / f"checkpoint-{step}"
 
@@ -132,7 +144,8 @@ def test_the_newest_whole_checkpoint_is_resumed_from_and_damaged_ones_are_named(
 
 def test_a_checkpoint_named_by_hand_is_taken_or_refused_never_replaced(run):
     assert resume(run, record(), str(run / "checkpoint-5"))[1] == run / "checkpoint-5"
-    (run / "checkpoint-5" / "trainer_state.json").write_text("trainer_state.json of step 6")
+    state = run / "checkpoint-5" / "trainer_state.json"
+    state.write_text(state.read_text().replace("5", "6"))
     with pytest.raises(
         ValueError, match=r"trainer_state.json has other content than when it was saved; --resume alone"
     ):

@@ -9,8 +9,9 @@ from peft import get_peft_model
 
 import generate_samples
 from charts.prompt import prompt_hash
+from models.fingerprints import files_fingerprint
 from models.registry import TINY_FOLDER, load_model, lora_config
-from sampling.checkpoint import check_adapter, files_fingerprint, find_checkpoint, load
+from sampling.checkpoint import check_adapter, find_checkpoint, load
 from tests.families import make_family
 
 RUN = "tiny-prm-large-train-v2-2025"

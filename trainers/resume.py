@@ -56,10 +56,12 @@ class EpochOrder(Sampler):
 class ExactResume(DiskFaults):
     """GRPOTrainer whose checkpoints hold all of its state and are written beside and renamed.
 
-    `unsaved` is the line that says why the last one could not be written; None when it was.
+    `unsaved` is the line that says why the last one could not be written; None when it was. `card` is the README.md of
+    whatever is saved, in place of the one that TRL and PEFT would write; None leaves theirs.
     """
 
     unsaved: str | None = None
+    card: str | None = None
     _epoch = 0
     _staging: Path | None = None
 
@@ -80,6 +82,13 @@ class ExactResume(DiskFaults):
                 self.control.should_training_stop = True
                 return None
         return super()._run_epoch(*args, **kwargs)
+
+    def evaluate(self, *args, **kwargs):
+        """A measurement draws from random numbers of its own: when it is made, and whether, changes no update, so that
+        a run that goes on after its end computes what a longer one would have computed."""
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices):
+            return super().evaluate(*args, **kwargs)
 
     # -- saving -------------------------------------------------------------------------------------------------------
 
@@ -106,6 +115,25 @@ class ExactResume(DiskFaults):
             self._set_best(best)
             self._print(f"Warning: {self.unsaved}")
         self.accelerator.wait_for_everyone()
+
+    def create_model_card(self, *args, **kwargs) -> None:
+        if self.card is None:
+            super().create_model_card(*args, **kwargs)
+        elif self.args.should_save:
+            self._write(self._write_card, Path(self.args.output_dir))
+
+    def _write_card(self, folder: Path) -> None:
+        (folder / "README.md").write_text(self.card, encoding="utf-8")
+
+    def _save(self, output_dir=None, state_dict=None) -> None:
+        """Model and processor, with the card, and without TRL's copy of an adapter that is trained further ("ref"):
+        it is that of the run folder which the training starts from, and is read from there again."""
+        super()._save(output_dir, state_dict)
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:
+            shutil.rmtree(folder / "ref", ignore_errors=True)
+            if self.card is not None:
+                self._write(self._write_card, folder)
 
     def _write_checkpoint(self, model, trial, staging: Path) -> None:
         self._staging = staging

@@ -67,8 +67,8 @@ class Job:
         from models.registry import load_config, load_processor
 
         self.args, self.questions = args, questions
-        self.config = load_config(args.vlm_name)
-        self.processor = load_processor(args.vlm_name, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+        self.config = load_config(args.start.source)
+        self.processor = load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
         self.shape = shape_of(self.config)
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"

@@ -43,7 +43,14 @@ def method_flags(group, add):
 
 
 def model_flags(group, add):
-    add(group, "--vlm-name", "tiny", "a name of models/registry.py, a hub id (org/name) or a local folder")
+    add(
+        group,
+        "--vlm-name",
+        "tiny",
+        "a name of models/registry.py, a hub id (org/name), a local folder, or a run folder, whose adapter is trained "
+        "further",
+    )
+    add(group, "--base-model", None, "where the model that an adapter was trained on is now, if it has moved")
     add(group, "--no-lora", False, "train every weight instead of a LoRA adapter", action="store_true")
     add(group, "--lora-rank", 8, "LoRA rank", type=int)
     add(group, "--lora-alpha", 16.0, "LoRA alpha", type=float)
@@ -151,7 +158,8 @@ def run_flags(group, add):
         group,
         "--resume",
         None,
-        "continue an unfinished run from its newest whole checkpoint, or from the one named",
+        "continue an unfinished run, or a finished one that is to be longer, from its newest whole checkpoint, or from "
+        "the one named",
         nargs="?",
         const=True,
         metavar="CHECKPOINT",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -13,38 +12,35 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from charts.prompt import prompt_hash
-from training.checkpoints import STAGING, checkpoints, damage, newest_usable, step_of
-from training.pickles import foreign
+from training.checkpoints import STAGING, step_of
+from training.resuming import BATCH, LENGTH, differences, find_checkpoint
 
 SETTINGS_FILE = "training_settings.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
-# Settings that say where and how a run is kept, not what it computes.
-BOOKKEEPING = {
-    "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
-    "save_steps", "save_total_limit", "estimate", "max_bad_updates", "warn_window", "warn_entropy", "warn_length",
-    "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout",
-}  # fmt: skip
-BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
 
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
     """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; no mode for grpo."""
-    path = Path(vlm_name)
-    name = path.resolve().name if path.is_dir() else vlm_name.replace("/", "--")
+    path = Path(vlm_name).expanduser().resolve()
+    is_folder = path.is_dir() or vlm_name.count("/") > 1 or vlm_name.startswith((".", "~", "/"))  # one that has moved
+    name = path.name if is_folder else vlm_name.replace("/", "--")
+    if is_folder and step_of(path) >= 0:  # every run has its checkpoint-50
+        name = f"{path.parent.name}-{path.name}"
     middle = "" if mode == "grpo" else f"-{mode}"
     return Path(root) / f"{name}-prm-large-train-v2{middle}-{seed}"
 
 
-def settings_record(args: argparse.Namespace, source: str, data: dict) -> dict:
+def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     """What is saved beside a checkpoint: resolved settings, data fingerprint, prompt, image limits, versions, commit.
 
-    `data` has name, split, fingerprint and num_questions of the questions trained on.
+    `model` is that of training/starting.py; `data` has name, split, fingerprint and num_questions of the questions
+    trained on.
     """
-    settings = {name: value for name, value in vars(args).items() if name != "explicit"}
+    settings = {name: value for name, value in vars(args).items() if name not in ("explicit", "start")}
     settings["num_processes"] = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "settings": settings,
-        "model": {"name": args.vlm_name, "source": source},
+        "model": model,
         "data": data,
         "prompt": {"name": args.prompt, "hash": prompt_hash(args.prompt)},
         "image": {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels},
@@ -92,10 +88,10 @@ def prepare_folder(
 ) -> tuple[list[str], Path | None]:
     """Makes `folder` ready for a run with these settings, on one process: (lines to print, checkpoint to resume from).
 
-    A finished run made with other settings is set aside as <folder>.1 (.2, ...). ValueError when the folder holds a
-    finished run with the same settings or an unfinished one and neither flag is given, when --resume finds nothing to
-    continue or other settings, when another process trains in it, and when it cannot be written. `resume` may name one
-    of its checkpoints.
+    A finished run made with other settings is set aside as <folder>.1 (.2, ...); --resume trains one further that is
+    to be longer. ValueError when the folder holds a finished run with the same settings or an unfinished one and
+    neither flag is given, when --resume finds nothing to continue or other settings, when another process trains in
+    it, and when it cannot be written. `resume` may name one of its checkpoints.
     """
     try:
         return _prepare(folder, record, resume, overwrite, deepspeed)
@@ -116,16 +112,21 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
             folder.rename(_replaced(folder))
             lines.append(f"Replacing the old {folder}; it is deleted once the new model is loaded")
         elif resume:
-            lines, checkpoint = _find_checkpoint(folder, old, record, resume, deepspeed)
+            lines, checkpoint = find_checkpoint(folder, old, record, resume, deepspeed)
         elif _is_empty_start(folder, old):
             shutil.rmtree(folder)
         elif old.get("finished") and changed:
             aside = next(path for n in range(1, 10_000) if not (path := Path(f"{folder}.{n}")).exists())
             folder.rename(aside)
             lines.append(f"Set the finished run made with other settings aside as {aside}")
+            if {line.partition(":")[0] for line in changed} <= set(LENGTH):
+                lines.append(f"Only its length was another: moved back to {folder}, it is trained further by --resume")
         else:
             if old.get("finished"):
-                raise ValueError(f"{folder} holds a finished run with these settings; delete it with --overwrite")
+                raise ValueError(
+                    f"{folder} holds a finished run with these settings; --resume with more --num-epochs or "
+                    "--max-steps trains it further, --overwrite deletes it"
+                )
             raise ValueError(
                 f"{folder} holds an unfinished run; continue it with --resume or delete it with --overwrite"
             )
@@ -135,80 +136,6 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
     claim(folder)
     write_settings(folder, record)
     return lines, checkpoint
-
-
-def _find_checkpoint(folder: Path, old: dict, new: dict, resume: bool | str, deepspeed: bool):
-    """(lines to print, checkpoint): the newest usable one, or the one named; None when the run had saved none yet."""
-    if old.get("finished"):
-        raise ValueError(f"--resume: the run in {folder} is finished; start anew with --overwrite")
-    _check_settings(folder, old, new, deepspeed)
-    there = checkpoints(folder)
-    if resume is True and not there:
-        return [f"No checkpoint in {folder} yet: starting from the beginning"], None
-    named = there if resume is True else [path for path in there if path.resolve() == Path(resume).resolve()]
-    if not named:
-        names = ", ".join(path.name for path in there) or "none"
-        raise ValueError(f"--resume {resume}: no checkpoint of the run in {folder}, which has {names}")
-    processes, updates = _processes(new), new["settings"].get("updates_per_rollout", 1)
-
-    def unsuitable(path: Path) -> str | None:
-        code = None if deepspeed or (path / "latest").exists() else foreign(path)
-        return f"is not used: {code}" if code else half_done(path)
-
-    def half_done(path: Path) -> str | None:
-        if step_of(path) % updates == 0 or _made_by(path) == processes:
-            return None
-        return f"lies between the updates of a rollout batch that {_made_by(path)} processes hold, not {processes}"
-
-    checkpoint, lines = newest_usable(named, unsuitable)
-    if checkpoint is None:
-        way_out = "start anew with --overwrite" if resume is True else "--resume alone takes the newest whole one"
-        if any(half_done(path) and damage(path) is None for path in named):
-            way_out = f"go on with {_processes(old)} processes"
-        raise ValueError(f"--resume: no whole checkpoint to go on from: {'; '.join(lines)}; {way_out}")
-    if (checkpoint / "latest").exists() != deepspeed:
-        way_out = "leave the DeepSpeed launch file out" if deepspeed else "launch with the same file"
-        raise ValueError(f"--resume: {checkpoint} was made with{'out' * deepspeed} DeepSpeed; {way_out}")
-    lines = [f"{line}; skipped" for line in lines]
-    if _made_by(checkpoint) != processes:
-        lines.append(
-            f"Processes: {processes} instead of {_made_by(checkpoint)}. The questions keep their order, rows are dealt "
-            "and summed in another one: the result will not be bit for bit that of an uninterrupted run"
-        )
-    return [*lines, f"Resuming from {checkpoint}"], checkpoint
-
-
-def _check_settings(folder: Path, old: dict, new: dict, deepspeed: bool) -> None:
-    """ValueError when settings have changed. Processes may, without DeepSpeed, if an update stays as large."""
-    changed, before, after = differences(old, new), _processes(old), _processes(new)
-    if before != after and deepspeed:
-        raise ValueError(
-            f"--resume: {folder} was made with {before} processes, not {after}, and DeepSpeed goes on with as many "
-            f"only: launch with --num_processes {before}"
-        )
-    if before != after:
-        sizes = _effective_batch(old), _effective_batch(new)
-        if sizes[0] != sizes[1]:
-            raise ValueError(
-                f"--resume: {folder} made updates of {sizes[0]} completions on {before} processes; these settings make "
-                f"{sizes[1]} on {after}: keep batch size x accumulation x processes"
-            )
-        changed = [line for line in changed if line.partition(":")[0] not in BATCH]
-    if changed:
-        raise ValueError(f"--resume: {folder} was made with other settings: {'; '.join(changed)}")
-
-
-def _made_by(checkpoint: Path) -> int:
-    """Processes that have saved their memory in it (trainers/resume.py)."""
-    return len(list(checkpoint.glob("trainer_memory_*.json")))
-
-
-def _processes(record: dict) -> int:
-    return record.get("settings", {}).get("num_processes", 1)
-
-
-def _effective_batch(record: dict) -> int:
-    return math.prod(record.get("settings", {}).get(name) or 1 for name in BATCH)
 
 
 def _replaced(folder: Path) -> Path:
@@ -227,15 +154,6 @@ def _is_empty_start(folder: Path, old: dict) -> bool:
     return not old.get("finished") and not kept
 
 
-def differences(old: dict, new: dict) -> list[str]:
-    """'name: old -> new' for each setting that changes what is computed."""
-    before, after = dict(old.get("settings", {})), dict(new["settings"])
-    before["data"], after["data"] = old.get("data", {}).get("fingerprint"), new["data"]["fingerprint"]
-    before["prompt_hash"], after["prompt_hash"] = old.get("prompt", {}).get("hash"), new["prompt"]["hash"]
-    names = sorted((set(before) | set(after)) - BOOKKEEPING)
-    return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
-
-
 def _read_settings(folder: Path) -> dict | None:
     try:
         record = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -243,7 +161,7 @@ def _read_settings(folder: Path) -> dict | None:
         return None
     if not isinstance(record, dict):
         return None
-    groups = [record.get(name, {}) for name in ("settings", "data", "prompt")]
+    groups = [record.get(name, {}) for name in ("settings", "data", "prompt", "model")]
     counts = [record.get("settings", {}).get(name) for name in BATCH] if isinstance(groups[0], dict) else [""]
     whole = all(isinstance(group, dict) for group in groups) and all(type(n) in (int, type(None)) for n in counts)
     return record if whole else None

@@ -1,0 +1,222 @@
+"""The README.md of a run folder: what the weights in it are, how they are used on a chart, whom to cite.
+
+Its head is the metadata that the hub reads, and refuses when a name in it is a path; so a base model that is only a
+folder is told in words.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from huggingface_hub import ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
+
+from charts.prompt import PROMPTS
+from models.registry import MODELS, TINY_FOLDER
+
+ZHU = (
+    "The Surprising Effectiveness of Negative Reinforcement in LLM Reasoning",
+    "2506.01347",
+    """@inproceedings{zhu2025surprising,
+  title     = {The Surprising Effectiveness of Negative Reinforcement in {LLM} Reasoning},
+  author    = {Zhu, Xinyu and Xia, Mengzhou and Wei, Zhepei and Chen, Wei-Lin and Chen, Danqi and Meng, Yu},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year      = {2025},
+  note      = {arXiv:2506.01347}
+}""",
+)
+SHAO = (
+    "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
+    "2402.03300",
+    """@article{shao2024deepseekmath,
+  title   = {{DeepSeekMath}: Pushing the Limits of Mathematical Reasoning in Open Language Models},
+  author  = {Shao, Zhihong and Wang, Peiyi and Zhu, Qihao and Xu, Runxin and Song, Junxiao and Bi, Xiao and
+             Zhang, Haowei and Zhang, Mingchuan and Li, Y. K. and Wu, Y. and Guo, Daya},
+  journal = {arXiv preprint arXiv:2402.03300},
+  year    = {2024}
+}""",
+)
+METHODS = {  # mode -> (its name, what it learns from, (title, arXiv number, BibTeX))
+    "grpo": ("GRPO", "every completion, by its reward within the group of its question", SHAO),
+    "psr": ("PSR (positive sample reinforcement)", "correct completions alone", ZHU),
+    "nsr": ("NSR (negative sample reinforcement)", "incorrect completions alone", ZHU),
+    "w-reinforce": ("W-REINFORCE", "incorrect completions, and correct ones with weight {lambda_psr}", ZHU),
+}
+_SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
+
+EXAMPLE = """```python
+{imports}
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+name = {name}  # this folder, or its name on the hub
+{load}
+processor = AutoProcessor.from_pretrained(name)
+
+chart = Image.open("chart.png").convert("RGB")
+question = "Which bar is the tallest?"
+prompt = {prompt!r}
+content = [{{"type": "image", "image": chart}}, {{"type": "text", "text": prompt.replace("{{question}}", question)}}]
+inputs = processor.apply_chat_template(
+    [{{"role": "user", "content": content}}],
+    add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+).to(model.device)
+output = model.generate(**inputs, max_new_tokens={length})
+print(processor.batch_decode(output[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)[0])
+```"""
+LOAD_ADAPTER = """base = AutoModelForImageTextToText.from_pretrained("{base}", dtype="auto")
+model = PeftModel.from_pretrained(base, name)"""
+LOAD_MODEL = """model = AutoModelForImageTextToText.from_pretrained(name, dtype="auto")"""
+
+
+def model_card(name: str, record: dict, merged: bool = False) -> str:
+    """The text of README.md for the run folder called `name`, from its training_settings.json.
+
+    `merged`: the adapter of the run has been added into the weights.
+    """
+    settings, model, data = record["settings"], record["model"], record["data"]
+    method, learns_from, (title, arxiv, citation) = METHODS[settings["mode"]]
+    learns_from = learns_from.format(**settings)
+    is_adapter, base = not (merged or settings["no_lora"]), hub_name(model, settings["no_lora"])
+    spoken = f"[{base}](https://huggingface.co/{base})" if base else _unnamed(model)
+    example = EXAMPLE.format(
+        imports="from peft import PeftModel" if is_adapter else "",
+        name=json.dumps(name),
+        load=LOAD_ADAPTER.format(base=base or _place(model)) if is_adapter else LOAD_MODEL,
+        prompt=PROMPTS[settings["prompt"]],
+        length=settings["max_completion_length"],
+    ).replace("```python\n\n", "```python\n")
+    what = "A LoRA adapter for" if is_adapter else "With a LoRA adapter in its weights," if merged else "All weights of"
+    versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items() if version)
+    return f"""---
+{_metadata(settings["mode"], base, is_adapter, model)}
+---
+
+# {name}
+
+{what} {spoken}, trained with {method} on {data["num_questions"]:,} chart questions of {data["name"]}
+({data["split"]}).{_earlier(model)} It has learned from {learns_from}: [{title}](https://arxiv.org/abs/{arxiv}).
+
+## Use
+
+{example}
+
+## Training
+
+| | |
+|---|---|
+{_table(settings)}
+
+`training_settings.json` has the rest. Versions: {versions}.
+
+## Citation
+
+```bibtex
+{citation}
+```
+"""
+
+
+def hub_name(model: dict, trains_all_weights: bool) -> str | None:
+    """The hub's name of the model that this one was made from; None when it is only a folder.
+
+    Fully trained weights that were trained on again are made from what the first stage was made from.
+    """
+    name, source = str(model["name"]), str(model.get("source"))
+    if name in MODELS:
+        known = MODELS[name].source
+        return None if Path(known).is_absolute() else known
+    snapshot = _SNAPSHOT.search(source)
+    if snapshot:
+        return f"{snapshot[1]}/{snapshot[2]}"
+    if not Path(source).is_absolute() and _is_hub_id(source):
+        return source
+    start = model.get("start")
+    return hub_name(start["model"], True) if start and trains_all_weights else None
+
+
+def _is_hub_id(name: str) -> bool:
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _unnamed(model: dict) -> str:
+    return "`tiny`, the model inside this project's code" if model["name"] == "tiny" else "a model in a local folder"
+
+
+def _place(model: dict) -> str:
+    return "/".join(TINY_FOLDER.parts[-2:]) if model["name"] == "tiny" else "the/folder/of/the/base/model"
+
+
+def _earlier(model: dict) -> str:
+    """The stages before this one, the first one first."""
+    stages, start = [], model.get("start")
+    while start:
+        method, data = METHODS.get(start["mode"], (start["mode"],))[0], start.get("data") or {}
+        count, name = data.get("num_questions"), data.get("name")
+        stages.append(method + (f" on {count:,} chart questions of {name}" if count and name else ""))
+        start = start["model"].get("start")
+    return f" Before that it was trained with {', then '.join(reversed(stages))}." if stages else ""
+
+
+def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str:
+    license_ = _license(base, model)
+    return ModelCardData(
+        base_model=base,
+        base_model_relation="adapter" if base and is_adapter else None,
+        library_name="peft" if is_adapter else "transformers",
+        pipeline_tag="image-text-to-text",
+        tags=["trl", mode, "reinforcement-learning", "chart-question-answering", *["lora"] * is_adapter],
+        **license_,
+    ).to_yaml()
+
+
+def _license(base: str | None, model: dict) -> dict[str, str]:
+    """The licence of the base model, where it is known: in the table of models, or in the folder's own card."""
+    known = {entry.source: entry.license for entry in MODELS.values()}.get(base)
+    if known == "qwen-research":
+        return {
+            "license": "other",
+            "license_name": known,
+            "license_link": f"https://huggingface.co/{base}/blob/main/LICENSE",
+        }
+    if known:
+        return {"license": known}
+    card = Path(model["source"]) / "README.md"
+    if not card.is_file():
+        return {}
+    from huggingface_hub import ModelCard
+
+    try:
+        data = ModelCard.load(card).data.to_dict()
+    except Exception:  # another program's card, damaged in whatever way
+        return {}
+    names = ("license", "license_name", "license_link")
+    return {name: data[name] for name in names if isinstance(data.get(name), str) and data.get("license")}
+
+
+def _table(settings: dict) -> str:
+    accumulated = settings["gradient_accumulation_steps"]
+    batch = settings["batch_size"] * settings["num_processes"] * accumulated
+    rows = {
+        "learning rate": f"{settings['learning_rate']:g}, constant",
+        "length": f"{settings['max_steps']} updates" if settings["max_steps"] else f"{settings['num_epochs']:g} epochs",
+        "an update": f"{batch} completions, {settings['num_generations']} a question",
+        "temperature": f"{settings['temperature']:g}",
+        "KL weight": f"{settings['kl_beta']:g}",
+        "longest completion": f"{settings['max_completion_length']} tokens",
+        "prompt": settings["prompt"],
+        "image limits": f"{settings['min_pixels']:,} to {settings['max_pixels']:,} pixels",
+        "seed": settings["seed"],
+    }
+    if settings["mode"] != "grpo":
+        rows["correct means accuracy of at least"] = f"{settings['reward_threshold']:g}"
+    if not settings["no_lora"]:
+        rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
+    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
