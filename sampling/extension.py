@@ -16,6 +16,7 @@ from charts.record import ChartQuestion
 from sampling.journal import Part, differences, part_paths, read_finished, read_part, read_parts
 
 GROWS = ("sampling.num_samples", "data.num_questions", "data.fingerprint")  # what may change in a file that is added to
+FOLLOWS = "data.marked_by"  # follows from the rows, and all samples are graded anew; older files do not have it
 SAME = ("question", "answers", "image_id")  # what a problem of the same name must have in common with the one sampled
 
 
@@ -44,7 +45,7 @@ def earlier_samples(part: Part, settings: dict[str, Any], questions: Sequence[Ch
     `settings` and `questions` are those of the samples wanted now.
     """
     where = f"--output-path {part.path}"
-    changed = differences(part.settings, settings)
+    changed = [line for line in differences(part.settings, settings) if line.partition(":")[0] != FOLLOWS]
     other = [line for line in changed if line.partition(":")[0] not in GROWS]
     before, now = (record["sampling"]["num_samples"] for record in (part.settings, settings))
     if other:

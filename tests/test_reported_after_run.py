@@ -536,6 +536,17 @@ def test_samples_and_problems_that_are_added_are_those_of_one_job(at_once, suffi
     ).read_text()
 
 
+def test_a_file_from_before_settings_said_what_marks_the_answers_is_added_to(at_once, tmp_path, capsys):
+    shutil.copytree(at_once, tmp_path, dirs_exist_ok=True)
+    output, settings = tmp_path / "s.json", tmp_path / "s.settings.json"
+    older = json.loads(settings.read_text())
+    del older["data"]["marked_by"]
+    settings.write_text(json.dumps(older))
+    assert "finished already" in refused(capsys, drawn(output, 4, 16))
+    assert drawn(output, 4, 17) == 0
+    assert [texts[:16] for texts in samples(output)] == samples(at_once / "s.json")
+
+
 def test_shards_add_to_a_finished_file_and_the_last_one_replaces_it(at_once, tmp_path):
     output = tmp_path / "s.json"
     assert drawn(output, 4, 8) == 0
