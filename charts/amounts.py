@@ -9,7 +9,6 @@ from charts.asked import Asked, beside_number
 from charts.gold import Gold, is_countable, is_whole
 from charts.quantities import UNITS, Quantity, same_currency
 
-
 LARGEST_PERCENT = 1_000  # an axis in percent hardly goes further
 
 

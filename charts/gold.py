@@ -113,9 +113,9 @@ def _number_form(text: str, asked: Asked) -> tuple[str, object]:
 
 
 def _is_name(text: str, quantity: Quantity, asked: Asked) -> bool:
-    """Whether a text that can be read as a number is a name: 5G, 3D, 5 Seconds of Summer, 3M where a firm is asked for."""
+    """Whether a text that can be read as a number is a name: 5G, 3D, 5 Seconds of Summer."""
     unit = quantity.unit
-    if quantity.fraction and (asked.label or asked.season):
+    if quantity.fraction and (asked.label or asked.year):
         return True
     if unit and asked.label:
         return True

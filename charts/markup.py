@@ -9,14 +9,17 @@ _GROUPS = re.compile(
 )
 _FRACTION = re.compile(r"(?P<before>\d)?\s*\\[dt]?frac\s*(?:\{\s*([^{}]+?)\s*\}\s*\{\s*([^{}]+?)\s*\}|(\d)\s*(\d))")
 _COMMANDS = {
-    "\\%": "%", "\\$": "$", "\\&": "&", "\\#": "#", "\\_": "_", "\\,": " ", "\\;": " ", "\\:": " ", "\\!": "", "\\ ": " ",
-    "\\left": "", "\\right": "", "\\times": "×", "\\cdot": "·", "\\geq": "≥", "\\ge": "≥", "\\leq": "≤", "\\le": "≤",
-    "\\approx": "~", "\\sim": "~", "^\\circ": "°", "^{\\circ}": "°", "\\degree": "°", "\\pounds": "£", "\\euro": "€",
-    "\\displaystyle": "", "\\quad": " ",
+    "\\%": "%", "\\$": "$", "\\&": "&", "\\#": "#", "\\_": "_", "\\,": " ", "\\;": " ", "\\:": " ", "\\ ": " ",
+    "\\!": "", "\\left": "", "\\right": "", "\\times": "×", "\\cdot": "·", "\\geq": "≥", "\\ge": "≥", "\\leq": "≤",
+    "\\le": "≤", "\\approx": "~", "\\sim": "~", "^\\circ": "°", "^{\\circ}": "°", "\\degree": "°", "\\pounds": "£",
+    "\\euro": "€", "\\displaystyle": "", "\\quad": " ",
 }  # fmt: skip
-_COMMAND = re.compile("|".join(
-    re.escape(name) + (r"(?![a-zA-Z])\s*" if name[-1].isalpha() else "") for name in sorted(_COMMANDS, key=len, reverse=True)
-))  # fmt: skip
+_COMMAND = re.compile(
+    "|".join(
+        re.escape(name) + (r"(?![a-zA-Z])\s*" if name[-1].isalpha() else "")
+        for name in sorted(_COMMANDS, key=len, reverse=True)
+    )
+)
 _SCRIPT = re.compile(r"([_^])\{\s*([^{}]*?)\s*\}")
 _HTML_SCRIPT = re.compile(r"<(sub|sup)>([-+\w]{1,8})</\1>", re.IGNORECASE)
 _BOLD = re.compile(r"(?<![*\w])(\*\*|__)(?=\S)([^*_]+)(?<=\S)\1(?![*\w])")

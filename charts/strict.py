@@ -102,9 +102,9 @@ def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
             right, reason = same_quantity(said, meant, gold.asked, gold.tolerance)
             if right:
                 return True, reason
-        if (said.percent or said.scale) and (drawn := as_drawn(said, gold)):
-            if same_quantity(drawn, gold.value[0], gold.asked, gold.tolerance)[0]:
-                return True, _AXIS
+        drawn = as_drawn(said, gold) if said.percent or said.scale else None
+        if drawn and same_quantity(drawn, gold.value[0], gold.asked, gold.tolerance)[0]:
+            return True, _AXIS
     return False, reason
 
 
