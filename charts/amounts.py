@@ -44,7 +44,7 @@ def as_drawn(said: Quantity, gold: Gold) -> Quantity | None:
     bare = not (meant.percent or meant.scale or meant.currency or meant.unit or meant.fraction)
     if not bare or not (said.percent or said.scale) or gold.kind in ("count", "year", "text") or not asked.silent:
         return None
-    if asked.label and is_whole(meant):
+    if gold.is_name:
         return None
     if said.percent and (said.scale or said.unit in UNITS or asked.measured or abs(meant.value) > LARGEST_PERCENT):
         return None

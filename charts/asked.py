@@ -56,8 +56,10 @@ class Asked:
 
     @cached_property
     def season(self) -> bool:
-        """Whether "18/19" in reply is a season rather than a fraction."""
-        return self.year or bool(wording.SEASON.search(self.text))
+        """Whether "18/19" in reply is a season rather than a fraction or a day."""
+        if {"date", "dates", "day"}.isdisjoint(self._list_of_words):
+            return self.year or self.label or bool(wording.SEASON.search(self.text))
+        return False
 
     @cached_property
     def month(self) -> bool:

@@ -57,6 +57,11 @@ class Gold:
         return cls(text, key(text), form, value, asked, allowed, answer_kind, marked if marked != text else "", ordered)
 
     @property
+    def is_name(self) -> bool:
+        """Whether the gold is a number by which something is called: the bus line 204."""
+        return self.form == "number" and not self.kind and self.asked.label and _is_bare_whole(self.value[0])
+
+    @property
     def is_count(self) -> bool:
         """Whether the gold is a number of things, which no percentage is."""
         if self.form != "number" or self.kind:
@@ -96,9 +101,9 @@ def _exact_form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]
     if answer_kind != "number":
         if date := read_date(text):
             return "date", date
-        if (short := read_short_year(text)) and (asked.season or not text.startswith("'")):
+        if (short := read_short_year(text)) and (asked.year or not text.startswith("'")):
             return ("year", short) if text.startswith("'") else ("date", (short, None, None, "fy"))
-        dated = asked.season or asked.label if "/" in text else asked.year and len(text) <= 6  # 18/19, 18-19
+        dated = asked.season and ("/" in text or (asked.year and len(text) <= 6))  # 18/19, 18-19
         if dated and (season := read_season(text)):
             return "season", season
     for form, read in (("ratio", read_ratio), ("range", read_range), ("open", read_open)):
@@ -144,7 +149,11 @@ def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: Asked) ->
         return False
     if asked.counted and is_countable(quantity) and not asked.physical:
         return True
-    return asked.label and is_whole(quantity) and not quantity.unit and not quantity.currency
+    return asked.label and _is_bare_whole(quantity)
+
+
+def _is_bare_whole(quantity: Quantity) -> bool:
+    return is_whole(quantity) and not quantity.unit and not quantity.currency
 
 
 def is_whole(quantity: Quantity) -> bool:

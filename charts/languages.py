@@ -41,6 +41,6 @@ PERCENT = _any(
 )
 MAGNITUDE = _any(
     r"[万萬亿億兆]|लाख|करोड़|मिलियन|हज़ार|हजार|কোটি|লাখ|ألف|آلاف|مليون|ملايين|مليار",
-    r"\bmil(?:es)?\b|\bmill[oó]n(?:es)?\b|\bmilliers?\b|\bmilliards?\b|\bmilh(?:ão|ões|ares)\b|\bbilh(?:ão|ões)\b",
+    r"\bmil(?:es)?\b|\bmill[oó]n(?:es)?\b|\bmillions?\b|\bmilliers?\b|\bmilliards?\b|\bmilh(?:ão|ões|ares)\b|\bbilh(?:ão|ões)\b",
     r"тыс|миллион|миллиард|\bмлн\b|\bмлрд\b|\btausende?n?\b|\bmillionen\b|\bmilliarden\b",
 )

@@ -14,14 +14,13 @@ _COMMANDS = {
     "\\le": "≤", "\\approx": "~", "\\sim": "~", "^\\circ": "°", "^{\\circ}": "°", "\\degree": "°", "\\pounds": "£",
     "\\euro": "€", "\\displaystyle": "", "\\quad": " ",
 }  # fmt: skip
+_BY_LENGTH = sorted(_COMMANDS, key=len, reverse=True)
 _COMMAND = re.compile(
-    "|".join(
-        re.escape(name) + (r"(?![a-zA-Z])\s*" if name[-1].isalpha() else "")
-        for name in sorted(_COMMANDS, key=len, reverse=True)
-    )
+    "(" + "|".join(re.escape(name) + (r"(?![a-zA-Z])" if name[-1].isalpha() else "") for name in _BY_LENGTH) + r") ?"
 )
 _SCRIPT = re.compile(r"([_^])\{\s*([^{}]*?)\s*\}")
 _HTML_SCRIPT = re.compile(r"<(sub|sup)>([-+\w]{1,8})</\1>", re.IGNORECASE)
+_INLINE = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$")
 _BOLD = re.compile(r"(?<![*\w])(\*\*|__)(?=\S)([^*_]+)(?<=\S)\1(?![*\w])")
 _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
@@ -42,7 +41,7 @@ def plain(text: str) -> str:
 
 
 def _latex(text: str) -> str:
-    text = _COMMAND.sub(lambda match: _COMMANDS[match[0].rstrip() or match[0]], text)
+    text = _COMMAND.sub(lambda match: _COMMANDS[match[1]], _INLINE.sub(r"\1", text))
     for _ in range(8):  # \boxed{\text{\frac{1}{2}}}: from the inside out
         before = text
         text = _GROUPS.sub(r"\1", _FRACTION.sub(_fraction, text))

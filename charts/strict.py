@@ -94,8 +94,11 @@ def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
         readings = (Quantity(terms[0] / terms[1]),)
     if not readings:
         return False, "several answers in one" if _SEVERAL.search(text) else "not one number"
-    if (readings[0].percent or (readings[0].currency and not gold.asked.currencies)) and gold.is_count:
+    first, asked = readings[0], gold.asked
+    if (first.percent or (first.currency and not asked.currencies)) and gold.is_count:
         return False, "percent or currency against a count"
+    if (first.currency or (first.unit in UNITS and not (asked.age and first.unit == "year"))) and gold.is_name:
+        return False, "a measure against a name"
     reason = ""
     for said in readings:
         for meant in gold.value:
