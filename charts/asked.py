@@ -133,14 +133,22 @@ class Asked:
         return not wording.MEASURE.search(found[2] if found[2].strip() else self.text)
 
     @cached_property
+    def _asked_for(self) -> str:
+        """ "average weight" of "What is the average weight of the fish?"; empty where it cannot be told."""
+        found = wording.HEAD.match(self.text) or wording.ASKED_FOR.match(self.text)
+        return found[found.lastindex].strip() if found else ""
+
+    @cached_property
     def measure(self) -> bool:
         """Whether a number with a unit in reply can be a measured one: "What was the weight ...?"."""
-        found = wording.HEAD.match(self.text) or wording.ASKED_FOR.match(self.text)
-        asked_for = found[found.lastindex] if found else ""
-        asked_for = asked_for if asked_for.strip() else self.text
-        return self.text.startswith("how ") or bool(
-            wording.MEASURE.search(asked_for) or wording.MEASURED.search(asked_for)
-        )
+        asked_for = self._asked_for or self.text
+        named = wording.MEASURE.search(asked_for) or wording.MEASURED.search(asked_for)
+        return self.text.startswith("how ") or bool(named)
+
+    @cached_property
+    def thing(self) -> bool:
+        """Whether something with a name is asked for: "What company ...?"."""
+        return bool(self._asked_for) and not self.measure
 
     @cached_property
     def scale(self) -> int:

@@ -9,7 +9,7 @@ _EXPLAINED = re.compile(
     r"(yes|no|true|false)(?:[,.;:!] ?| ?- ?| (?=(?:because|since|as|it|its|it's|they|there|this|that|the)\b))(.+)"
 )
 _DOUBTS = re.compile(
-    r"\b(?:or|maybe|perhaps|possibly|but|however|although|though|unless|unsure|unclear|except|wait|actually|depends)\b"
+    r"\b(?:or|maybe|perhaps|possibly|but|unless|unsure|unclear|wait|depends)\b"
     r"|\b(?:not|n't) (?:really|sure|certain)\b|\b(?:may|might|could) (?:be|not|also)\b"
     r"|\b(?:cannot|can't) (?:be )?(?:say|said|tell|told|determined?|know|known|answer)"
 )

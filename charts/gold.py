@@ -133,7 +133,7 @@ def _is_name(text: str, quantity: Quantity, asked: Asked) -> bool:
             letters in UNITS or letters in SCALES or quantity.percent or quantity.currency
         ):
             return letters not in asked.units
-        return not asked.measure and not asked.units
+        return asked.thing and not asked.units
     return bool(unit) and unit not in UNITS and not asked.measure
 
 

@@ -18,7 +18,7 @@ def _any(*patterns: str) -> re.Pattern[str]:
 
 
 YEAR = _any(
-    r"哪一?年|哪[些几個个]+年|何年|什么年|什么时候|甚麼時候|何时|何時|年份是|いつ|どの年",
+    r"哪[一些几幾個个]*年|何年|什么年|什么时候|甚麼時候|何时|何時|年份是|いつ|どの年",
     r"(?:किस|कौन[- ]?सा|कौन[- ]?से|किन)(?: [^\s?]+)? ?(?:वर्ष|साल|सन|वर्षों|सालों)|^कब| कब",
     rf"\b(?:qu[eé]|cu[aá]l(?:es)?)\b{_FEW} años?\b{_NO_DATE}|^¿?(?:desde |hasta )?cu[aá]ndo\b",
     rf"\bquelles?\b{_FEW} ann[ée]es?\b{_NO_DATE}|^(?:depuis |jusqu'à )?quand\b|à quel moment\b",
@@ -29,7 +29,7 @@ YEAR = _any(
     rf"\bwelche[mnrs]?\b{_FEW} jahre?[ns]?\b{_NO_DATE}|^(?:seit |bis |ab )?wann\b",
 )
 HOW_MANY = _any(
-    r"有多少|[多几幾][少]?[个個条條种種名家次项項座根只类類位]|いくつ|何[個本人種か]",
+    r"有多少|(?:多少|几|幾)[个個条條种種名家次项項座根只类類位]|いくつ|何[個本人種か]",
     r"कितने|कितनी",
     r"\bcu[aá]nt[oa]s\b|\bcombien d[e']|\bquant[oa]s\b|\bсколько\b|\bwie ?viele\b",
     r"كم عدد|^كم (?!كان|بلغ|تبلغ|يبلغ|نسبة|قيمة)|কত(?:টি|জন|গুলি)",

@@ -58,7 +58,7 @@ UNITS = {spelling: unit for unit, others in _UNIT_SPELLINGS.items() for spelling
 _NUMBER = (
     r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:[ ']\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+"
 )
-_SYMBOL = r"(?:us|u\.s\.|ca?|au?|r|nz|hk|s|nt|mx)?\s?\$|€|£|¥|₹|₩|₽"
+_SYMBOL = r"[$€£¥₹₩₽]|(?:us|u\.s\.|ca?|au?|r|nz|hk|s|nt|mx)\s?\$"
 _CODE = r"usd|eur|gbp|jpy|cny|rmb|inr|krw|chf|cad|aud|nzd|hkd|sgd|twd|mxn|rs\.?"
 _QUANTITY = re.compile(
     rf"(?P<sign>[-+]|minus |negative )?\s*(?:(?P<currency>{_SYMBOL}|(?:{_CODE})(?=[\s\d]))\s*)?(?P<inner>[-+])?"
@@ -146,6 +146,8 @@ def _readings(value: Decimal, currency: str, rest: str) -> list[Quantity | None]
 def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | None:
     """Percent, currency and unit behind the number; None when they contradict each other."""
     rest = rest.strip().lstrip("-").strip().lower()
+    if not rest:
+        return Quantity(value, scale, currency=currency)
     percent = False
     if rest.startswith("%"):
         percent, rest = True, rest[1:].strip()

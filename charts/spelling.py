@@ -28,17 +28,28 @@ _SAME = {
     "\u2248": "~",
     "\u301c": "~",
 }
-_WRAPPERS = (("**", "**"), ("*", "*"), ("`", "`"), ('"', '"'), ("'", "'"), ("\\(", "\\)"), ("\\[", "\\]"), ("$", "$"))
-_WRAPPING = frozenset("*`\"'\\$")
+_WRAPPERS = {  # by the first character, outermost first
+    "*": (("**", "**"), ("*", "*")),
+    "`": (("`", "`"),),
+    '"': (('"', '"'),),
+    "'": (("'", "'"),),
+    "\\": (("\\(", "\\)"), ("\\[", "\\]")),
+    "$": (("$", "$"),),
+}
 _STOPS = frozenset(".;,!")
 _LAYERS = 20  # of quotes, emphasis and stops around one answer
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _INITIAL = re.compile(r"(?<![^\W\d_])([^\W\d_])\.(?=[^\W\d_](?![^\W\d_]))")  # U.S. is US
+_DASH = re.compile(r"\s*-\s*(?=\S)(?<=\S)")
+_BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+_SLASH = re.compile(r"\s*/\s*")
+_AMPERSAND = re.compile(r"\s*&\s*")
 _LABEL = re.compile(
     r"(?:so |thus |therefore,? )?(?:(?:the )?(?:final |correct )?answer(?: is| was)?|it is|it was)"
     r"(?:\s*[:=]\s*|\s+)(?=\S)",
     re.IGNORECASE,
 )
+_LABEL_STARTS = frozenset("sStTfFcCaAiI")
 _RAISED = "\u2070\u00b9\u00b2\u00b3\u2074-\u2079"
 _RAISE = re.compile(  # 1.2 × 10⁶, 10⁶; "10²" alone may be 10 with a footnote
     rf"(?:(?<=[xX×·⋅*]10)|(?<=[xX×·⋅*] 10)|(?<=^10)(?!\u00b2\s*$))([\u207a\u207b]?)([{_RAISED}]+)"
@@ -63,10 +74,10 @@ def tidy(text: str) -> str:
     if "^" in text:
         text = _SQUARE.sub(lambda m: "\u00b2" if m[1] == "2" else "\u00b3", text)
     for _ in range(_LAYERS):
-        if text[:1] not in _WRAPPING and text[-1:] not in _STOPS:
+        if text[:1] not in _WRAPPERS and text[-1:] not in _STOPS:
             break
         before = text
-        for left, right in _WRAPPERS if text[:1] in _WRAPPING else ():
+        for left, right in _WRAPPERS.get(text[:1], ()):
             inner = text[len(left) : -len(right)]
             if inner and text.startswith(left) and text.endswith(right) and left not in inner and right not in inner:
                 text = inner.strip()
@@ -84,7 +95,7 @@ def unmarked(text: str) -> str:
 
 def unlabelled(text: str) -> str:
     """The text without "The answer is ..." before it."""
-    label = _LABEL.match(text)
+    label = _LABEL.match(text) if text[:1] in _LABEL_STARTS else None
     return tidy(text[label.end() :]) if label else text
 
 
@@ -104,12 +115,11 @@ def key(text: str) -> str:
     if "." in text:
         text = _INITIAL.sub(r"\1", text)
     if "-" in text:
-        text = re.sub(r"\s*-\s*(?=\S)(?<=\S)", "-", text)
-        text = re.sub(r"(?<=[^\W\d_])-(?=[^\W\d_])", " ", text)
+        text = _BETWEEN_LETTERS.sub(" ", _DASH.sub("-", text))
     if "/" in text:
-        text = re.sub(r"\s*/\s*", "/", text)
+        text = _SLASH.sub("/", text)
     if "&" in text:
-        text = re.sub(r"\s*&\s*", " and ", text)
+        text = _AMPERSAND.sub(" and ", text)
     return text
 
 

@@ -38,14 +38,15 @@ def match(answer: str, gold: Gold) -> tuple[bool, str]:
         return True, "same text"
     if gold.form == "list":
         return _match_list(unlabelled(text), gold)
-    if (bare := unmarked(text)) != text:
-        if gold.marked:  # two footnotes may tell two things apart
-            return key(text).replace(" *", "*") == key(gold.marked).replace(" *", "*"), "footnote marks"
-        text = bare
-    text = unlabelled(text)
-    if text[-1:] in "nNfFyY%" and text.lower().rstrip("%") in _NOT_NUMBERS:
+    bare = unmarked(text)
+    if gold.marked and bare != text:  # two footnotes may tell two things apart
+        return key(text).replace(" *", "*") == key(gold.marked).replace(" *", "*"), "footnote marks"
+    bare = unlabelled(bare)
+    if bare is not text and key(bare) == gold.key:
+        return True, "same text"
+    if bare[-1:] in "nNfFyY%" and bare.lower().rstrip("%") in _NOT_NUMBERS:
         return False, "not a finite number"
-    return _match_one(text, gold)
+    return _match_one(bare, gold)
 
 
 def relative_error(answer: str, gold: Gold) -> float | None:
@@ -60,8 +61,6 @@ def relative_error(answer: str, gold: Gold) -> float | None:
 
 
 def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
-    if key(text) == gold.key:
-        return True, "same text"
     if gold.form == "number":
         return _match_number(text, gold)
     if gold.form == "boolean":
@@ -182,7 +181,8 @@ def _one_axis(items: list[str], golds: tuple[Gold, ...]) -> bool:
     """Whether the magnitudes and percent signs that items add to bare golds are the same: one chart has one axis."""
     added = set()
     for item in items:
-        if any(gold.form == "number" and match(item, gold) == (True, _AXIS) for gold in golds):
+        marked = not item[-1:].isdigit()
+        if marked and any(gold.form == "number" and match(item, gold) == (True, _AXIS) for gold in golds):
             said = read_quantity(unlabelled(unmarked(tidy(item))))[0]
             added.add((said.scale, said.percent))
     return len(added) < 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _WHICH = r"(?:what|which)"
+_FEW = r"(?:(?!(?:in|of|per|for|at|by|on|to|from)\b)\w+ ){0,2}?"  # adjectives before the noun
 _TIME = r"(?:time(?: period| frame| span| point)?s?|periods?|seasons?|dates?|decades?|moments?|points? in time)"
 YEAR = re.compile(
     r"^(?:since |until |till |by |from )?when\b|\b(?:what|which|list|name|give|state|identify|find|tell)\b[^?.]*?"
@@ -34,18 +35,16 @@ SCALE = re.compile(
 )
 NAMED = re.compile(  # a magnitude or a share anywhere in the question
     r"%|\b(?:per ?cents?|pct|percentages?|shares?|proportions?|thousands?|millions?|billions?|trillions?|mn|mln|bn"
-    r"|lakhs?|crores?|ratios?|fractions?|in (?:\w+ )?points)\b|\d ?[kmb]\b"
+    r"|lakhs?|crores?|ratios?|fractions?|in (?:\w+ )?points|per 1[0,]+)\b|\d ?[kmb]\b"
 )
 DIMENSION = re.compile(
-    rf"\b{_WHICH}(?:'s| is| was| are| were| will be)? (?:the )?(?:\w+ ){{0,2}}?(?:ages?|temperatures?|weights?|speed"
-    r"|distance|depth|duration|life expectancy|rank|ranking|position|latitude|longitude|factor|year)\b"
+    rf"\b{_WHICH}(?:'s| is| was| are| were| will be)? (?:the )?{_FEW}(?:ages?|temperatures?|weights?|speed"
+    r"|distance|depth|duration|life expectancy|rank|ranking|rating|position|latitude|longitude|factor)\b"
     r"(?! (?:group|range|bracket|band|cohort|category|distribution|structure|change|growth))"
     r"|\bhow (?:old|tall|long|far|heavy|hot|cold|warm|deep|wide)\b"
 )
-AGE = re.compile(
-    rf"\b{_WHICH}(?:'s| is| was| are| were) (?:the )?(?:\w+ ){{0,2}}?ages?\b(?! \w+ is)(?= of|\?|$)|\bhow old\b"
-)
-PRICE = re.compile(r"\b(?:prices?|costs?|salary|salaries|wages?|rents?|fees?)\b")
+AGE = re.compile(rf"\b{_WHICH}(?:'s| is| was| are| were) (?:the )?{_FEW}ages?\b(?! \w+ is)(?= of|\?|$)|\bhow old\b")
+PRICE = re.compile(r"\b(?:prices?|costs?|salary|salaries|wages?|rents?|fees?)\b|\bper (?!cent)")
 CHANGE = re.compile(r"\b(?:growth|gr[eo]w|change[ds]?|increased?|decreased?|fell|rose|inflation|rates?|index|margin)\b")
 UNIT = re.compile(
     r"\bin (?:the )?(?:units? of )?([^?.,;()]+)|\bhow many ([^?.,;()]+)|\(([^()]+)\)|\bnumber of ([^?.,;()]+)"
@@ -83,6 +82,7 @@ MEASURED = re.compile(  # beside those: what a gold with a unit may be the measu
     r"\b(?:weight|mass|depth|width|distance|speed|age|area|volume|duration|time|income|salary|salaries|wages?|revenues?"
     r"|profits?|costs?|sales|population|budget|debt|spending|expenditure|consumption|production|output|capacity|growth"
     r"|change|increase|decrease|gap|power|energy|rainfall|precipitation|range|prices?|rates?|scores?|gdp|loss|gain"
+    r"|frequency|tally|votes|seats|goals|medals|deaths|members|results?"
     r"|turnover|earnings|investments?|exports?|imports?|emissions?|margin|points?|value|worth|how)\b"
 )
 _VERB = r"\b(?:is|are|was|were|has|have|had|did|does|do|will|would|can|could|shows?|represents?|saw|with|that)\b"
