@@ -58,7 +58,7 @@ class Asked:
     def season(self) -> bool:
         """Whether "18/19" in reply is a season rather than a fraction or a day."""
         if {"date", "dates", "day"}.isdisjoint(self._list_of_words):
-            return self.year or self.label or bool(wording.SEASON.search(self.text))
+            return self.year or self.label or bool(wording.SEASON.search(self.text)) or not self.measure
         return False
 
     @cached_property
@@ -143,7 +143,7 @@ class Asked:
         """Whether a number with a unit in reply can be a measured one: "What was the weight ...?"."""
         asked_for = self._asked_for or self.text
         named = wording.MEASURE.search(asked_for) or wording.MEASURED.search(asked_for)
-        return self.text.startswith("how ") or bool(named)
+        return self.text.startswith("how ") or bool(named) or not self.text
 
     @cached_property
     def thing(self) -> bool:

@@ -6,7 +6,8 @@ import re
 
 _WORDS = {"yes": True, "true": True, "no": False, "false": False}
 _EXPLAINED = re.compile(
-    r"(yes|no|true|false)(?:[,.;:!] ?| ?- ?| (?=(?:because|since|as|it|its|it's|they|there|this|that|the)\b))(.+)"
+    r"(yes|no|true|false)(?:[,.;:!] ?| ?- ?| ?(?=\()"
+    r"| (?=(?:because|since|as|it|its|it's|they|there|this|that|the)\b))(.+)"
 )
 _DOUBTS = re.compile(
     r"\b(?:or|maybe|perhaps|possibly|but|unless|unsure|unclear|wait|depends)\b"

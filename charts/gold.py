@@ -103,7 +103,7 @@ def _exact_form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]
             return "date", date
         if (short := read_short_year(text)) and (asked.year or not text.startswith("'")):
             return ("year", short) if text.startswith("'") else ("date", (short, None, None, "fy"))
-        dated = asked.season and ("/" in text or (asked.year and len(text) <= 6))  # 18/19, 18-19
+        dated = asked.season if "/" in text else asked.year and len(text) <= 6  # 18/19, 18-19
         if dated and (season := read_season(text)):
             return "season", season
     for form, read in (("ratio", read_ratio), ("range", read_range), ("open", read_open)):
@@ -120,9 +120,9 @@ def _number_form(text: str, asked: Asked) -> tuple[str, object]:
 def _is_name(text: str, quantity: Quantity, asked: Asked) -> bool:
     """Whether a text that can be read as a number is a name: 5G, 3D, 5 Seconds of Summer."""
     unit = quantity.unit
-    if quantity.fraction and (asked.label or asked.year):
+    if quantity.fraction and (asked.label or asked.year or not asked.measure):
         return True
-    if unit and asked.label:
+    if unit and (asked.label or (asked.thing and re.search(r"\d [A-Z][a-z]{2}", text))):  # 50 Cent, 24 Hours
         return True
     if unit in _ORDINALS or (unit and beside_number(unit, asked)):
         return False

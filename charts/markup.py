@@ -12,7 +12,7 @@ _COMMANDS = {
     "\\%": "%", "\\$": "$", "\\&": "&", "\\#": "#", "\\_": "_", "\\,": " ", "\\;": " ", "\\:": " ", "\\ ": " ",
     "\\!": "", "\\left": "", "\\right": "", "\\times": "×", "\\cdot": "·", "\\geq": "≥", "\\ge": "≥", "\\leq": "≤",
     "\\le": "≤", "\\approx": "~", "\\sim": "~", "^\\circ": "°", "^{\\circ}": "°", "\\degree": "°", "\\pounds": "£",
-    "\\euro": "€", "\\displaystyle": "", "\\quad": " ",
+    "\\euro": "€", "\\displaystyle": "", "\\quad": " ", "\\(": "", "\\)": "", "\\[": "", "\\]": "",
 }  # fmt: skip
 _BY_LENGTH = sorted(_COMMANDS, key=len, reverse=True)
 _COMMAND = re.compile(
@@ -41,7 +41,7 @@ def plain(text: str) -> str:
 
 
 def _latex(text: str) -> str:
-    text = _COMMAND.sub(lambda match: _COMMANDS[match[1]], _INLINE.sub(r"\1", text))
+    text = _COMMAND.sub(lambda match: _COMMANDS[match[1]], _INLINE.sub(r"\1", text.replace("~", " ")))
     for _ in range(8):  # \boxed{\text{\frac{1}{2}}}: from the inside out
         before = text
         text = _GROUPS.sub(r"\1", _FRACTION.sub(_fraction, text))

@@ -8,7 +8,8 @@ from decimal import Decimal
 from charts.quantities import PERCENT, Quantity, canonical_unit, read_quantity
 
 _RANGE = re.compile(
-    r"(?P<lead>from |between )?(?P<c1>[$€£]?)\s*(?P<a>\d[\d,]*(?:\.\d+)?)\s*(?P<u1>%|[a-z°/]{1,8}?)?\s*"
+    r"(?P<lead>from |between (?:the ages of )?|aged? |ages )?"
+    r"(?P<c1>[$€£]?)\s*(?P<a>\d[\d,]*(?:\.\d+)?)\s*(?P<u1>%|[a-z°/]{1,8}?)?\s*"
     r"(?P<sep>-|~|\bto\b|\bthrough\b|\buntil\b|\band\b|/)\s*(?P<c2>[$€£]?)\s*(?P<b>\d[\d,]*(?:\.\d+)?)\s*"
     r"(?P<u2>%|[a-z°/ -]*)"
 )
@@ -26,7 +27,7 @@ _OPEN = [
         ("<", rf"(?:under|below|{_LESS_THAN}|<)\s*{_NUMBER}{_UNIT}"),
         (">=", rf"(?:at least|a minimum of|(?:no|not) {_LESS_THAN}|≥|>=)\s*{_NUMBER}{_UNIT}"),
         ("<=", rf"(?:at most|up to|a maximum of|(?:no|not) {_THAN}|≤|<=)\s*{_NUMBER}{_UNIT}"),
-        (">=", rf"{_NUMBER}{_UNIT}\s*(?:\+|\bplus\b|(?:and|or|&) {_UPWARDS}\b){_UNIT.replace('unit', 'after')}"),
+        (">=", rf"{_NUMBER}{_UNIT}\s*(?:\+|-?plus\b|(?:and|or|&) {_UPWARDS}\b){_UNIT.replace('unit', 'after')}"),
         ("<=", rf"{_NUMBER}{_UNIT} (?:and|or|&) {_DOWNWARDS}\b{_UNIT.replace('unit', 'after')}"),
     )
 ]
@@ -36,7 +37,7 @@ _LONGEST = 60
 def read_range(text: str) -> tuple | None:
     """(low, high, unit) of "10-20", "10 to 20 kg" and "between 10 and 20"; None for anything else."""
     match = _RANGE.fullmatch(text.lower()) if len(text) <= _LONGEST else None
-    if not match or (match["sep"] == "and") != (match["lead"] == "between "):
+    if not match or (match["sep"] == "and") != (match["lead"] or "").startswith("between"):
         return None
     low, high = (Decimal(match[end].replace(",", "")) for end in "ab")
     if match["sep"] == "/" and not (len(match["a"]) == 4 and len(match["b"]) in (2, 4)):
@@ -55,7 +56,7 @@ def read_open(text: str) -> tuple[str, Quantity] | None:
     """
     lowered = text.lower() if len(text) <= _LONGEST else ""
     for sign, pattern in _OPEN if any(character.isdigit() for character in lowered) else ():
-        if match := pattern.fullmatch(lowered):
+        if match := pattern.fullmatch(lowered.removeprefix("aged ").removeprefix("ages ").removeprefix("age ")):
             unit = match["unit"] or (match.groupdict().get("after") or "")
             readings = read_quantity((match["number"] + " " + unit.strip(" -")).strip())
             if readings and not readings[0].fraction:

@@ -33,7 +33,6 @@ _WRAPPERS = {  # by the first character, outermost first
     "`": (("`", "`"),),
     '"': (('"', '"'),),
     "'": (("'", "'"),),
-    "\\": (("\\(", "\\)"), ("\\[", "\\]")),
     "$": (("$", "$"),),
 }
 _STOPS = frozenset(".;,!")
@@ -61,6 +60,7 @@ _FOOTNOTE = re.compile(
     rf"|(?<=[^\W\d_]{{4}})[{_RAISED}]+$|(?<=\b[12]\d{{3}})[{_RAISED}]$"
     r"|(?<=\w\w)[*\u2020\u2021]+(?=[\s,;/)])"
 )
+_ESTIMATE = re.compile(r"(\d{4}) ?(?:[efp]|\((?:[efp]|est\.?|estimated?|forecast|projected)\))", re.IGNORECASE)
 
 
 def tidy(text: str) -> str:
@@ -90,6 +90,9 @@ def tidy(text: str) -> str:
 
 def unmarked(text: str) -> str:
     """The tidy text without footnote marks: "2026*" is 2026, "small bus*" is small bus; "A*" is a grade."""
+    if text[:2] in ("19", "20") and len(text) > 4:
+        estimate = _ESTIMATE.fullmatch(text)
+        text = estimate[1] if estimate else text
     return text if text.isascii() and "*" not in text else _FOOTNOTE.sub("", text)
 
 

@@ -11,7 +11,7 @@ YEAR = re.compile(
     r"^(?:since |until |till |by |from )?when\b|\b(?:what|which|list|name|give|state|identify|find|tell)\b[^?.]*?"
     r"\b(?:years?|editions?|census)\b(?!\s*(?:of\s+)?\d)|\byear (?:did|was|had|has|with|saw|is|when|in which|that)\b"
     rf"|\b{_WHICH} (?:(?:same|first|last|exact|specific|given|other|fiscal|two) )?{_TIME}\b(?! (?:spent|taken|needed))"
-    r"|\bat what point\b"
+    r"|\bat what point\b|\b(?:time|period|date|moment) (?:when|in which|at which|during which)\b"
 )
 SEASON = re.compile(rf"\b(?:years?|season|seasons|fiscal|fy|editions?|{_TIME})\b")
 HOW_MANY = re.compile(
@@ -64,13 +64,17 @@ SET = re.compile(  # asks for so many things as a set, whatever is named beside 
     r"|(?<!of )(?<!for )\bboth\b"
 )
 BETWEEN = re.compile(r"\bbetween [^?,]*? and\b")
-JOINED = re.compile(r"(?:,\s*)?\band\b|\bversus\b|\bvs\b|&|,\s+(?=\w)")
+JOINED = re.compile(
+    r"(?:,\s*)?\band\b|\bversus\b|\bvs\b|&|,\s+(?=\w)|\bas well as\b|\bfollowed by\b|(?<=[a-z]{3})/(?=[a-z]{3})"
+)
 _EXTREME = (
-    r"(?:\w+est|most|least|first|last|top|bottom|left|right|upper|lower|max\w*|min\w*|worst|good|bad|mean|median"
-    r"|average)"
+    r"(?:\w+est|most|least|first|second|third|last|top|bottom|left|right|upper|lower|max\w*|min\w*|worst|good|bad"
+    r"|mean|median|average|men|women|boys|girls|males?|females?|red|blue|green|yellow|orange|purple|pink|black|white"
+    r"|gr[ae]y|brown|solid|dashed|dotted|dark|light)"
 )
 CONTRAST = re.compile(
     rf"\b{_EXTREME}\b(?: \w+){{0,2}} and (?:the )?(?:second )?{_EXTREME}\b"
+    r"|\b(?:represents?|stands? for|denotes?|used for) [^?]{0,60} and "
     r"|\bdo(?:es)? [^?]{0,120} and [^?]{0,120} (?:represent|stand for|show|mean)\b"
     r"|^what (?:are|were) [^?]*?\bof (?:the )?[\w']+(?: [\w']+)? and (?:the )?[\w']+"
 )
@@ -82,7 +86,7 @@ MEASURED = re.compile(  # beside those: what a gold with a unit may be the measu
     r"\b(?:weight|mass|depth|width|distance|speed|age|area|volume|duration|time|income|salary|salaries|wages?|revenues?"
     r"|profits?|costs?|sales|population|budget|debt|spending|expenditure|consumption|production|output|capacity|growth"
     r"|change|increase|decrease|gap|power|energy|rainfall|precipitation|range|prices?|rates?|scores?|gdp|loss|gain"
-    r"|frequency|tally|votes|seats|goals|medals|deaths|members|results?"
+    r"|fraction|portion|part|probability|chance|odds|likelihood|frequency|tally|votes|seats|goals|medals|deaths|members|results?"
     r"|turnover|earnings|investments?|exports?|imports?|emissions?|margin|points?|value|worth|how)\b"
 )
 _VERB = r"\b(?:is|are|was|were|has|have|had|did|does|do|will|would|can|could|shows?|represents?|saw|with|that)\b"
