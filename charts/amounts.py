@@ -9,6 +9,7 @@ from charts.asked import Asked, beside_number
 from charts.gold import Gold, is_countable, is_whole
 from charts.quantities import UNITS, Quantity, same_currency
 
+_SMALL_UNITS = {"year", "month", "week", "day", "h", "min", "s", "°", "°c", "°f"}  # are not counted in millions
 LARGEST_PERCENT = 1_000  # an axis in percent hardly goes further
 
 
@@ -48,6 +49,8 @@ def as_drawn(said: Quantity, gold: Gold) -> Quantity | None:
         return None
     if said.percent and (said.scale or said.unit in UNITS or asked.measured or abs(meant.value) > LARGEST_PERCENT):
         return None
+    if said.scale and not _SMALL_UNITS.isdisjoint(asked.units):
+        return None
     if (asked.how_many or asked.number) and is_whole(meant):
         if said.percent and not (asked.masses and is_countable(meant)):
             return None
@@ -65,6 +68,8 @@ def _currency_fits(said: Quantity, meant: Quantity, asked: Asked) -> bool:
         return same_currency(said.currency, meant.currency)
     if meant.percent or (meant.unit and not (meant.unit == "lb" and said.currency == "GBP")):
         return False
+    if "how many" in asked.text and not asked.currencies:
+        return False
     return not (asked.currencies or asked.units) or any(same_currency(said.currency, one) for one in asked.currencies)
 
 
@@ -81,10 +86,10 @@ def unit_fits(unit: str, meant: Quantity, asked: Asked) -> bool:
         ):
             return True
         return not known and set(unit.split()) <= set(meant.unit.split())
-    if meant.percent and known:
+    if known and (meant.percent or meant.currency):
         return False
     if asked.units and known:
         return unit in asked.units
     if beside_number(unit, asked):
         return True
-    return known and not asked.how_many and not asked.percent and not asked.currencies
+    return known and not (asked.how_many or asked.percent or asked.currencies or asked.price)

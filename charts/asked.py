@@ -117,8 +117,12 @@ class Asked:
     @cached_property
     def measured(self) -> bool:
         """Whether what is asked for has a unit or a price, and so is no percentage."""
-        price = wording.PRICE.search(self.text) and not wording.CHANGE.search(self.text)
-        return bool(self.units or self.currencies or price)
+        rate = wording.PER.search(self.text) and not wording.CHANGE.search(self.text)
+        return bool(self.units or self.currencies or self.price or rate)
+
+    @cached_property
+    def price(self) -> bool:
+        return bool(wording.PRICE.search(self.text)) and not wording.CHANGE.search(self.text)
 
     @cached_property
     def number(self) -> bool:

@@ -44,7 +44,8 @@ DIMENSION = re.compile(
     r"|\bhow (?:old|tall|long|far|heavy|hot|cold|warm|deep|wide)\b"
 )
 AGE = re.compile(rf"\b{_WHICH}(?:'s| is| was| are| were) (?:the )?{_FEW}ages?\b(?! \w+ is)(?= of|\?|$)|\bhow old\b")
-PRICE = re.compile(r"\b(?:prices?|costs?|salary|salaries|wages?|rents?|fees?)\b|\bper (?!cent)")
+PRICE = re.compile(r"\b(?:prices?|costs?|salary|salaries|wages?|rents?|fees?)\b")
+PER = re.compile(r"\bper (?!cent)")
 CHANGE = re.compile(r"\b(?:growth|gr[eo]w|change[ds]?|increased?|decreased?|fell|rose|inflation|rates?|index|margin)\b")
 UNIT = re.compile(
     r"\bin (?:the )?(?:units? of )?([^?.,;()]+)|\bhow many ([^?.,;()]+)|\(([^()]+)\)|\bnumber of ([^?.,;()]+)"
