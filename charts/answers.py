@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from charts import public_rules
+from charts.gold import Gold
 from charts.record import ChartQuestion
-from charts.strict import Gold, match, relative_error
+from charts.strict import match, relative_error
 
 RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench")
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule
@@ -33,7 +34,7 @@ def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) 
     golds = question.answers
     if not golds:
         return NO_GOLD
-    if not answer or not answer.strip():
+    if not isinstance(answer, str) or not answer.strip():
         return NO_ANSWER
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return TOO_LONG
@@ -44,7 +45,7 @@ def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) 
 
 def numeric_error(answer: str | None, question: ChartQuestion) -> float | None:
     """The smallest relative error of a number against a gold that allows a tolerance; None for everything else."""
-    if not answer or len(answer) > MAX_ANSWER_CHARACTERS:
+    if not isinstance(answer, str) or len(answer) > MAX_ANSWER_CHARACTERS:
         return None
     golds = (_gold(gold, question.answer_kind, question.tolerance, question.question) for gold in question.answers)
     errors = [error for gold in golds if (error := relative_error(answer, gold)) is not None]

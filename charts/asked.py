@@ -1,77 +1,199 @@
-"""What a question asks for: a year, a count, a percentage, millions, kilograms, an order."""
+"""What a question asks for: a year, a count, a percentage, millions, kilograms, an order.
+
+English is read (`wording`); of other languages the words of `languages` alone.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
+from charts import languages, wording
 from charts.quantities import CURRENCIES, SCALES, UNITS, canonical_unit
 from charts.spelling import tidy
 
-_YEAR = re.compile(
-    r"^(?:since |until |till |by |from )?when\b|\b(?:what|which|list|name|give|state|identify|find|tell)\b[^?.]*?"
-    r"\b(?:years?|editions?|census)\b(?!\s*(?:of\s+)?\d)|\byear (?:did|was|had|has|with|saw|is|when|in which|that)\b"
-)
-_HOW_MANY = re.compile(
-    r"\bhow many\b|\bthe (?:count|number) of (?:bars|lines|colou?rs|categories|groups|slices|labels)\b"
-)
-_PERCENT = re.compile(
-    r"(?<![\d.])(?<![\d.]\s)(?:%|\bper ?cents?\b|\bpct\b)|\bpercentages?\b|(?<!per )\bshare\b(?! price)|\bproportion\b"
-)
-_SCALE = re.compile(
-    r"(?:\b(?:in|of|by|how many)|\() ?(?:u\.?s\.? )?(thousands?|millions?|billions?|trillions?|mn|bn)\b|\((\w+) ?\)"
-)
-_UNIT = re.compile(
-    r"\bin (?:the )?(?:units? of )?([^?.,;()]+)|\bhow many ([^?.,;()]+)|\(([^()]+)\)|\bnumber of ([^?.,;()]+)"
-)
-_ORDER = re.compile(
-    r"\b(?:ascending|descending|increasing|decreasing|chronological|alphabetical|respectively|respective)\b"
-    r"|\bin (?:the )?(?:\w+ )?order\b|\border(?:ed)? (?:of|by|from)\b"
-    r"|\b(?:sort|sorted|rank|ranked|ranking|arrange|arranged)\b"
-    r"|\bfrom (?:the )?(?:highest|lowest|largest|smallest|most|least|top|left|right|first|earliest|latest)\b[^?]* to\b"
-    r"|\b(?:highest|lowest|largest|smallest|earliest|latest|most|least) first\b"
-)
-_MEASURE = re.compile(
-    r"\b(?:value|values|number|numbers|amount|percent|percentage|share|rate|price|score|figure|total|sum|average|mean"
-    r"|median|ratio|difference|level|quantity|proportion|count|temperature|height|length|size)\b|%"
-)
+MAX_READ = 2_000  # characters: of a longer question the first and the last thousand are read
+
 _WORDS = re.compile(r"[^\W_]+")
+_ENGLISH = frozenset({"what", "which", "how", "when"})
 _LINKING = {"or", "and", "to", "not", "nor", "versus", "vs", "but", "than", "minus", "plus", "no", "without"}
 
 
-@dataclass(frozen=True, slots=True)
+def _spelling(text: str) -> str:
+    return (r"(?<![^\W\d_])" if text[0].isalpha() else "") + re.escape(text) + (r"(?!\w)" if text[-1].isalpha() else "")
+
+
+_CURRENCY_WORDS = {text.split()[-1] for text in CURRENCIES if text[-1].isalpha()} | {"pounds", "pound"}
+_CURRENCY = re.compile(
+    r"(?:in|korean|million|billion|trillion) (won)\b|"
+    + "|".join(_spelling(text) for text in sorted(CURRENCIES, key=len, reverse=True) if text != "won")
+)
+
+
 class Asked:
-    year: bool
-    how_many: bool
-    percent: bool
-    ratio: bool
-    ordered: bool
-    label: bool  # "Which bus line ...?": a number in reply is a name
-    scale: int  # 6 for "in millions", else 0
-    units: frozenset[str]
-    currencies: frozenset[str]
-    words: frozenset[str]  # may stand beside a number in the reply: "12 bars"
+    """What one question asks for. Every item is read when it is first needed."""
+
+    def __init__(self, question: str) -> None:
+        if len(question) > MAX_READ:
+            question = question[: MAX_READ // 2] + " " + question[-MAX_READ // 2 :]
+        self.text = tidy(question).lower()
+
+    @cached_property
+    def _list_of_words(self) -> list[str]:
+        return _WORDS.findall(self.text)
+
+    def _elsewhere(self, table: re.Pattern[str]) -> bool:
+        """Whether a question in another language has one of these words."""
+        return _ENGLISH.isdisjoint(self._list_of_words) and bool(table.search(self.text))
+
+    @cached_property
+    def how_many(self) -> bool:
+        return bool(wording.HOW_MANY.search(self.text)) or self._elsewhere(languages.HOW_MANY)
+
+    @cached_property
+    def year(self) -> bool:
+        return (bool(wording.YEAR.search(self.text)) or self._elsewhere(languages.YEAR)) and not self.how_many
+
+    @cached_property
+    def season(self) -> bool:
+        """Whether "18/19" in reply is a season rather than a fraction or a day."""
+        if {"date", "dates", "day"}.isdisjoint(self._list_of_words):
+            return self.year or self.label or bool(wording.SEASON.search(self.text)) or not self.measure
+        return False
+
+    @cached_property
+    def month(self) -> bool:
+        return "month" in self.text or "quarter" in self.text
+
+    @cached_property
+    def percent(self) -> bool:
+        return bool(wording.PERCENT.search(self.text)) or self._elsewhere(languages.PERCENT)
+
+    @cached_property
+    def ratio(self) -> bool:
+        return "ratio" in self._list_of_words
+
+    @cached_property
+    def range(self) -> bool:
+        return "range" in self._list_of_words
+
+    @cached_property
+    def age(self) -> bool:
+        return not {"age", "ages", "aged", "old", "older"}.isdisjoint(self._list_of_words)
+
+    @cached_property
+    def ordered(self) -> bool:
+        return bool(wording.ORDER.search(self.text))
+
+    @cached_property
+    def counted(self) -> bool:
+        """Whether a "how many" asks for what can be counted, not for a number of millions or percent."""
+        named = wording.READ_FROM_AXIS.search(self.text)
+        return self.how_many and not named and not self._how_many_in(languages.MAGNITUDE, languages.PERCENT)
+
+    def _how_many_in(self, *tables: re.Pattern[str]) -> bool:
+        asked = languages.HOW_MANY.search(self.text) if _ENGLISH.isdisjoint(self._list_of_words) else None
+        behind = self.text[asked.end() : asked.end() + 20] if asked else ""
+        return any(table.search(behind) for table in tables)
+
+    @cached_property
+    def masses(self) -> bool:
+        return bool(wording.MASSES.search(self.text))
+
+    @cached_property
+    def physical(self) -> bool:
+        """Whether a "how many" asks for a measure: dollars, tons, kilometers; a span of time may be a count."""
+        found = re.search(r"\bhow many ((?:u\.?s\.? )?[^\W\d_]+)", self.text)
+        return bool(found) and (found[1] in CURRENCIES or UNITS.get(found[1], "year") not in wording.SHORT_SPANS)
+
+    @cached_property
+    def silent(self) -> bool:
+        """Whether the question names neither a magnitude nor percent, nor a measure that has neither."""
+        named = bool(wording.NAMED.search(self.text)) or any(
+            map(self._elsewhere, (languages.MAGNITUDE, languages.PERCENT))
+        )
+        return not named and not self.ratio and not wording.DIMENSION.search(self.text)
+
+    @cached_property
+    def measured(self) -> bool:
+        """Whether what is asked for has a unit or a price, and so is no percentage."""
+        rate = wording.PER.search(self.text) and not wording.CHANGE.search(self.text)
+        return bool(self.units or self.currencies or self.price or rate)
+
+    @cached_property
+    def price(self) -> bool:
+        return bool(wording.PRICE.search(self.text)) and not wording.CHANGE.search(self.text)
+
+    @cached_property
+    def number(self) -> bool:
+        return "number of" in self.text or "count of" in self.text
+
+    @cached_property
+    def label(self) -> bool:
+        """ "Which bus line ...?": a number in reply is a name."""
+        found = wording.ASKED_FOR.match(self.text)
+        if not found or found[1] == "what":
+            return False
+        return not wording.MEASURE.search(found[2] if found[2].strip() else self.text)
+
+    @cached_property
+    def _asked_for(self) -> str:
+        """ "average weight" of "What is the average weight of the fish?"; empty where it cannot be told."""
+        found = wording.HEAD.match(self.text) or wording.ASKED_FOR.match(self.text)
+        return found[found.lastindex].strip() if found else ""
+
+    @cached_property
+    def measure(self) -> bool:
+        """Whether a number with a unit in reply can be a measured one: "What was the weight ...?"."""
+        asked_for = self._asked_for or self.text
+        named = wording.MEASURE.search(asked_for) or wording.MEASURED.search(asked_for)
+        return self.text.startswith("how ") or bool(named) or not self.text
+
+    @cached_property
+    def thing(self) -> bool:
+        """Whether something with a name is asked for: "What company ...?"."""
+        return bool(self._asked_for) and not self.measure
+
+    @cached_property
+    def scale(self) -> int:
+        """6 for "in millions", else 0."""
+        return next((SCALES[m[1] or m[2]] for m in wording.SCALE.finditer(self.text) if (m[1] or m[2]) in SCALES), 0)
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """What may stand beside a number in the reply: "12 bars"."""
+        return frozenset(stem(word) for word in self._list_of_words if word not in _LINKING)
+
+    @cached_property
+    def units(self) -> frozenset[str]:
+        ages = {"year", "month", "week", "day"} if wording.AGE.search(self.text) else set()
+        return frozenset(_units(self.text)) | ages
+
+    @cached_property
+    def currencies(self) -> frozenset[str]:
+        words = self._list_of_words
+        if self.text.isascii() and "$" not in self.text and _CURRENCY_WORDS.isdisjoint(words):
+            return frozenset()
+        found = {CURRENCIES[match[1] or match[0]] for match in _CURRENCY.finditer(self.text)}
+        return frozenset(found | ({"GBP"} if "pounds" in words or "pound" in words else set()))
+
+    def in_order(self, count: int, text: bool) -> bool:
+        """Whether `count` things are asked for one by one: "the mean and the median", "A, B and C respectively".
+
+        Names (`text`) have an order only where the question contrasts what they are the names of.
+        """
+        if self.ordered:
+            return True
+        if text:
+            return bool(wording.CONTRAST.search(self.text)) and not wording.SET.search(self.text)
+        return len(wording.JOINED.findall(wording.BETWEEN.sub("", self.text))) + 1 >= count and not wording.SET.search(
+            self.text
+        )
 
 
 @lru_cache(maxsize=1 << 10)
 def read_question(question: str) -> Asked:
-    text = tidy(question).lower()
-    how_many = bool(_HOW_MANY.search(text))
-    scale = next((SCALES[m[1] or m[2]] for m in _SCALE.finditer(text) if (m[1] or m[2]) in SCALES), 0)
-    words = _WORDS.findall(text)
-    return Asked(
-        year=bool(_YEAR.search(text)) and not how_many,
-        how_many=how_many,
-        percent=bool(_PERCENT.search(text)),
-        ratio="ratio" in words,
-        ordered=bool(_ORDER.search(text)),
-        label=text.startswith(("which ", "who ", "whose ")) and not _MEASURE.search(text),
-        scale=scale,
-        units=frozenset(_units(text)),
-        currencies=frozenset(_currencies(text, words)),
-        words=frozenset(stem(word) for word in words if word not in _LINKING),
-    )
+    return Asked(question)
 
 
 def stem(word: str) -> str:
@@ -89,20 +211,14 @@ def beside_number(text: str, asked: Asked) -> bool:
 
 
 def _units(text: str):
-    for match in _UNIT.finditer(text):
+    for match in wording.UNIT.finditer(text):
         words = (match[1] or match[2] or match[3] or match[4]).split()
         while words and words[0] in SCALES:
             words = words[2:] if words[1:2] == ["of"] else words[1:]
+        if match[1] and words and words[0] in wording.SPANS:
+            continue
         for count in range(min(3, len(words)), 0, -1):
             unit = " ".join(words[:count])
             if unit in UNITS:
                 yield canonical_unit(unit)
                 break
-
-
-def _currencies(text: str, words: list[str]):
-    for spelling, currency in CURRENCIES.items():
-        if spelling in text and (not spelling[-1].isalpha() or spelling.split()[-1] in words):
-            yield currency
-    if "pounds" in words or "pound" in words:
-        yield "GBP"

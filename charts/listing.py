@@ -12,6 +12,7 @@ from charts.spelling import tidy
 MAX_ITEMS = 100
 _HARD = re.compile(r"\s*[;|\n]\s*")
 _COMMA_SPACE = re.compile(r",\s+")
+_COMMA = re.compile(r",")
 _AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&)\s*", re.IGNORECASE)
 
 
@@ -33,7 +34,9 @@ def _splits(text: str) -> Iterator[list[str]]:
         if not thousands and (items := _literal(text)) is not None:
             yield items
         text = text[1:-1]
-    for pattern in (_HARD, _COMMA_SPACE, re.compile(r",")):
+    elif text.startswith("(") and text.endswith(")") and "(" not in text[1:] and ")" not in text[:-1]:
+        text = text[1:-1]
+    for pattern in (_HARD, _COMMA_SPACE, _COMMA):
         items = _clean(pattern.split(text))
         if len(items) > 1:
             yield items

@@ -22,8 +22,12 @@ CURRENCIES = {
     "yuan": "CNY", "₹": "INR", "inr": "INR", "rs": "INR", "rupee": "INR", "rupees": "INR", "₩": "KRW", "krw": "KRW",
     "won": "KRW", "₽": "RUB", "rub": "RUB", "rubles": "RUB", "roubles": "RUB", "chf": "CHF", "francs": "CHF",
     "r$": "BRL", "brl": "BRL", "reais": "BRL", "peso": "peso", "pesos": "peso",
+    "american dollars": "USD", "u.s.$": "USD", "canadian dollar": "CAD", "canadian dollars": "CAD",
+    "australian dollar": "AUD", "australian dollars": "AUD", "nz$": "NZD", "nzd": "NZD", "new zealand dollars": "NZD",
+    "hk$": "HKD", "hkd": "HKD", "hong kong dollars": "HKD", "s$": "SGD", "sgd": "SGD", "singapore dollars": "SGD",
+    "nt$": "TWD", "twd": "TWD", "taiwan dollars": "TWD", "mx$": "MXN", "mxn": "MXN", "mexican pesos": "MXN",
 }  # fmt: skip
-_DOLLARS = {"$", "USD", "CAD", "AUD"}
+_DOLLARS = {"$", "USD", "CAD", "AUD", "NZD", "HKD", "SGD", "TWD"}
 PERCENT = {"%", "percent", "per cent", "pct", "percentage", "percentage points", "percentage point", "pp", "percents"}
 _UNIT_SPELLINGS = {
     "mm": "millimeter millimeters millimetre millimetres", "cm": "centimeter centimeters centimetre centimetres",
@@ -32,13 +36,14 @@ _UNIT_SPELLINGS = {
     "g": "gram grams gramme grammes", "kg": "kilogram kilograms kilo kilos kgs", "t": "ton tons tonne tonnes",
     "lb": "lbs pound pounds", "oz": "ounce ounces", "ms": "millisecond milliseconds", "s": "sec secs second seconds",
     "min": "mins minute minutes", "h": "hr hrs hour hours", "day": "days", "week": "weeks", "month": "months",
-    "year": "years yr yrs", "wh": "watt-hours", "kwh": "", "mwh": "", "gwh": "", "twh": "", "w": "watt watts",
-    "kw": "kilowatt kilowatts", "mw": "megawatt megawatts", "gw": "gigawatt gigawatts", "j": "joule joules", "kj": "",
-    "mj": "", "kcal": "", "cal": "calorie calories", "°c": "celsius c", "°f": "fahrenheit f",
-    "°": "degree degrees deg", "km/h": "kmh kph", "mph": "", "m/s": "", "kb": "", "mb": "", "gb": "", "tb": "",
-    "km²": "km2", "m²": "m2", "ha": "hectare hectares", "acre": "acres", "l": "liter liters litre litres", "ml": "",
-    "gal": "gallon gallons", "bbl": "barrel barrels", "hz": "hertz", "khz": "", "mhz": "", "ghz": "", "v": "volt volts",
-    "pa": "pascal", "hpa": "", "kpa": "", "bps": "", "ppm": "", "db": "decibel decibels", "cent": "cents",
+    "year": "years yr yrs year-old year-olds", "wh": "watt-hours", "kwh": "", "mwh": "", "gwh": "", "twh": "",
+    "w": "watt watts", "kw": "kilowatt kilowatts", "mw": "megawatt megawatts", "gw": "gigawatt gigawatts",
+    "j": "joule joules", "kj": "", "mj": "", "kcal": "", "cal": "calorie calories", "°c": "celsius c",
+    "°f": "fahrenheit f", "°": "degree degrees deg", "km/h": "kmh kph", "mph": "", "m/s": "", "kb": "", "mb": "",
+    "gb": "", "tb": "", "km²": "km2", "m²": "m2", "ha": "hectare hectares", "acre": "acres",
+    "l": "liter liters litre litres", "ml": "", "gal": "gallon gallons", "bbl": "barrel barrels", "hz": "hertz",
+    "khz": "", "mhz": "", "ghz": "", "v": "volt volts", "pa": "pascal", "hpa": "", "kpa": "", "bps": "", "ppm": "",
+    "db": "decibel decibels", "cent": "cents",
 }  # fmt: skip
 UNITS = {spelling: unit for unit, others in _UNIT_SPELLINGS.items() for spelling in (unit, *others.split())} | {
     "degrees celsius": "°c", "degree celsius": "°c", "degrees c": "°c", "° c": "°c", "degrees fahrenheit": "°f",
@@ -46,23 +51,25 @@ UNITS = {spelling: unit for unit, others in _UNIT_SPELLINGS.items() for spelling
     "square kilometers": "km²", "square kilometres": "km²", "sq m": "m²", "square meters": "m²", "square metres": "m²",
     "kilometers per hour": "km/h", "kilometres per hour": "km/h", "km per hour": "km/h", "miles per hour": "mph",
     "meters per second": "m/s", "metres per second": "m/s", "kilowatt hours": "kwh", "kilowatt-hours": "kwh",
-    "megawatt hours": "mwh", "gigawatt hours": "gwh", "terawatt hours": "twh",
+    "megawatt hours": "mwh", "gigawatt hours": "gwh", "terawatt hours": "twh", "years old": "year", "year old": "year",
+    "year olds": "year", "years of age": "year",
 }  # fmt: skip
 
 _NUMBER = (
     r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:[ ']\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+"
 )
-_SYMBOL = r"(?:us|ca?|au?|r)?\$|€|£|¥|₹|₩|₽"
-_CODE = r"usd|eur|gbp|jpy|cny|rmb|inr|krw|chf|cad|aud|rs\.?"
+_SYMBOL = r"[$€£¥₹₩₽]|(?:us|u\.s\.|ca?|au?|r|nz|hk|s|nt|mx)\s?\$"
+_CODE = r"usd|eur|gbp|jpy|cny|rmb|inr|krw|chf|cad|aud|nzd|hkd|sgd|twd|mxn|rs\.?"
 _QUANTITY = re.compile(
     rf"(?P<sign>[-+]|minus |negative )?\s*(?:(?P<currency>{_SYMBOL}|(?:{_CODE})(?=[\s\d]))\s*)?(?P<inner>[-+])?"
-    rf"(?P<number>{_NUMBER})(?P<power>e[-+]?\d{{1,4}}|\s*[x×*]\s*10\s*\^?\s*\{{?[-+]?\d{{1,3}}\}}?)?(?P<rest>.*)",
+    rf"(?P<number>{_NUMBER})(?:\s?e(?P<e>[-+]?\d{{1,4}})"
+    r"|\s*(?:[x×✕*·⋅•∙]|times)\s*10\s*(?:\^|\*\*)?\s*[({]?(?P<ten>[-+]?\d{1,3})[)}]?)?(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _FRACTION = re.compile(r"(?P<sign>-)?(?:(?P<whole>\d{1,6})[ ])?\s*(?P<top>\d{1,9})\s*/\s*(?P<bottom>\d{1,9})")
 _PLAIN = re.compile(r"-?\d{1,20}(?:\.\d{1,20})?")
 _SEPARATORS = str.maketrans("", "", ", '")
-_TEN_TO = re.compile(r"\^\{?([-+]?\d{1,3})\}?")
+_TEN_TO = re.compile(r"\s*(?:\^|\*\*)\s*[({]?([-+]?\d{1,3})[)}]?")
 _UNIT_TEXT = re.compile(r"(?=.*[^\W\d_]|°)(?:[^\W\d_]|[°²³/·.'() -]|(?<=[^\W\d_])[23](?![\w.])|per 1[0,]*)+")
 _MAX_DIGITS, _MAX_EXPONENT = 40, 300
 
@@ -91,7 +98,7 @@ def read_quantity(text: str) -> tuple[Quantity, ...]:
     match = _QUANTITY.fullmatch(text) or _QUANTITY.fullmatch(_spelled(text))
     if not match or (match["sign"] and match["inner"]):
         return ()
-    value = _value(match["number"], match["power"])
+    value = _value(match["number"], match["e"] or match["ten"])
     if value is None:
         return ()
     if (match["sign"] or match["inner"] or "").strip().lower() in ("-", "minus", "negative"):
@@ -101,7 +108,7 @@ def read_quantity(text: str) -> tuple[Quantity, ...]:
         value, rest = (Decimal(-1) if value < 0 else Decimal(1)).scaleb(int(power[1])), ""
     if rest[:1].isdigit() or re.match(r"[.,:/-]\s*\d|-", rest):
         return ()
-    currency = CURRENCIES.get((match["currency"] or "").lower().rstrip("."), "")
+    currency = CURRENCIES.get((match["currency"] or "").lower().rstrip(".").replace(" ", ""), "")
     return tuple(reading for reading in _readings(value, currency, rest.strip()) if reading)
 
 
@@ -113,8 +120,7 @@ def _spelled(text: str) -> str:
 
 
 def _value(number: str, power: str | None) -> Decimal | None:
-    exponent = int(re.sub(r"[^\d-]", "", power.lower().removeprefix("e") if power[0] in "eE" else
-                          re.sub(r"^\s*[x×*]\s*10", "", power)) or 0) if power else 0  # fmt: skip
+    exponent = int(power or 0)
     digits = number.translate(_SEPARATORS)
     if len(digits) > _MAX_DIGITS or abs(exponent) > _MAX_EXPONENT:
         return None
@@ -140,6 +146,8 @@ def _readings(value: Decimal, currency: str, rest: str) -> list[Quantity | None]
 def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | None:
     """Percent, currency and unit behind the number; None when they contradict each other."""
     rest = rest.strip().lstrip("-").strip().lower()
+    if not rest:
+        return Quantity(value, scale, currency=currency)
     percent = False
     if rest.startswith("%"):
         percent, rest = True, rest[1:].strip()
@@ -151,9 +159,10 @@ def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | 
             rest = rest[3:]
         words, after = _take(rest, CURRENCIES)
         if words:
-            if currency and not same_currency(currency, CURRENCIES[words]):
+            named = CURRENCIES[words]
+            if currency and not (same_currency(currency, named) or same_currency(named, currency)):
                 return None
-            currency, rest = CURRENCIES[words] if currency in ("", "$") else currency, after
+            currency, rest = named if currency in ("", "$") else currency, after
     if rest and not _UNIT_TEXT.fullmatch(rest):
         return None
     return Quantity(value, scale, percent, currency, canonical_unit(rest))
@@ -174,5 +183,6 @@ def canonical_unit(text: str) -> str:
     return UNITS.get(text) or UNITS.get(text.rstrip(".")) or text
 
 
-def same_currency(one: str, other: str) -> bool:
-    return one == other or ("$" in (one, other) and one in _DOLLARS and other in _DOLLARS)
+def same_currency(said: str, meant: str) -> bool:
+    """A bare dollar may stand for any; where a bare dollar is meant, no other than the US dollar is."""
+    return said == meant or (said == "$" and meant in _DOLLARS) or (said == "USD" and meant == "$")

@@ -2,59 +2,33 @@
 
 Years, counts, ranges, dates and ratios are exact; other numbers may differ by the tolerance, measured against |gold|;
 0 is only 0. Separators, currency, magnitude words, number words and the asked-for unit are spelling; another unit,
-currency or magnitude is another answer, and percent counts only where the gold or the question speaks of percent.
-Lists are unordered unless the question asks for an order. Text must be the text. Two answers are no answer.
+currency or magnitude is another answer. Percent and a magnitude beside a bare gold are spelling too where the question
+names none (the axis carries them); where gold or question names one, it decides. Lists are unordered unless the
+question asks for an order or names the items one by one. Text must be the text. Two answers are no answer.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from decimal import Decimal
 
-from charts.asked import Asked, beside_number, read_question
-from charts.listing import read_list, splits
-from charts.quantities import UNITS, Quantity, read_quantity, same_currency
-from charts.spans import read_date, read_range, read_ratio
-from charts.spelling import key, tidy, unlabelled
+from charts.amounts import as_drawn, same_quantity
+from charts.booleans import read_boolean
+from charts.dates import read_date, read_month, read_season, read_short_year, read_short_years
+from charts.gold import Gold
+from charts.listing import splits
+from charts.quantities import CURRENCIES, UNITS, Quantity, read_quantity
+from charts.spans import read_open, read_range, read_ratio
+from charts.spelling import key, tidy, unlabelled, unmarked
 
-DEFAULT_TOLERANCE = Decimal("0.05")
-LARGEST_PLAIN_COUNT = 100  # a "how many" whose gold is larger may be a value read from an axis
-_BOOLEANS = {"yes": True, "true": True, "no": False, "false": False}
-_EXPLAINED = re.compile(r"(yes|no|true|false)[,.;:] (.+)")
-_DOUBTS = re.compile(r"\b(?:yes|no|not|true|false|or|maybe|but)\b|n't\b")
 _HEDGE = re.compile(r"(?:about|around|approximately|approx\.?|roughly|circa|ca\.|~)\s*", re.IGNORECASE)
-_YEAR_WORDS = re.compile(r"(?:in |the )*(?:year )?(\d{3,4})", re.IGNORECASE)
-_BOUND = re.compile(r"\b(?:and|or|plus|over|under|older|younger|above|below|more|less|up)\b")
-_DECADE = re.compile(r"(?:the )?(?:early |mid-?|late )?\d{2,4}'?s")
+_YEAR_WORDS = re.compile(
+    r"(?:(?:in|the|en|el|im|ano|año|année|jahr|в|عام|سنة|वर्ष|सन|year) )*(\d{3,4})(?:\.0+| ?年| год[ау]?| में)?",
+    re.IGNORECASE,
+)
 _SEVERAL = re.compile(r"\b(?:or|and)\b|[,;/]", re.IGNORECASE)
+_AXIS = "same number, with what the axis says"
 _NOT_NUMBERS = {"nan", "inf", "infinity", "-inf", "-infinity", "+inf"}
-
-
-@dataclass(frozen=True)
-class Gold:
-    """A gold answer, read once: `form` says by which comparison it is matched."""
-
-    text: str  # tidy
-    key: str
-    form: str  # "list", "boolean", "date", "range", "ratio", "number", "year" or "text"
-    value: object
-    asked: Asked
-    tolerance: Decimal  # 0: exact
-    kind: str = ""
-
-    @classmethod
-    def read(cls, gold: str, answer_kind: str, tolerance: float | None, question: str) -> Gold:
-        asked = read_question(question)
-        text = tidy(gold)
-        form, value = _form(text, answer_kind, asked)
-        allowed = DEFAULT_TOLERANCE if tolerance is None else Decimal(str(tolerance))
-        if form == "number" and _is_exact(value, answer_kind, asked):
-            allowed = Decimal(0)
-        if form == "list":
-            kind = "" if answer_kind == "list" else answer_kind
-            value = tuple(cls.read(item, kind, tolerance, question) for item in value)
-        return cls(text, key(text), form, value, asked, allowed, answer_kind)
 
 
 def match(answer: str, gold: Gold) -> tuple[bool, str]:
@@ -62,41 +36,50 @@ def match(answer: str, gold: Gold) -> tuple[bool, str]:
     text = tidy(answer)
     if key(text) == gold.key:
         return True, "same text"
-    text = unlabelled(text)
-    if text.lower().rstrip("%") in _NOT_NUMBERS:
-        return False, "not a finite number"
     if gold.form == "list":
-        return _match_list(text, gold)
-    return _match_one(text, gold)
+        return _match_list(unlabelled(text), gold)
+    bare = unmarked(text)
+    if gold.marked and bare != text:  # two footnotes may tell two things apart
+        return key(text).replace(" *", "*") == key(gold.marked).replace(" *", "*"), "footnote marks"
+    bare = unlabelled(bare)
+    if bare is not text and key(bare) == gold.key:
+        return True, "same text"
+    if bare[-1:] in "nNfFyY%" and bare.lower().rstrip("%") in _NOT_NUMBERS:
+        return False, "not a finite number"
+    return _match_one(bare, gold)
 
 
 def relative_error(answer: str, gold: Gold) -> float | None:
     """|answer - gold| / |gold| for numbers that may differ; None where nothing but the gold itself is right."""
     if gold.form != "number" or not gold.tolerance:
         return None
-    readings, meant = read_quantity(unlabelled(tidy(answer))), gold.value[0]
+    readings, meant = read_quantity(unlabelled(unmarked(tidy(answer)))), gold.value[0]
+    readings = [as_drawn(one, gold) or one for one in readings]
     said = next((one for one in readings if same_quantity(one, one, gold.asked, Decimal(0))[0]), None)
     comparable = said and meant.value and (meant.percent or gold.asked.percent or not said.percent)
     return float(abs(said.value - meant.value) / abs(meant.value)) if comparable else None
 
 
 def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
-    if key(text) == gold.key:
-        return True, "same text"
+    if gold.form == "number":
+        return _match_number(text, gold)
     if gold.form == "boolean":
-        said = _boolean(text)
+        said = read_boolean(text)
         return said is gold.value, "says neither yes nor no" if said is None else "yes or no"
     if gold.form == "date":
-        return read_date(text) == gold.value, "date"
+        return _same_date(text, gold), "date"
     if gold.form == "range":
-        return _same_range(read_range(text), gold), "range"
+        return _same_range(text, gold), "range"
+    if gold.form == "open":
+        return _same_open(read_open(text), gold), "open range"
+    if gold.form == "season":
+        return read_season(text) == gold.value or read_range(text) == (*gold.value, ""), "season"
     if gold.form == "ratio":
         return _same_ratio(read_ratio(text, loose=True), gold), "ratio"
     if gold.form == "year":
-        year = _YEAR_WORDS.fullmatch(text) or re.fullmatch(r"(\d{3,4})\.0+", text)
-        return bool(year) and int(year[1]) == gold.value, "years are exact"
-    if gold.form == "number":
-        return _match_number(text, gold)
+        year = _YEAR_WORDS.fullmatch(text)
+        said = int(year[1]) if year else read_short_year(text) if text.startswith("'") else None
+        return said == gold.value, "years are exact"
     return False, "several answers in one" if _SEVERAL.search(text) else "another text"
 
 
@@ -110,128 +93,61 @@ def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
         readings = (Quantity(terms[0] / terms[1]),)
     if not readings:
         return False, "several answers in one" if _SEVERAL.search(text) else "not one number"
+    first, asked = readings[0], gold.asked
+    if (first.percent or (first.currency and not asked.currencies)) and gold.is_count:
+        return False, "percent or currency against a count"
+    if (first.currency or (first.unit in UNITS and not (asked.age and first.unit == "year"))) and gold.is_name:
+        return False, "a measure against a name"
     reason = ""
     for said in readings:
         for meant in gold.value:
             right, reason = same_quantity(said, meant, gold.asked, gold.tolerance)
             if right:
                 return True, reason
+        drawn = as_drawn(said, gold) if said.percent or said.scale else None
+        if drawn and same_quantity(drawn, gold.value[0], gold.asked, gold.tolerance)[0]:
+            return True, _AXIS
     return False, reason
 
 
-def same_quantity(said: Quantity, meant: Quantity, asked: Asked, tolerance: Decimal) -> tuple[bool, str]:
-    if said.percent and not meant.percent and not (asked.percent and not (meant.currency or meant.unit)):
-        return False, "percent against a plain number"
-    if said.currency and not _currency_fits(said, meant, asked):
-        return False, "another currency"
-    if said.unit and not _unit_fits(said, meant, asked):
-        return False, "another unit, or words beside the number"
-    if _close(said.value, meant.value, tolerance):
-        return True, "within tolerance" if tolerance else "same number"
-    if asked.scale:
-        step = asked.scale
-        if said.value >= 0 <= meant.value or said.value <= 0 >= meant.value:
-            short = not meant.scale and _close(said.value.scaleb(-step), meant.value, tolerance)
-            long = not said.scale and meant.scale and _close(said.value.scaleb(step), meant.value, tolerance)
-            if short or long:
-                return True, "same number in the asked-for magnitude"
-    bare = not (said.percent or said.currency or said.unit)
-    if meant.percent and bare and _close(said.value * 100, meant.value, tolerance):
-        return True, "same share as a fraction"
-    return False, "another number"
+def _same_date(text: str, gold: Gold) -> bool:
+    said = read_date(text)
+    if said is None and gold.value[3] == "fy" and text[:1] in "fF":
+        said = (read_short_year(text), None, None, "fy")
+    return said == gold.value or (gold.asked.month and read_month(text) == gold.value)
 
 
-def _close(said: Decimal, meant: Decimal, tolerance: Decimal) -> bool:
-    return said == meant if not tolerance or not meant else abs(said - meant) <= tolerance * abs(meant)
-
-
-def _currency_fits(said: Quantity, meant: Quantity, asked: Asked) -> bool:
-    if meant.currency:
-        return same_currency(said.currency, meant.currency)
-    if meant.percent or (meant.unit and not (meant.unit == "lb" and said.currency == "GBP")):
-        return False
-    return not asked.currencies or any(same_currency(said.currency, one) for one in asked.currencies)
-
-
-def _unit_fits(said: Quantity, meant: Quantity, asked: Asked) -> bool:
-    unit, known = said.unit, said.unit in UNITS
-    if unit == "lb" and (meant.currency == "GBP" or (not meant.unit and "GBP" in asked.currencies)):
+def _same_range(text: str, gold: Gold) -> bool:
+    said = read_range(text)
+    if said is None and gold.asked.range and (ends := next(splits(text, 2), None)):
+        said = read_range(" to ".join(ends))
+    low, high, meant = gold.value
+    if said is None or said[:2] != (low, high):
+        years = (read_season(text), read_short_years(text)) if not meant and gold.asked.season else ()
+        return (low, high) in years
+    unit, asked = said[2], gold.asked
+    if unit in ("", meant):
         return True
-    if meant.unit:
-        if (
-            unit == meant.unit
-            or (unit == "°" and meant.unit in ("°c", "°f"))
-            or (not known and beside_number(unit, asked))
-        ):
-            return True
-        return not known and set(unit.split()) <= set(meant.unit.split())
-    if meant.percent and known:
+    if asked.age and unit in UNITS and unit != "year":
         return False
-    if asked.units and known:
-        return unit in asked.units
-    if beside_number(unit, asked):
+    if unit == "%" and not meant and asked.silent and not asked.units and not asked.age:
         return True
-    return known and not asked.how_many and not asked.percent and not asked.currencies
+    return same_quantity(_end(low, unit), _end(low, meant), asked, Decimal(0))[0]
 
 
-def _form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]:
-    lowered = text.lower()
-    bracketed = text.startswith("[") and text.endswith("]")  # a bracket that never closes is part of the text
-    if answer_kind == "list" or bracketed:
-        items = read_list(text)
-        if len(items) > 1 or (items and bracketed):
-            return "list", items
-    if answer_kind == "text" or _DECADE.fullmatch(lowered):
-        return "text", None
-    if lowered in _BOOLEANS:
-        return "boolean", _BOOLEANS[lowered]
-    if (date := read_date(text)) and answer_kind != "number":
-        return "date", date
-    if re.fullmatch(r"\d{3,4}", text) and (
-        answer_kind == "year" or (_looks_like_year(text, answer_kind) and asked.year)
-    ):
-        return "year", int(text)
-    if ratio := read_ratio(text):
-        return "ratio", ratio
-    if span := read_range(text):
-        return "range", span
-    quantities = read_quantity(text)
-    if quantities and not (asked.label and quantities[0].unit) and not _BOUND.search(quantities[0].unit):
-        return "number", quantities
-    return "text", None
+def _end(value: Decimal, unit: str) -> Quantity:
+    """An end of a range as a quantity; its unit begins with the sign of a currency or is one of percent."""
+    currency, unit = (CURRENCIES[unit[0]], unit[1:]) if unit[:1] in ("$", "€", "£") else ("", unit)
+    return Quantity(value, percent=unit == "%", currency=currency, unit="" if unit == "%" else unit)
 
 
-def _looks_like_year(text: str, answer_kind: str) -> bool:
-    return answer_kind in ("", "list") and len(text) == 4 and 1000 <= int(text) <= 2199
-
-
-def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: Asked) -> bool:
-    quantity = readings[0]
-    if answer_kind in ("count", "year") or any(reading.fraction for reading in readings):
-        return True
-    if answer_kind:
+def _same_open(said: tuple[str, Quantity] | None, gold: Gold) -> bool:
+    if said is None or said[0] != gold.value[0]:
         return False
-    whole = quantity.value == quantity.value.to_integral_value() and not quantity.percent and not quantity.scale
-    if asked.how_many and whole and abs(quantity.value) <= LARGEST_PLAIN_COUNT:
-        return True
-    return asked.label and whole and not quantity.unit and not quantity.currency
-
-
-def _boolean(text: str) -> bool | None:
-    lowered = text.lower()
-    if lowered in _BOOLEANS:
-        return _BOOLEANS[lowered]
-    explained = _EXPLAINED.fullmatch(lowered)
-    return _BOOLEANS[explained[1]] if explained and not _DOUBTS.search(explained[2]) else None
-
-
-def _same_range(said: tuple | None, gold: Gold) -> bool:
-    if said is None or said[:2] != gold.value[:2]:
+    (_, one), (_, meant) = said, gold.value
+    if gold.asked.age and one.unit in UNITS and one.unit != "year":
         return False
-    unit, meant = said[2], gold.value[2]
-    return unit in ("", meant) or (
-        not meant and (beside_number(unit, gold.asked) or (unit == "%" and gold.asked.percent))
-    )
+    return same_quantity(one, meant, gold.asked, Decimal(0))[0]
 
 
 def _same_ratio(said: tuple | None, gold: Gold) -> bool:
@@ -242,7 +158,7 @@ def _same_ratio(said: tuple | None, gold: Gold) -> bool:
 
 
 def _match_list(text: str, gold: Gold) -> tuple[bool, str]:
-    ordered = gold.asked.ordered or gold.kind == "ordered list"
+    ordered = gold.ordered or gold.kind == "ordered list"
     reason = f"not a list of {len(gold.value)}"
     for items in splits(text, len(gold.value)):
         if ordered:
@@ -250,13 +166,26 @@ def _match_list(text: str, gold: Gold) -> tuple[bool, str]:
         else:
             right = _assignable(items, gold.value)
         reason = "ordered list" if ordered else "unordered list"
-        if right:
+        if right and _one_axis(items, gold.value):
             return True, reason
+    if gold.asked.range and len(gold.value) == 2 and (span := read_range(text)):
+        return all(_match_item(f"{end}{span[2]}", want) for end, want in zip(span, gold.value, strict=False)), "range"
     return False, reason
 
 
 def _match_item(item: str, gold: Gold) -> bool:
     return match(item, gold)[0]
+
+
+def _one_axis(items: list[str], golds: tuple[Gold, ...]) -> bool:
+    """Whether the magnitudes and percent signs that items add to bare golds are the same: one chart has one axis."""
+    added = set()
+    for item in items:
+        marked = not item[-1:].isdigit()
+        if marked and any(gold.form == "number" and match(item, gold) == (True, _AXIS) for gold in golds):
+            said = read_quantity(unlabelled(unmarked(tidy(item))))[0]
+            added.add((said.scale, said.percent))
+    return len(added) < 2
 
 
 def _assignable(items: list[str], golds: tuple[Gold, ...]) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
-from charts.answers import MAX_ANSWER_CHARACTERS, grade, numeric_error
+from charts.answers import MAX_ANSWER_CHARACTERS, RULES, grade, numeric_error
 from charts.record import ChartQuestion
+from charts.synthetic import synthetic_questions
 
 CASES = [json.loads(line) for line in (Path(__file__).parent / "data/answer_cases.jsonl").read_text().splitlines()]
 
@@ -202,6 +204,76 @@ def test_years_are_exact_whatever_their_spelling():
 def test_huge_numbers_do_not_raise():
     for answer in ("1e999", "9" * 500, "1e-999", "-1e999%", "1e300", "10^999", "1" + ",000" * 300):
         assert strict(answer, "5") is False
+
+
+def golds_of_every_fixture():
+    for path in (Path(__file__).parent / "data").rglob("*.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            for gold in row.get("answers") or [row.get("gold") or row.get("answer")]:
+                if gold:
+                    yield row["question"], gold, row.get("answer_kind", ""), row.get("tolerance")
+    for asked in synthetic_questions("train", 200):
+        yield asked.question, asked.answers[0], asked.answer_kind, asked.tolerance
+
+
+def test_every_gold_of_every_fixture_is_its_own_answer():
+    found = list(golds_of_every_fixture())
+    assert len(found) > 1000
+    for text, gold, kind, tolerance in found:
+        assert strict(gold, gold, text, kind, tolerance) is True, (text, gold)
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), float("inf"), float("-inf"), -1.0, 0.0])
+def test_a_tolerance_that_is_no_positive_number_allows_nothing(tolerance):
+    assert strict("5", "5", tolerance=tolerance)
+    assert not strict("5.1", "5", tolerance=tolerance)
+    assert numeric_error("5.1", question("5", tolerance=tolerance)) is None
+
+
+@pytest.mark.parametrize("answer", [float("nan"), float("inf"), 5, ["5"], {"answer": "5"}])
+def test_what_is_no_text_is_no_answer(answer):
+    for rule in RULES:
+        assert grade(answer, question("5"), rule).reason == "no answer"
+    assert numeric_error(answer, question("5")) is None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "1",
+        "[",
+        "(",
+        "'",
+        "a. ",
+        "**",
+        "\\frac{",
+        "what ",
+        "what is do and ",
+        "\u200b",
+        "\ud800",
+        "how many ",
+        "$",
+        "1,",
+        "é",
+    ],
+)
+def test_a_megabyte_of_anything_is_judged_at_once(piece):
+    long = piece * (1_000_000 // len(piece))
+    short = piece * (MAX_ANSWER_CHARACTERS // len(piece))
+    start = time.process_time()
+    for answer, gold, text in [(long, "5", "?"), ("5", long, "?"), ("[5, 6]", "[5, 6]", long), (long, long, long)]:
+        grade(answer, question(gold, text), "strict")
+    for answer, gold in [(short, "5"), ("5", short), (short, short[:-1] + "z"), (short, short)]:
+        grade(answer, question(gold), "strict")
+        numeric_error(answer, question(gold))
+    assert time.process_time() - start < 2.0
+
+
+def test_numeric_error_reads_what_the_axis_leaves_out():
+    assert numeric_error("70 billion", question("64.9")) == pytest.approx(5.1 / 64.9)
+    assert numeric_error("110%", question("100")) == pytest.approx(0.1)
+    assert numeric_error("70 billion", question("64.9", "How many million people use it?")) > 1
 
 
 def test_numeric_error_is_relative_to_the_size_of_the_gold():
