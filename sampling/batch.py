@@ -7,6 +7,7 @@ it produces after its end is cut off.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -47,21 +48,44 @@ class Request:
     samples: range
 
 
+class Buffers:
+    """Named tensors on a device that stay where they are from one use to the next, as captured graphs need.
+
+    A larger one than before moves; then `moves` grows, and what was captured is worth nothing.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device, self.moves = device, 0
+        self._flat: dict[str, torch.Tensor] = {}
+
+    def get(self, name: str, *shape: int, dtype: torch.dtype) -> torch.Tensor:
+        """The first elements of the buffer, in this shape; their values are what they last were."""
+        size = math.prod(shape)
+        if name not in self._flat or self._flat[name].numel() < size or self._flat[name].dtype != dtype:
+            self._flat.pop(name, None)  # before the larger one is made
+            self._flat[name] = torch.zeros(size, dtype=dtype, device=self.device)
+            self.moves += 1
+        return self._flat[name][:size].view(shape)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(flat.nbytes for flat in self._flat.values())
+
+
 class Tape:
     """On the device: the random numbers of all rows and all that they have produced. Nothing here waits for it.
 
-    A row of the batch may move (`row` names its place on the tape), its place on the tape never does.
+    A row of the batch may move (`row` names its place on the tape); its place on the tape never changes.
     """
 
-    def __init__(self, rows: int, limit: int, entropies: bool, device: torch.device):
-        self.size = (rows, limit, entropies)
-        self.tokens = torch.zeros(rows, limit, dtype=torch.long, device=device)
-        self.logprobs = torch.zeros(rows, limit, device=device)
-        self.entropies = torch.zeros(rows, limit, device=device) if entropies else None
-        self.uniform = torch.zeros(rows, BLOCK_STEPS, dtype=torch.float64, device=device)
-        self.row = torch.arange(rows, device=device)
-        self.step = torch.zeros(1, dtype=torch.long, device=device)  # tokens that every row has
-        self.short = torch.zeros(1, dtype=torch.bool, device=device)  # a nucleus was too wide for the quick search
+    def __init__(self, rows: int, limit: int, entropies: bool, buffers: Buffers):
+        self.tokens = buffers.get("tokens", rows, limit, dtype=torch.long)
+        self.logprobs = buffers.get("logprobs", rows, limit, dtype=torch.float32)
+        self.entropies = buffers.get("entropies", rows, limit, dtype=torch.float32) if entropies else None
+        self.uniform = buffers.get("uniform", rows, BLOCK_STEPS, dtype=torch.float64)
+        self.row = buffers.get("row", rows, dtype=torch.long)
+        self.step = buffers.get("step", 1, dtype=torch.long)  # tokens that every row has
+        self.short = buffers.get("short", 1, dtype=torch.bool)  # a nucleus was too wide for the quick search
 
     def uniforms(self, rows: int) -> torch.Tensor:
         """The numbers (rows,) of this step for the first `rows` rows of the batch."""
@@ -106,7 +130,7 @@ class Batch:
         self.limit = settings.max_new_tokens
         self._looked = 0  # steps whose ends and nuclei are known
         self._asked: tuple[int, torch.Tensor, torch.cuda.Event | None] | None = None
-        tape.row[:rows] = torch.arange(rows, device=self.device)
+        torch.arange(rows, out=tape.row)
         tape.short.zero_()
         self._go_to(0)
 
@@ -117,7 +141,7 @@ class Batch:
 
     def _load(self, block: int) -> None:
         numbers = np.concatenate([uniforms(key, block, start, count) for key, start, count in self._streams])
-        self.tape.uniform[: len(numbers)].copy_(_to(self.device, numbers), non_blocking=True)
+        self.tape.uniform[: len(numbers)].copy_(on_device(self.device, numbers), non_blocking=True)
 
     def advance(self) -> None:
         """One more token of every row is on the tape."""
@@ -151,7 +175,7 @@ class Batch:
         *ended, short = news.tolist()
         if short:
             self.tape.short.zero_()
-            self._go_to(self._looked)
+            self._go_to(max(self._looked, 1))  # the first token comes from the prompt
             return True
         self._looked = asked
         self.alive &= ~np.array(ended)
@@ -178,7 +202,7 @@ class Batch:
         gaps = np.flatnonzero(~going[:keep])[: len(tail)]
         self.row[gaps] = self.row[tail]
         self.row = self.row[:keep]
-        gaps, tail = (_to(self.device, part) for part in (gaps, tail))
+        gaps, tail = (on_device(self.device, part) for part in (gaps, tail))
         self.tape.row[gaps] = self.tape.row[tail]
         return gaps, tail, keep
 
@@ -200,7 +224,9 @@ class Batch:
         return out
 
 
-def _to(device: torch.device, values: np.ndarray) -> torch.Tensor:
+def on_device(device: torch.device, values: np.ndarray) -> torch.Tensor:
     """The values on the device, without waiting for it."""
     tensor = torch.from_numpy(values)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+    if device.type == "cuda" and torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

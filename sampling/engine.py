@@ -16,12 +16,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from weakref import WeakSet
 
 import torch
 
-from sampling.batch import MIN_ROWS, Batch, Request, Samples, Tape
+from sampling import static_step
+from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape
 from sampling.choice import choose, entropy, weights
 from sampling.copied_prefix import CopiedPrefixCache
+from sampling.decoder_layer import refusal
 from sampling.prefill import Prompt, prefill
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
@@ -133,13 +136,20 @@ def decode(
     copied: bool | None = None,
     entropies: bool = False,
     look_every: int | None = None,
+    static: bool | None = None,
 ) -> list[Samples]:
     """The completions of all requests, decoded together; one `Samples` a request.
 
     Ended rows are looked for every `look_every` steps: by default each step on the CPU, where it costs nothing, and
-    every eighth on a GPU, which would have to be waited for.
+    every eighth on a GPU, which would have to be waited for. `static`: in steps of fixed shape, by default where
+    `decodes_static` says so.
     """
     model = base_model(model)
+    if static or (static is None and not copied and decodes_static(model)):
+        options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
+        samples = _decode_static(model, requests, look_every or LOOK_EVERY, must=bool(static), **options)
+        if samples is not None:
+            return samples
     copied = not can_share(model) if copied is None else copied
     if copied and len(requests) > 1:  # copied caches of unequal prompts do not fit into one batch
         options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "copied": True}
@@ -147,7 +157,7 @@ def decode(
         return [one for request in requests for one in decode(model, [request], **options)]
     device = requests[0].prompt.logits.device
     rows = max(sum(len(r.samples) for r in requests), MIN_ROWS)
-    tape = Tape(rows, settings.max_new_tokens, entropies, device)
+    tape = Tape(rows, settings.max_new_tokens, entropies, Buffers(device))
     batch = Batch(requests, rows, settings, eos_ids, tape, look_every or (LOOK_EVERY if device.type == "cuda" else 1))
     group = torch.from_numpy(batch.prompt).to(device)
     prompts = [r.prompt for r in requests]
@@ -181,6 +191,34 @@ def decode(
             doubts = entropy(logits, settings.temperature) if entropies else None
 
 
+def _decode_static(
+    model: torch.nn.Module,
+    requests: Sequence[Request],
+    look_every: int,
+    must: bool,
+    suppress: Sequence[int],
+    **options: object,
+) -> list[Samples] | None:
+    """None after a failure other than lack of memory, unless it `must`: then the model's own layers have to do."""
+    device = model.device
+    suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
+    try:
+        with torch.autocast(device.type, enabled=False):
+            decoder = static_step.decoder_of(model)
+            samples = decoder.decode(requests, suppress=suppress, every=look_every, **options)
+    except Exception as error:
+        static_step.forget(model)
+        if must or is_out_of_memory(error):
+            raise
+        _failed.add(model)
+        logger.warning(
+            "%s decodes through its own layers from now on, more slowly: %s", type(model).__name__, first_line(error)
+        )
+        return None
+    static_step.forget_if_large(model)
+    return samples
+
+
 def _forward(
     model: torch.nn.Module, tokens: torch.Tensor, positions: torch.Tensor, cache: object, axes: int
 ) -> torch.Tensor:
@@ -200,6 +238,19 @@ def base_model(model: torch.nn.Module) -> torch.nn.Module:
 
 
 _told: set[str] = set()
+_failed: WeakSet[torch.nn.Module] = WeakSet()  # models whose fixed steps have failed
+
+
+def decodes_static(model: torch.nn.Module) -> bool:
+    """Whether `decode` takes steps of fixed shape: on a GPU, for models that `decoder_layer` knows. Says why not."""
+    model = base_model(model)
+    if model.device.type != "cuda" or model in _failed:
+        return False
+    reason = refusal(model)
+    if reason is not None and reason not in _told:
+        _told.add(reason)
+        logger.warning("%s decodes through its own layers, more slowly: %s", type(model).__name__, reason)
+    return reason is None
 
 
 def can_share(model: torch.nn.Module) -> bool:
@@ -209,6 +260,10 @@ def can_share(model: torch.nn.Module) -> bool:
         _told.add(name)
         logger.warning("%s: shared-prefix attention is not available; decoding on copies of the prompt's cache", name)
     return shared
+
+
+def first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
