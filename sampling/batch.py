@@ -230,3 +230,7 @@ def on_device(device: torch.device, values: np.ndarray) -> torch.Tensor:
     if device.type == "cuda" and torch.cuda.is_available():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
+
+
+def first_line(error: BaseException) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -21,7 +21,7 @@ from weakref import WeakSet
 import torch
 
 from sampling import static_step
-from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape
+from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line
 from sampling.choice import choose, entropy, weights
 from sampling.copied_prefix import CopiedPrefixCache
 from sampling.decoder_layer import refusal
@@ -260,10 +260,6 @@ def can_share(model: torch.nn.Module) -> bool:
         _told.add(name)
         logger.warning("%s: shared-prefix attention is not available; decoding on copies of the prompt's cache", name)
     return shared
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

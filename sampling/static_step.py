@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, on_device
+from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line, on_device
 from sampling.choice import choose, entropy, quick_weights, weights
 from sampling.decoder_layer import Places, TextLayers
 from sampling.settings import SamplingSettings
@@ -135,15 +135,14 @@ class StaticDecoder:
         return run.step() if graph is None else graph.replay()
 
     def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
-        graph = torch.cuda.CUDAGraph()
-        self._pool = self._pool or torch.cuda.graph_pool_handle()
         try:
+            graph = torch.cuda.CUDAGraph()
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 step()
         except Exception as error:  # in many ways, by driver and version
             self.captures = False
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            logger.warning("decoding goes on without CUDA graphs, more slowly: %s", reason)
+            logger.warning("decoding goes on without CUDA graphs, more slowly: %s", first_line(error))
             return None
         return graph
 

@@ -19,7 +19,8 @@ from sampling.engine import decode, sample_each
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
 from tests.families import FAMILIES, make_family
-from tests.test_sampling_engine import EOS, MARKERS, inputs_for
+from tests.test_families_train import family_trainer, rollout
+from tests.test_sampling_engine import EOS, MARKERS, full_logprobs, inputs_for
 
 PROMPTS = ((112, "a"), (56, "bb b"), (None, "c c"))  # of 40, 25 and 15 tokens or so
 PLAIN = SamplingSettings(max_new_tokens=20)
@@ -54,7 +55,11 @@ def requests_of(model, processor, *rows: int, first: int = 0) -> list[Request]:
     """So many completions of each prompt, computed by the model as it is now."""
     wanted = zip(PROMPTS, rows, strict=False)
     return [
-        Request(prefill(model, inputs_for(processor, side=side, text=text)), text, range(first, first + n))
+        Request(
+            prefill(model, engine.on(model.device, inputs_for(processor, side=side, text=text))),
+            text,
+            range(first, first + n),
+        )
         for (side, text), n in wanted
     ]
 
@@ -144,30 +149,48 @@ def test_adapters_of_some_projections_and_of_any_rank_count(changed):
         assert_same(*both(model, requests_of(model, processor, 12, 5)))
 
 
-def test_half_precision_stays_close_to_float32(qwen):
-    for dtype in (torch.bfloat16, torch.float16):
-        half = adapted(make_family("qwen2_5_vl", dtype=dtype)[0])
-        whole = adapted(make_family("qwen2_5_vl")[0])
-        requests = requests_of(half, qwen[1], 8, 8)
-        found = decode(half, requests, settings=PLAIN, eos_ids=[], static=True, entropies=True)
-        exact = replayed(whole, requests_of(whole, qwen[1], 8, 8), found)
-        gaps = torch.tensor([abs(a - b) for part, rows in zip(found, exact, strict=True)
-                             for row, other in zip(part.logprobs, rows, strict=True)
-                             for a, b in zip(row, other, strict=True)])  # fmt: skip
-        assert gaps.mean() < {torch.bfloat16: 0.03, torch.float16: 0.004}[dtype]
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_stays_close_to_float32(qwen, dtype):
+    assert half_precision_gap(qwen[1], dtype, "cpu") < {torch.bfloat16: 0.02, torch.float16: 0.003}[dtype]
 
 
-def replayed(model, requests, samples) -> list[list[list[float]]]:
+def half_precision_gap(processor, dtype: torch.dtype, device: str) -> float:
+    """Mean absolute difference between log-probabilities of tokens drawn in `dtype` and those float32 gives them."""
+    half = adapted(make_family("qwen2_5_vl", dtype=dtype)[0]).to(device)
+    found = decode(half, requests_of(half, processor, 8, 8), settings=PLAIN, eos_ids=[], static=True)
+    exact = replayed(adapted(make_family("qwen2_5_vl")[0]), found)
+    drawn = [row for part in found for row in part.logprobs]
+    return (torch.tensor(drawn) - torch.tensor(exact)).abs().mean().item()
+
+
+def replayed(model, samples) -> list[list[float]]:
     """Log-probabilities of these samples' tokens by the model's own layers."""
-    from tests.test_sampling_engine import full_logprobs
-
     processor = make_family("qwen2_5_vl")[1]
+    inputs = [inputs_for(processor, side=side, text=text) for side, text in PROMPTS]
     return [
-        [full_logprobs(model, inputs, ids, PLAIN, []).tolist() for ids in part.token_ids]
-        for inputs, part in zip(
-            [inputs_for(processor, side=side, text=text) for side, text in PROMPTS], samples, strict=False
-        )
+        full_logprobs(model, one, ids, PLAIN, []).tolist()
+        for one, part in zip(inputs, samples, strict=False)
+        for ids in part.token_ids
     ]
+
+
+def test_a_trainers_rollouts_are_the_same_and_its_adapter_is_not_merged(family, tmp_path, monkeypatch, request):
+    from trainers import rollouts
+
+    name = request.node.callspec.params["family"]
+    options = {"dtype": torch.float32, "gradient_checkpointing": True, "config": {"beta": 0.04}}
+    expected = rollout(family_trainer(name, tmp_path, **options)[0])
+    monkeypatch.setattr(engine, "decodes_static", lambda model: True)
+    monkeypatch.setattr(rollouts, "decodes_static", lambda model: True)
+    trainer = family_trainer(name, tmp_path, **options)[0]
+    model = engine.base_model(trainer.model)
+    for _ in range(2):
+        assert refusal(model) is None  # what a trainer hooks into a model is no hindrance
+        found = rollout(trainer)
+        assert torch.equal(found["completion_ids"], expected["completion_ids"])
+        torch.testing.assert_close(found["rollout_entropy"], expected["rollout_entropy"], rtol=0, atol=2e-5)
+        decoder = static_step._decoders[model]
+        assert all(layer.low is not None and layer.down_low is not None for layer in decoder.layers.layers)
 
 
 # Shapes
@@ -216,6 +239,56 @@ def test_the_host_reads_the_device_in_at_most_one_step_of_eight(qwen, monkeypatc
     within = {at for at in reads if 0 < at < 79}  # not the set-up and the result
     assert len(steps) == 79 and 8 <= len(within) <= 10
     assert all(later - earlier >= 7 for earlier, later in itertools.pairwise(sorted(within)))
+
+
+class Frozen:
+    """What a CUDA graph does, on the CPU: the step as it was captured, over the same memory."""
+
+    def __init__(self, step):
+        self.run = copy.copy(step.__self__)
+        self.replays = 0
+
+    def replay(self):
+        self.replays += 1
+        self.run.step()
+
+
+def test_what_was_captured_serves_later_rollouts_with_other_weights_prompts_and_numbers(qwen, monkeypatch):
+    model = adapted(copy.deepcopy(qwen[0]))
+    decoder = static_step.decoder_of(model.get_base_model())
+    decoder.captures, frozen = True, []
+    monkeypatch.setattr(decoder, "_captured", lambda step: (frozen.append(Frozen(step)), frozen[-1])[1])
+    settings = SamplingSettings(top_p=0.98, max_new_tokens=70)
+    captured = []
+    for seed in range(3):
+        move(model, seed)
+        requests = requests_of(model, qwen[1], 13, 13, 13, first=seed)
+        rotated = requests[seed % 3 :] + requests[: seed % 3]  # other prompts at the same places
+        assert_same(*both(model, rotated, settings, eos_ids=EOS[seed : seed + 5], suppress=[3 + seed, 4, 400]))
+        captured.append(len(frozen))
+    assert static_step.decoder_of(model.get_base_model()) is decoder
+    assert captured[0] > 1 and captured[-1] - captured[-2] <= 1  # a shape is captured the second time it is needed
+    assert sum(graph.replays for graph in frozen) > 3 * 50
+
+
+def test_graphs_of_buffers_that_have_moved_are_given_up(qwen, monkeypatch):
+    model = copy.deepcopy(qwen[0])
+    decoder = static_step.decoder_of(model)
+    decoder.captures = True
+    monkeypatch.setattr(decoder, "_captured", Frozen)
+    for rows, limit in ((9, 20), (40, 20), (9, 70), (40, 20)):
+        settings = SamplingSettings(max_new_tokens=limit)
+        assert_same(*both(model, requests_of(model, qwen[1], rows, 9), settings, eos_ids=EOS[:9]))
+    assert len({key[0] for key, graph in decoder.graphs.items() if graph is not None}) == 1
+
+
+def test_where_capture_fails_the_step_goes_on_uncaptured_and_says_so_once(qwen, caplog):
+    model = copy.deepcopy(qwen[0])
+    static_step.decoder_of(model).captures = True  # without a GPU it fails
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert_same(*both(model, requests_of(model, qwen[1], 20)))
+    assert caplog.text.count("without CUDA graphs") == 1 or torch.cuda.is_available()
 
 
 # When it cannot
