@@ -277,7 +277,7 @@ class _Run:
         self.layers.turn(self.base[: self.rows] + slot, self.places)
         hidden = self.decoder.embedding(self.token[: self.rows])
         hidden = self.layers.forward(hidden, slot, self.places)
-        logits = self.decoder.head(hidden[:, None])[:, -1]
+        logits = self.decoder.head(hidden[:, None])[:, -1].float()
         doubts = None if tape.entropies is None else entropy(logits, settings.temperature)
         if self.sorts:
             chances = weights(logits, settings, self.suppress)

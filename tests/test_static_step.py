@@ -124,6 +124,16 @@ def test_the_next_rollout_reads_the_adapters_new_values(qwen):
     assert static_step.decoder_of(model.get_base_model()) is decoder and len(decoder.graphs) == known  # nothing moved
 
 
+def test_what_stood_in_the_buffers_before_does_not_matter(qwen):
+    model = adapted(copy.deepcopy(qwen[0]))
+    settings = SamplingSettings(max_new_tokens=70)
+    for rows in ((33, 20), (9, 8)):
+        expected, found = both(model, requests_of(model, qwen[1], *rows), settings, eos_ids=EOS[:5])
+        assert_same(expected, found)
+        for buffer in static_step.decoder_of(model.get_base_model()).buffers._flat.values():
+            buffer.fill_(torch.nan if buffer.is_floating_point() else 1)
+
+
 def test_weights_that_have_moved_make_a_new_decoder(qwen):
     model = copy.deepcopy(qwen[0])
     assert_same(*both(model, requests_of(model, qwen[1], 9)))
