@@ -35,7 +35,7 @@ def refusal(model: nn.Module) -> str | None:
     used = [*_parts(text), text.embed_tokens, model.get_output_embeddings()]
     adapters = {parameter for module in used for parameter in _adapter_parameters(module)}
     parameters = {p for module in used for p in module.parameters()} - adapters
-    if any(hasattr(p, "ds_id") for p in parameters):
+    if any(getattr(p, "ds_shape", p.shape) != p.shape for p in parameters):  # ZeRO-3, and not gathered just now
         return "its weights are shared out between processes"
     if any((p.dtype, p.device) != (dtype, device) for p in parameters) or not dtype.is_floating_point:
         return "its weights are of several types or on several devices"

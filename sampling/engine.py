@@ -215,7 +215,7 @@ def _decode_static(
             "%s decodes through its own layers from now on, more slowly: %s", type(model).__name__, first_line(error)
         )
         return None
-    static_step.forget_if_large(model)
+    static_step.settle(model)
     return samples
 
 

@@ -11,6 +11,7 @@ steps since are done again, and from then on with a full sort.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from weakref import WeakKeyDictionary
 
@@ -42,11 +43,15 @@ def forget(model: torch.nn.Module) -> None:
     _decoders.pop(model, None)
 
 
-def forget_if_large(model: torch.nn.Module) -> None:
+def settle(model: torch.nn.Module) -> None:
+    """Between two calls keep no weights that ZeRO-3 has gathered for one, nor much of a GPU's memory."""
     decoder = _decoders.get(model)
-    if decoder is None or decoder.device.type != "cuda":
+    if decoder is None:
         return
-    if decoder.kept_bytes > _KEPT_SHARE * torch.cuda.get_device_properties(decoder.device).total_memory:
+    gathered = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
+    on_gpu = decoder.device.type == "cuda"
+    total = torch.cuda.get_device_properties(decoder.device).total_memory if on_gpu else math.inf
+    if gathered or decoder.kept_bytes > _KEPT_SHARE * total:
         forget(model)
 
 
@@ -54,12 +59,13 @@ def signature(model: torch.nn.Module) -> tuple[object, ...]:
     """Where the weights are and which adapters act: what a captured graph depends on."""
     text = model.model.language_model
     modules = (text, model.get_output_embeddings())
+    weights = [p for module in modules for name, p in module.named_parameters() if "lora_" not in name]
     adapters = [
         (tuple(module.active_adapters), module.disable_adapters, module.merged, tuple(module.scaling.items()))
         for module in text.modules()
         if hasattr(module, "lora_A")
     ]
-    return (*(p.data_ptr() for module in modules for p in module.parameters()), *adapters)
+    return (*(weight.data_ptr() for weight in weights), *adapters)
 
 
 def sizes(rows: int) -> list[int]:

@@ -343,6 +343,19 @@ def test_a_step_that_fails_leaves_the_work_to_the_models_own_layers_and_says_so_
     assert len(tried) == 1 and caplog.text.count("no kernel image") == 1
 
 
+def test_weights_gathered_for_one_rollout_are_not_kept_after_it(qwen):
+    """As ZeRO-3 marks its parameters: an empty tensor, or, while gathered, one of the whole shape."""
+    model = copy.deepcopy(qwen[0])
+    for number, parameter in enumerate(model.parameters()):
+        parameter.ds_id, parameter.ds_shape = number, parameter.shape
+    assert refusal(model) is None
+    assert_same(*both(model, requests_of(model, qwen[1], 9)))
+    assert model not in static_step._decoders
+    shared_out = model.model.language_model.layers[1].mlp.up_proj.weight
+    shared_out.data = torch.empty(0)
+    assert "shared out" in refusal(model)
+
+
 def test_what_the_layers_do_not_know_is_refused(qwen):
     def fresh():
         return copy.deepcopy(qwen[0])
