@@ -2,7 +2,9 @@
 
 Each prompt, with its image, is computed once; its keys and values are kept once (`shared_prefix`); rows that have ended
 leave the batch; every row's random stream depends only on (seed, problem, sample) (`streams`). A model whose attention
-cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory.
+cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory. On a
+GPU, models of the known families decode in steps of fixed shape through layers written for it (`static_step`,
+`decoder_layer`); everywhere else the model's own layers do.
 
 Which rows share a batch changes the last bits of a matrix product, and so could change a token only where a uniform
 number falls within those last bits of a boundary between two tokens. In float32 on the CPU even the bits agree as long
@@ -151,10 +153,24 @@ def decode(
         if samples is not None:
             return samples
     copied = not can_share(model) if copied is None else copied
-    if copied and len(requests) > 1:  # copied caches of unequal prompts do not fit into one batch
-        options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "copied": True}
-        options |= {"entropies": entropies, "look_every": look_every}
-        return [one for request in requests for one in decode(model, [request], **options)]
+    options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
+    options |= {"copied": copied, "look_every": look_every}
+    if copied:  # copied caches of unequal prompts do not fit into one batch
+        return [one for request in requests for one in _decode_in_model(model, [request], **options)]
+    return _decode_in_model(model, requests, **options)
+
+
+def _decode_in_model(
+    model: torch.nn.Module,
+    requests: Sequence[Request],
+    settings: SamplingSettings,
+    eos_ids: Sequence[int],
+    suppress: Sequence[int],
+    entropies: bool,
+    copied: bool,
+    look_every: int | None,
+) -> list[Samples]:
+    """Through the model's own layers, in steps as wide as the rows that are left."""
     device = requests[0].prompt.logits.device
     rows = max(sum(len(r.samples) for r in requests), MIN_ROWS)
     tape = Tape(rows, settings.max_new_tokens, entropies, Buffers(device))
