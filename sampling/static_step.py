@@ -136,6 +136,8 @@ class StaticDecoder:
             return run.step()
         if self.graphs[key] is None:
             self.graphs = {k: graph for k, graph in self.graphs.items() if k[0] == self.buffers.moves}
+            if not any(self.graphs.values()):
+                self._pool = None  # a pool that has lost its last graph takes no other
             self.graphs[key] = self._captured(run.step)
         graph = self.graphs[key]
         return run.step() if graph is None else graph.replay()

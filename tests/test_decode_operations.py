@@ -16,6 +16,7 @@ from sampling.batch import Batch, Request, Tape
 from sampling.prefill import Prompt
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention
+from tests.families import FAMILIES, make_family
 from tests.test_models import qwen2_5_vl_3b
 
 
@@ -56,17 +57,19 @@ def to_fake_cuda(model):
     return model
 
 
-def fake_requests(layers: int, prompts: int = 2, rows: int = 32) -> list[Request]:
-    parts = [torch.zeros(1, 2, 600, 128, dtype=torch.bfloat16, device="cuda") for _ in "kv"]
-    logits = torch.zeros(1, 151_936, dtype=torch.bfloat16, device="cuda")
+def fake_requests(model, prompts: int = 2, rows: int = 32) -> list[Request]:
+    text = model.config.text_config
+    layers, width = text.num_hidden_layers, model.model.language_model.layers[0].self_attn.head_dim
+    options = {"dtype": model.dtype, "device": "cuda"}
+    parts = [torch.zeros(1, text.num_key_value_heads, 600, width, **options) for _ in "kv"]
+    logits = torch.zeros(1, text.vocab_size, **options)
     return [Request(Prompt([tuple(parts)] * layers, logits, 600, 3), str(n), range(rows)) for n in range(prompts)]
 
 
 def fixed_step(model) -> list[str]:
-    layers = model.config.text_config.num_hidden_layers
     decoder = static_step.StaticDecoder(model)
     decoder.layers.refresh()
-    requests, settings = fake_requests(layers), SamplingSettings(top_p=0.95, max_new_tokens=200)
+    requests, settings = fake_requests(model), SamplingSettings(top_p=0.95, max_new_tokens=200)
     tape = Tape(64, settings.max_new_tokens, True, decoder.buffers)
     suppress = torch.tensor([3, 5], device="cuda")
     run = static_step._Run(decoder, Batch(requests, 64, settings, [1], tape, 8), requests, settings, suppress)
@@ -80,7 +83,7 @@ def fixed_step(model) -> list[str]:
 
 def own_step(model) -> list[str]:
     """The model's own layers with shared-prefix attention, under autocast as in training."""
-    requests = fake_requests(model.config.text_config.num_hidden_layers, prompts=1)
+    requests = fake_requests(model, prompts=1)
     group = torch.zeros(32, dtype=torch.long, device="cuda")
     cache = SharedPrefixCache([request.prompt.layers for request in requests], group, 64)
     with shared_prefix_attention(model), torch.autocast("cuda", dtype=torch.bfloat16), Operations() as counted:
@@ -122,3 +125,13 @@ def test_a_layer_of_the_3b_model_takes_few_operations_and_waits_for_nothing(adap
     )
     assert fixed[0] <= (30 if adapter else 23)
     assert own[1] > 2.5 * fixed[1]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+def test_every_family_takes_the_fixed_step_in_every_precision(family, dtype):
+    model = make_family(family, dtype=dtype)[0]
+    model = engine.base_model(get_peft_model(model, lora_config(model.config)).eval().to("meta"))
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        names = fixed_step(to_fake_cuda(model))
+    assert names.count("_scaled_dot_product_efficient_attention") == 2 * model.config.text_config.num_hidden_layers
