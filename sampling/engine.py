@@ -2,7 +2,9 @@
 
 Each prompt, with its image, is computed once; its keys and values are kept once (`shared_prefix`); rows that have ended
 leave the batch; every row's random stream depends only on (seed, problem, sample) (`streams`). A model whose attention
-cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory.
+cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory. On a
+GPU, models of the known families decode in steps of fixed shape through layers written for it (`static_step`,
+`decoder_layer`); everywhere else the model's own layers do.
 
 Which rows share a batch changes the last bits of a matrix product, and so could change a token only where a uniform
 number falls within those last bits of a boundary between two tokens. In float32 on the CPU even the bits agree as long
@@ -16,37 +18,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from weakref import WeakSet
 
-import numpy as np
 import torch
 
+from sampling import static_step
+from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line
 from sampling.choice import choose, entropy, weights
 from sampling.copied_prefix import CopiedPrefixCache
+from sampling.decoder_layer import refusal
 from sampling.prefill import Prompt, prefill
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
-from sampling.streams import BLOCK_STEPS, stream_key, uniforms
 
 logger = logging.getLogger(__name__)
-MIN_ROWS = 8
-_DROP_SHARE = 8  # ended rows leave once they are an eighth of the batch
-
-
-@dataclass
-class Samples:
-    """Completions of one prompt, in sample order. Token ids include the end token; log-probabilities are those of the
-    sampling distribution (after temperature, top-k, top-p), entropies, where asked for, those of the model's at the
-    temperature; truncated means no end token came in time."""
-
-    token_ids: list[list[int]]
-    logprobs: list[list[float]]
-    truncated: list[bool]
-    entropies: list[list[float]] | None = None
-
-    @property
-    def logprob_sums(self) -> list[float]:
-        return [float(np.sum(row, dtype=np.float64)) for row in self.logprobs]
+LOOK_EVERY = 8  # steps between two looks for ended rows on a GPU; on the CPU looking is free
 
 
 def sample(
@@ -141,27 +127,6 @@ def _joined(parts: list[Samples]) -> Samples:
     )
 
 
-@dataclass(frozen=True)
-class Request:
-    """A computed prompt and the numbers of the completions wanted of it."""
-
-    prompt: Prompt
-    problem_id: str
-    samples: range
-
-
-class _Streams:
-    """The next uniform number of every row, drawn 64 steps ahead."""
-
-    def __init__(self, requests: Sequence[Request], fill: int, seed: int):
-        self._parts = [(stream_key(seed, r.problem_id), r.samples.start, len(r.samples)) for r in requests]
-        key, start, count = self._parts[-1]
-        self._parts[-1] = (key, start, count + fill)
-
-    def block(self, number: int) -> np.ndarray:
-        return np.concatenate([uniforms(key, number, start, count) for key, start, count in self._parts])
-
-
 @torch.no_grad()
 def decode(
     model: torch.nn.Module,
@@ -172,23 +137,48 @@ def decode(
     suppress: Sequence[int] = (),
     copied: bool | None = None,
     entropies: bool = False,
+    look_every: int | None = None,
+    static: bool | None = None,
 ) -> list[Samples]:
-    """The completions of all requests, decoded together; one `Samples` a request."""
+    """The completions of all requests, decoded together; one `Samples` a request.
+
+    Ended rows are looked for every `look_every` steps: by default each step on the CPU, where it costs nothing, and
+    every eighth on a GPU, which would have to be waited for. `static`: in steps of fixed shape, by default where
+    `decodes_static` says so.
+    """
     model = base_model(model)
+    if static or (static is None and not copied and decodes_static(model)):
+        options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
+        samples = _decode_static(model, requests, look_every or LOOK_EVERY, must=bool(static), **options)
+        if samples is not None:
+            return samples
     copied = not can_share(model) if copied is None else copied
-    if copied and len(requests) > 1:  # copied caches of unequal prompts do not fit into one batch
-        options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "copied": True}
-        options["entropies"] = entropies
-        return [one for request in requests for one in decode(model, [request], **options)]
+    options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
+    options |= {"copied": copied, "look_every": look_every}
+    if copied:  # copied caches of unequal prompts do not fit into one batch
+        return [one for request in requests for one in _decode_in_model(model, [request], **options)]
+    return _decode_in_model(model, requests, **options)
+
+
+def _decode_in_model(
+    model: torch.nn.Module,
+    requests: Sequence[Request],
+    settings: SamplingSettings,
+    eos_ids: Sequence[int],
+    suppress: Sequence[int],
+    entropies: bool,
+    copied: bool,
+    look_every: int | None,
+) -> list[Samples]:
+    """Through the model's own layers, in steps as wide as the rows that are left."""
     device = requests[0].prompt.logits.device
-    wanted = sum(len(r.samples) for r in requests)
-    fill = max(0, MIN_ROWS - wanted)  # rows that only keep the batch at MIN_ROWS; nobody reads them
-    group = [g for g, r in enumerate(requests) for _ in r.samples]
-    group = torch.tensor(group + group[-1:] * fill, device=device)
+    rows = max(sum(len(r.samples) for r in requests), MIN_ROWS)
+    tape = Tape(rows, settings.max_new_tokens, entropies, Buffers(device))
+    batch = Batch(requests, rows, settings, eos_ids, tape, look_every or (LOOK_EVERY if device.type == "cuda" else 1))
+    group = torch.from_numpy(batch.prompt).to(device)
     prompts = [r.prompt for r in requests]
     cache_class = CopiedPrefixCache if copied else SharedPrefixCache
     cache = cache_class([p.layers for p in prompts], group, settings.max_new_tokens)
-    batch = _Batch(group, wanted, _Streams(requests, fill, settings.seed), settings, eos_ids, device, entropies)
     suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
 
     logits = torch.cat([p.logits for p in prompts])  # (B, V)
@@ -197,9 +187,12 @@ def decode(
     positions = torch.tensor([p.next_position for p in prompts], device=device)[group]
     with nullcontext() if copied else shared_prefix_attention(model):
         while True:
-            tokens = batch.take(*choose(chances, batch.uniforms()), doubts)
+            tokens, logprobs = choose(chances, tape.uniforms(len(chances)))
+            tape.record(tokens, logprobs, doubts)
+            batch.advance()
+            batch.look()
             if batch.finished:
-                return batch.samples(requests)
+                return batch.samples()
             move = batch.drop()
             if move is not None:
                 gaps, tail, rows = move
@@ -214,6 +207,34 @@ def decode(
             doubts = entropy(logits, settings.temperature) if entropies else None
 
 
+def _decode_static(
+    model: torch.nn.Module,
+    requests: Sequence[Request],
+    look_every: int,
+    must: bool,
+    suppress: Sequence[int],
+    **options: object,
+) -> list[Samples] | None:
+    """None after a failure other than lack of memory, unless it `must`: then the model's own layers have to do."""
+    device = model.device
+    suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
+    try:
+        with torch.autocast(device.type, enabled=False):
+            decoder = static_step.decoder_of(model)
+            samples = decoder.decode(requests, suppress=suppress, every=look_every, **options)
+    except Exception as error:
+        static_step.forget(model)
+        if must or is_out_of_memory(error):
+            raise
+        _failed.add(model)
+        logger.warning(
+            "%s decodes through its own layers from now on, more slowly: %s", type(model).__name__, first_line(error)
+        )
+        return None
+    static_step.settle(model)
+    return samples
+
+
 def _forward(
     model: torch.nn.Module, tokens: torch.Tensor, positions: torch.Tensor, cache: object, axes: int
 ) -> torch.Tensor:
@@ -221,88 +242,6 @@ def _forward(
     past = getattr(cache, "for_model", cache)
     out = model(input_ids=tokens[:, None], position_ids=position_ids, cache=past, use_cache=True)
     return out.logits[:, -1]
-
-
-class _Batch:
-    """What every row has produced so far, and which rows are still going."""
-
-    def __init__(
-        self,
-        group: torch.Tensor,
-        wanted: int,
-        streams: _Streams,
-        settings: SamplingSettings,
-        eos_ids: Sequence[int],
-        device: torch.device,
-        entropies: bool,
-    ):
-        total = len(group)
-        self.limit, self.device, self.step = settings.max_new_tokens, device, 0
-        self.streams, self.eos = streams, torch.tensor(sorted(eos_ids), device=device)
-        self.row = np.arange(total)  # row of the batch -> row of the result
-        self.alive = np.arange(total) < wanted
-        self.tokens = np.zeros((total, min(64, self.limit)), dtype=np.int64)
-        self.logprobs = np.zeros((total, min(64, self.limit)), dtype=np.float32)
-        self.entropies = np.zeros_like(self.logprobs) if entropies else None
-        self.length = np.zeros(total, dtype=np.int64)
-        self.truncated = np.zeros(total, dtype=bool)
-
-    @property
-    def finished(self) -> bool:
-        return not self.alive.any()
-
-    def uniforms(self) -> torch.Tensor:
-        at = self.step % BLOCK_STEPS
-        if at == 0:
-            self._block = self.streams.block(self.step // BLOCK_STEPS)
-        return torch.from_numpy(self._block[self.row, at]).to(self.device)
-
-    def take(self, tokens: torch.Tensor, logprobs: torch.Tensor, entropies: torch.Tensor | None) -> torch.Tensor:
-        """Record one step's tokens; returns them."""
-        if self.step == self.tokens.shape[1]:
-            grow = ((0, 0), (0, min(self.step, self.limit - self.step)))
-            self.tokens, self.logprobs = np.pad(self.tokens, grow), np.pad(self.logprobs, grow)
-            self.entropies = None if entropies is None else np.pad(self.entropies, grow)
-        ended = torch.isin(tokens, self.eos).cpu().numpy()
-        rows = self.row[self.alive]
-        self.tokens[rows, self.step] = tokens.cpu().numpy()[self.alive]
-        self.logprobs[rows, self.step] = logprobs.cpu().numpy()[self.alive]
-        if entropies is not None:
-            self.entropies[rows, self.step] = entropies.cpu().numpy()[self.alive]
-        self.step += 1
-        self.length[rows] = self.step
-        if self.step == self.limit:
-            self.truncated[rows] = ~ended[self.alive]
-            self.alive[:] = False
-        self.alive &= ~ended
-        return tokens
-
-    def drop(self) -> tuple[torch.Tensor, torch.Tensor, int] | None:
-        """Which rows of the tail move into which gaps so that ended rows leave; None while too few have ended."""
-        keep = max(int(self.alive.sum()), MIN_ROWS)
-        if len(self.row) - keep < max(1, len(self.row) // _DROP_SHARE):
-            return None
-        tail = keep + np.flatnonzero(self.alive[keep:])
-        gaps = np.flatnonzero(~self.alive[:keep])[: len(tail)]
-        for values in (self.row, self.alive):
-            values[gaps] = values[tail]
-        self.row, self.alive = self.row[:keep], self.alive[:keep]
-        return *(torch.from_numpy(part).to(self.device) for part in (gaps, tail)), keep
-
-    def samples(self, requests: Sequence[Request]) -> list[Samples]:
-        out, start = [], 0
-        for request in requests:
-            rows = range(start, start + len(request.samples))
-            start = rows.stop
-            out.append(
-                Samples(
-                    [self.tokens[r, : self.length[r]].tolist() for r in rows],
-                    [self.logprobs[r, : self.length[r]].tolist() for r in rows],
-                    self.truncated[rows.start : rows.stop].tolist(),
-                    None if self.entropies is None else [self.entropies[r, : self.length[r]].tolist() for r in rows],
-                )
-            )
-        return out
 
 
 def on(device: torch.device, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -315,6 +254,19 @@ def base_model(model: torch.nn.Module) -> torch.nn.Module:
 
 
 _told: set[str] = set()
+_failed: WeakSet[torch.nn.Module] = WeakSet()  # models whose fixed steps have failed
+
+
+def decodes_static(model: torch.nn.Module) -> bool:
+    """Whether `decode` takes steps of fixed shape: on a GPU, for models that `decoder_layer` knows. Says why not."""
+    model = base_model(model)
+    if model.device.type != "cuda" or model in _failed:
+        return False
+    reason = refusal(model)
+    if reason is not None and reason not in _told:
+        _told.add(reason)
+        logger.warning("%s decodes through its own layers, more slowly: %s", type(model).__name__, reason)
+    return reason is None
 
 
 def can_share(model: torch.nn.Module) -> bool:

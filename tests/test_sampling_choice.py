@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from sampling.choice import choose, weights
+from sampling.choice import choose, entropy, quick_weights, weights
 from sampling.settings import SamplingSettings
 from sampling.streams import BLOCK_STEPS, stream_key, uniforms
 
@@ -60,6 +61,54 @@ def test_the_distribution_is_that_of_transformers_warpers(settings, sharpness):
     torch.testing.assert_close(
         ours / ours.sum(-1, keepdim=True), stock_probabilities(logits, settings), rtol=1e-5, atol=0
     )
+
+
+def nucleus_of_a_full_sort(logits: torch.Tensor, top_p: float) -> torch.Tensor:
+    """The docstring's definition in float64: which tokens stay."""
+    weight = (logits - logits.amax(-1, keepdim=True)).exp()
+    mass = weight.double().sort(-1, descending=True).values.cumsum(-1)
+    needed = top_p * mass[:, -1:]
+    ordered = weight.sort(-1, descending=True).values
+    last = ((mass - ordered.double()) < needed).sum(-1, keepdim=True) - 1
+    return weight >= ordered.gather(-1, last)
+
+
+def logits_like(kind: str, rows: int, vocabulary: int) -> torch.Tensor:
+    random = torch.Generator().manual_seed(5)
+    if kind == "trained":  # a few likely tokens over a long tail, as a language model has them
+        ranks = torch.arange(1.0, vocabulary + 1).log()
+        order = torch.stack([torch.randperm(vocabulary, generator=random) for _ in range(rows)])
+        steepness = torch.linspace(1.6, 4.0, rows)[:, None]
+        return torch.empty(rows, vocabulary).scatter_(1, order, -steepness * ranks)
+    if kind == "tied":
+        return torch.randint(0, 4, (rows, vocabulary), generator=random).float()
+    return 0.05 * torch.randn(rows, vocabulary, generator=random)
+
+
+@pytest.mark.parametrize("kind", ["trained", "tied", "uniform"])
+@pytest.mark.parametrize("top_p", [0.01, 0.5, 0.95, 0.999])
+def test_the_nucleus_is_that_of_a_full_sort(kind, top_p):
+    logits, none = logits_like(kind, 12, 20_000), torch.tensor([], dtype=torch.long)
+    settings, expected = SamplingSettings(top_p=top_p), nucleus_of_a_full_sort(logits, top_p)
+    assert torch.equal(weights(logits, settings) > 0, expected)
+    quick, short = quick_weights(logits, settings, none)
+    right = (quick > 0).eq(expected).all(-1)
+    assert short.shape == (1,) and (short or right.all())
+    assert kind == "tied" or bool(short) == bool((expected.sum(-1) > 1024).any())
+    assert right[expected.sum(-1) <= 1024].all()  # where it says that it is short, other rows are right all the same
+    if kind == "trained" and top_p <= 0.95:
+        assert not short and torch.equal(quick, weights(logits, settings))
+
+
+def test_on_a_gpu_no_token_is_waited_for_while_it_is_chosen():
+    """Fake CUDA tensors: they take a GPU's code, and refuse to give a value to the host."""
+    with FakeTensorMode():
+        logits = torch.randn(8, 20_000, device="cuda")
+        suppress, uniform = torch.tensor([3, 5], device="cuda"), torch.rand(8, dtype=torch.float64, device="cuda")
+        for settings in (SamplingSettings(top_p=0.9, top_k=50, temperature=0.7), SamplingSettings(top_p=0.9)):
+            for chances in (weights(logits, settings, suppress), quick_weights(logits, settings, suppress)[0]):
+                tokens, logprobs = choose(chances, uniform)
+                assert tokens.shape == logprobs.shape == entropy(logits, 0.7).shape == (8,)
 
 
 def test_the_inverse_cdf_by_hand():

@@ -86,6 +86,15 @@ def test_samples_are_the_same_for_any_grouping(family):
     assert alone.logprobs == together.logprobs[17:20]
 
 
+@pytest.mark.parametrize("every", [3, 8, 100])
+def test_looking_for_ended_rows_now_and_then_changes_no_sample(qwen, every):
+    model, processor = qwen
+    requests = [Request(prefill(model, inputs_for(processor)), name, range(20)) for name in "pq"]
+    for limit in (1, 9, 20):
+        options = {"settings": SamplingSettings(top_p=0.9, max_new_tokens=limit), "eos_ids": EOS, "entropies": True}
+        assert decode(model, requests, look_every=every, **options) == decode(model, requests, **options)
+
+
 def test_shared_and_copied_prompt_caches_give_the_same_tokens(family):
     model, processor = family
     request = [Request(prefill(model, inputs_for(processor)), "p", range(40))]

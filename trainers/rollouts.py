@@ -18,7 +18,7 @@ from peft.tuners import lora
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
-from sampling.engine import Request, decode, free_memory, is_out_of_memory
+from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
 
@@ -31,10 +31,11 @@ def merged_adapter(model: torch.nn.Module) -> Iterator[None]:
     """Inside, LoRA layers of a float32 model compute with one matrix, W + BA; afterwards with the very W of before.
 
     Decoding token by token, a small model spends most of its time on the adapter's two extra products per layer. In
-    half precision the sum would be rounded, so there nothing is merged.
+    half precision the sum would be rounded, so there nothing is merged; nor where decoding takes steps of fixed shape,
+    which read weights where they are and adapters from a copy of their own (`sampling.decoder_layer`).
     """
     layers = [module for module in model.modules() if isinstance(module, lora.Linear)]
-    if any(layer.get_base_layer().weight.dtype != torch.float32 for layer in layers):
+    if decodes_static(model) or any(layer.get_base_layer().weight.dtype != torch.float32 for layer in layers):
         layers = []
     originals = [layer.get_base_layer().weight.data for layer in layers]
     try:

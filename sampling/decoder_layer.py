@@ -1,0 +1,311 @@
+"""One token through the text layers of the Qwen-VL families, in as few operations as plain PyTorch allows.
+
+The same numbers as transformers' layers, but for rounding: q, k, v and the adapters' first matrices are one product,
+rotary positions three operations, attention two kernels that return their log-sum-exp and are joined by one weight;
+residuals are added by the products themselves. Every tensor has a fixed place, so that a CUDA graph can be captured.
+
+Weights are read where they are, but for those of q, k and v, which are copied side by side; adapters are copied in the
+model's own precision, scaled. `TextLayers.refresh` copies anew, in place: once a rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sampling.shared_prefix import supports
+
+LAYERS = {"Qwen2VLDecoderLayer", "Qwen2_5_VLDecoderLayer", "Qwen3VLTextDecoderLayer"}
+_CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the length
+_ALIGNED = 8  # columns; half-precision products are fast on multiples of 16 bytes
+
+
+def refusal(model: nn.Module) -> str | None:
+    """Why the layers here cannot stand in for the model's own; None when they can."""
+    text = getattr(getattr(model, "model", None), "language_model", None)
+    if text is None or {type(layer).__name__ for layer in text.layers} - LAYERS or not supports(model):
+        return f"{type(model).__name__} is not a family it knows"
+    config = model.config.get_text_config()
+    if config.hidden_act != "silu" or config.rope_parameters["rope_type"] in _CHANGING_ROPE:
+        return "its activation or rotary positions are unusual"
+    dtype, device = text.norm.weight.dtype, text.norm.weight.device
+    used = [*_parts(text), text.embed_tokens, model.get_output_embeddings()]
+    adapters = {parameter for module in used for parameter in _adapter_parameters(module)}
+    parameters = {p for module in used for p in module.parameters()} - adapters
+    if any(getattr(p, "ds_shape", p.shape) != p.shape for p in parameters):  # ZeRO-3, and not gathered just now
+        return "its weights are shared out between processes"
+    if any((p.dtype, p.device) != (dtype, device) for p in parameters) or not dtype.is_floating_point:
+        return "its weights are of several types or on several devices"
+    if torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) != dtype:
+        return f"its weights are in {dtype}, its arithmetic is not"
+    for module in text.layers.modules():
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            return "something is hooked into its layers"
+    for layer in text.layers:
+        for name, module in _projections(layer):
+            if not _plain(module):
+                return f"{name} is not a plain linear layer or has an adapter of another kind than plain LoRA"
+    return None
+
+
+def _parts(text: nn.Module) -> Iterator[nn.Module]:
+    yield from text.layers
+    yield text.norm
+
+
+def _projections(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        yield name, getattr(layer.self_attn, name)
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        yield name, getattr(layer.mlp, name)
+
+
+def _adapter_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    for part in module.modules():
+        for name in ("lora_A", "lora_B"):
+            if hasattr(part, name):
+                yield from getattr(part, name).parameters()
+
+
+def _plain(module: nn.Module) -> bool:
+    if type(module) is nn.Linear:
+        return True
+    if not hasattr(module, "lora_A"):
+        return False
+    from peft.tuners import lora
+
+    return (
+        type(module) is lora.Linear
+        and type(module.get_base_layer()) is nn.Linear
+        and not (module.lora_variant or module.fan_in_fan_out or any(module.lora_bias.values()))
+    )
+
+
+def _base(module: nn.Module) -> nn.Linear:
+    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
+
+
+def _adapters(module: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
+    """(A (r, in), B (out, r), scaling) of the adapters that act and are not part of the weight already."""
+    if not hasattr(module, "lora_A") or module.disable_adapters or module.merged:
+        return []
+    names = [name for name in module.active_adapters if name in module.lora_A]
+    return [(module.lora_A[n].weight, module.lora_B[n].weight, module.scaling[n]) for n in names]
+
+
+class _Low:
+    """The adapters of modules that share their input, as two matrices: (in, R) and, block by block, (R, all outputs).
+
+    `rank` R is a multiple of 8, the rest zeros.
+    """
+
+    def __init__(self, modules: list[nn.Module], like: torch.Tensor, rank: int):
+        self.modules = modules
+        self.rank = rank
+        outputs = sum(_base(module).out_features for module in modules)
+        self.first = like.new_zeros(rank, _base(modules[0]).in_features)
+        self.second = like.new_zeros(rank, outputs)
+        self.first_t = self.first.t()
+
+    def refresh(self) -> None:
+        rank, start = 0, 0
+        for module in self.modules:
+            stop = start + _base(module).out_features
+            for a, b, scaling in _adapters(module):
+                self.first[rank : rank + len(a)].copy_(a)
+                self.second[rank : rank + len(a), start:stop].copy_(b.t() * scaling)
+                rank += len(a)
+            start = stop
+
+
+def _rank(modules: list[nn.Module]) -> int:
+    rank = sum(len(a) for module in modules for a, _, _ in _adapters(module))
+    return -(-rank // _ALIGNED) * _ALIGNED
+
+
+def _low(modules: list[nn.Module], like: torch.Tensor) -> _Low | None:
+    rank = _rank(modules)
+    return _Low(modules, like, rank) if rank else None
+
+
+class _Layer:
+    """The weights of one layer, ready for `TextLayers.forward`."""
+
+    def __init__(self, layer: nn.Module, rank: int):
+        attention, mlp = layer.self_attn, layer.mlp
+        self.norms = [(n.weight, n.variance_epsilon) for n in (layer.input_layernorm, layer.post_attention_layernorm)]
+        like = self.norms[0][0]
+        self.inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
+        outputs = sum(_base(module).out_features for module in self.inputs)
+        self.fused = like.new_zeros(outputs + rank, _base(self.inputs[0]).in_features)  # q, k, v, then the adapters' A
+        self.fused_t = self.fused.t()
+        self.bias = like.new_zeros(outputs + rank) if any(_base(m).bias is not None for m in self.inputs) else None
+        self.low = _Low(self.inputs, like, rank) if rank else None
+        self.head_norms = None
+        if hasattr(attention, "q_norm"):
+            norms = (attention.q_norm, attention.k_norm)
+            heads = [_base(module).out_features // attention.head_dim for module in self.inputs[:2]]
+            self.head_norms, self.head_sources = like.new_zeros(sum(heads), attention.head_dim), (norms, heads)
+            self.head_epsilon = norms[0].variance_epsilon
+        self.weights = {n: _base(m).weight.t() for n, m in _projections(layer) if n[0] not in "qkv"}
+        self.out_bias = _base(attention.o_proj).bias
+        self.out_low = _low([attention.o_proj], like)
+        self.gate_up_low = _low([mlp.gate_proj, mlp.up_proj], like)
+        self.down_low = _low([mlp.down_proj], like)
+
+    def refresh(self) -> None:
+        for low in (self.low, self.out_low, self.gate_up_low, self.down_low):
+            if low is not None:
+                low.refresh()
+        start = 0
+        for module in self.inputs:
+            base = _base(module)
+            stop = start + base.out_features
+            self.fused[start:stop].copy_(base.weight)
+            if base.bias is not None:
+                self.bias[start:stop].copy_(base.bias)
+            start = stop
+        if self.low is not None:
+            self.fused[start:].copy_(self.low.first)
+        if self.head_norms is not None:
+            norms, (queries, _) = self.head_sources
+            self.head_norms[:queries], self.head_norms[queries:] = norms[0].weight, norms[1].weight
+
+
+@dataclass
+class Places:
+    """Where a step of so many rows (N), of B prompts with at most M / g rows each, reads and writes. g = H / K."""
+
+    fused: torch.Tensor  # (N, (H + 2K) D + R) q, k, v and the adapters' middle
+    turned: torch.Tensor  # (N, H + 2K, D) q and k with their positions, and v
+    mixed: torch.Tensor  # (N, K, g, D) what attention found
+    share: torch.Tensor  # (N, K, g, 1) how much of it lay in the completion
+    wide: torch.Tensor  # (N, 2I) gate and up
+    cosine: torch.Tensor  # (N, H + 2K, D); 1 for the values
+    sine: torch.Tensor  # (N, 1, D / 2)
+    own: torch.Tensor  # (N, layers, 2K, S, D) keys, then values, of the rows' completions
+    own_bias: torch.Tensor  # (N, K, g, S) -inf for steps to come
+    prompt: torch.Tensor  # (B, layers, 2, K, P, D)
+    prompt_bias: torch.Tensor  # (B, K, M, P) -inf behind a prompt's end
+    of_row: tuple[torch.Tensor, ...]  # which (prompt, head, query) belongs to each row: indices into (B, K, M)
+    of_slot: tuple[torch.Tensor, ...]  # which (row, head, query) stands at each (B, K, M)
+
+    def __post_init__(self) -> None:
+        """Views are made once: each of them is an operation like any other to Python."""
+        heads, width = self.turned.shape[1:]
+        kv, share = self.mixed.shape[1:3]
+        columns, turned, half = heads * width, heads - kv, width // 2
+        self.qkv, self.middle = self.fused[:, :columns], self.fused[:, columns:]
+        self.heads = self.qkv.unflatten(1, (heads, width))
+        self.to_turn = self.heads[:, :turned]
+        self.lower, self.upper = self.to_turn[..., :half], self.to_turn[..., half:]
+        self.turned_lower, self.turned_upper = self.turned[:, :turned, :half], self.turned[:, :turned, half:]
+        self.query = self.turned[:, : kv * share].unflatten(1, (kv, share))
+        self.key_value = self.turned[:, kv * share :, None]
+        self.mixed_flat = self.mixed.flatten(1)
+        self.mass_of_row = tuple(index[..., None] for index in self.of_row)
+        self.gate, self.up = self.wide.chunk(2, -1)
+        self.own_layers = [
+            (both, both[:, :kv], both[:, kv:]) for both in (self.own[:, at] for at in range(self.own.shape[1]))
+        ]
+        self.prompt_layers = [self.prompt[:, at].unbind(1) for at in range(self.prompt.shape[1])]
+
+
+class TextLayers:
+    """The decoder layers and the last norm of a model that `refusal` has nothing against."""
+
+    def __init__(self, model: nn.Module):
+        text = model.model.language_model
+        first = text.layers[0]
+        inputs = [[getattr(layer.self_attn, f"{name}_proj") for name in "qkv"] for layer in text.layers]
+        self.rank = max(_rank(modules) for modules in inputs)
+        self.layers = [_Layer(layer, self.rank) for layer in text.layers]
+        self.norm = (text.norm.weight, text.norm.variance_epsilon)
+        self.dtype, self.device = text.norm.weight.dtype, text.norm.weight.device
+        self.width, self.scale = first.self_attn.head_dim, first.self_attn.scaling
+        self.queries, self.kv, _ = (_base(module).out_features // self.width for module in inputs[0])
+        self.inner = _base(first.mlp.gate_proj).out_features
+        self.frequencies, self.rope_scale = text.rotary_emb.inv_freq, text.rotary_emb.attention_scaling
+
+    def refresh(self) -> None:
+        """Copy what is kept as a copy: q, k, v and the adapters, whose values may have changed."""
+        for layer in self.layers:
+            layer.refresh()
+
+    @property
+    def copied_bytes(self) -> int:
+        return sum(layer.fused.nbytes for layer in self.layers)
+
+    def turn(self, positions: torch.Tensor, places: Places) -> None:
+        """The cosines and sines of this step's positions (N,), which are equal on all axes for tokens of text."""
+        angles = positions[:, None] * self.frequencies.float()
+        turned, half = self.queries + self.kv, self.width // 2
+        cosine = (angles.cos() * self.rope_scale)[:, None]
+        places.cosine[:, :turned, :half], places.cosine[:, :turned, half:] = cosine, cosine
+        places.sine.copy_((angles.sin() * self.rope_scale)[:, None])
+
+    def forward(self, hidden: torch.Tensor, slot: torch.Tensor, at: Places) -> torch.Tensor:
+        """(N, C) embeddings, which are overwritten -> (N, C) normed outputs; keys and values go to step `slot` (1,)."""
+        for number, layer in enumerate(self.layers):
+            self._attention(layer, number, hidden, slot, at)
+            self._feed_forward(layer, hidden, at)
+        return _norm(hidden, *self.norm)
+
+    def _attention(self, layer: _Layer, number: int, hidden: torch.Tensor, slot: torch.Tensor, at: Places) -> None:
+        normed = _norm(hidden, *layer.norms[0])
+        if layer.bias is None:
+            torch.mm(normed, layer.fused_t, out=at.fused)
+        else:
+            torch.addmm(layer.bias, normed, layer.fused_t, out=at.fused)
+        if layer.low is not None:
+            at.qkv.addmm_(at.middle, layer.low.second)
+        if layer.head_norms is not None:
+            torch.mul(_norm(at.to_turn, None, layer.head_epsilon), layer.head_norms, out=at.to_turn)
+        torch.mul(at.heads, at.cosine, out=at.turned)
+        at.turned_lower.addcmul_(at.upper, at.sine, value=-1)
+        at.turned_upper.addcmul_(at.lower, at.sine)
+
+        own, own_keys, own_values = at.own_layers[number]
+        own.index_copy_(2, slot, at.key_value)
+        prompt = attend(at.query[at.of_slot], *at.prompt_layers[number], at.prompt_bias, self.scale)
+        completion, mass = attend(at.query, own_keys, own_values, at.own_bias, self.scale)
+        mass = mass.as_strided((*at.query.shape[:3], 1), (*mass.stride(), 1))  # a kernel may pad the queries
+        torch.sigmoid(mass - prompt[1][at.mass_of_row], out=at.share)
+        torch.lerp(prompt[0][at.of_row], completion, at.share, out=at.mixed)
+
+        hidden.addmm_(at.mixed_flat, layer.weights["o_proj"])
+        if layer.out_bias is not None:
+            hidden.add_(layer.out_bias)
+        if layer.out_low is not None:
+            hidden.addmm_(torch.mm(at.mixed_flat, layer.out_low.first_t), layer.out_low.second)
+
+    def _feed_forward(self, layer: _Layer, hidden: torch.Tensor, at: Places) -> None:
+        normed = _norm(hidden, *layer.norms[1])
+        torch.mm(normed, layer.weights["gate_proj"], out=at.gate)
+        torch.mm(normed, layer.weights["up_proj"], out=at.up)
+        if layer.gate_up_low is not None:
+            at.wide.addmm_(torch.mm(normed, layer.gate_up_low.first_t), layer.gate_up_low.second)
+        nn.functional.silu(at.gate, inplace=True).mul_(at.up)
+        hidden.addmm_(at.gate, layer.weights["down_proj"])
+        if layer.down_low is not None:
+            hidden.addmm_(torch.mm(at.gate, layer.down_low.first_t), layer.down_low.second)
+
+
+def _norm(hidden: torch.Tensor, weight: torch.Tensor | None, epsilon: float) -> torch.Tensor:
+    return nn.functional.rms_norm(hidden, hidden.shape[-1:], weight, epsilon)
+
+
+def attend(
+    query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, bias: torch.Tensor, scale: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(B, K, M, D) of softmax(query keys^T scale + bias) values, and the log-sum-exp (B, K, >= M) in float32."""
+    if query.is_cuda:  # a kernel for every precision and card, which takes a bias: keys may end anywhere
+        kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+        return kernel(query, keys, values, bias, True, scale=scale)[:2]
+    wide = (lambda part: part.float()) if query.dtype in (torch.float16, torch.bfloat16) else (lambda part: part)
+    scores = (wide(query) @ wide(keys).transpose(-1, -2)).mul_(scale).add_(bias)
+    mass = scores.logsumexp(-1)
+    return scores.sub_(mass[..., None]).exp_().to(values.dtype) @ values, mass
