@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from charts.prompt import prompt_hash
+from trainers import METHODS, method_options
 from training.checkpoints import STAGING, checkpoints, damage, newest_usable, step_of
 from training.pickles import foreign
 
@@ -28,10 +29,10 @@ BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an upd
 
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
-    """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; no mode for grpo."""
+    """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; their baseline has no mode in it."""
     path = Path(vlm_name)
     name = path.resolve().name if path.is_dir() else vlm_name.replace("/", "--")
-    middle = "" if mode == "grpo" else f"-{mode}"
+    middle = f"-{mode}" if METHODS[mode].named_in_folder else ""
     return Path(root) / f"{name}-prm-large-train-v2{middle}-{seed}"
 
 
@@ -232,7 +233,9 @@ def differences(old: dict, new: dict) -> list[str]:
     before, after = dict(old.get("settings", {})), dict(new["settings"])
     before["data"], after["data"] = old.get("data", {}).get("fingerprint"), new["data"]["fingerprint"]
     before["prompt_hash"], after["prompt_hash"] = old.get("prompt", {}).get("hash"), new["prompt"]["hash"]
-    names = sorted((set(before) | set(after)) - BOOKKEEPING)
+    # an option of other methods changes nothing; a run that is older than it does not have it
+    unused = {name for name, methods in method_options().items() if after.get("mode") not in [m.name for m in methods]}
+    names = sorted((set(before) | set(after)) - BOOKKEEPING - unused)
     return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
 
 
