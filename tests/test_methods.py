@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import trainers
+from evaluation import results, validate_rewards
 from evaluation.results import method_key
 from evaluation.styles import OTHERS, STYLES
 from evaluation.validate_rewards import Counts, complaint
@@ -186,6 +187,19 @@ def test_a_method_that_no_other_file_knows_is_announced_watched_checked_and_name
     watch = Watch("reading", 1, dict.fromkeys(("entropy", "length", "truncation", "format", "ratio"), 2.0))
     lines = [watch.add({"decomposed/negative": 0, "entropy": entropy}) for entropy in (1.0, 3.0)]
     assert lines[0] == [] and [name for name, _ in lines[1]] == ["entropy"] and Reading.remedies in lines[1][0][1]
+
+
+def test_a_method_whose_name_ends_in_that_of_another_is_told_from_it(monkeypatch):
+    monkeypatch.setitem(trainers.METHODS, "cw-nsr", Reading)
+    monkeypatch.setitem(results.METHODS, "cwnsr", "CW-NSR")
+    monkeypatch.setattr(validate_rewards, "MODES", tuple(trainers.METHODS))
+    for name in ("poc_cw-nsr.log", "cw_nsr_log.txt"):
+        assert validate_rewards.mode_of(Path(name)) == "cw-nsr"
+    assert validate_rewards.mode_of(Path("poc_nsr.log")) == "nsr"
+    with pytest.raises(ValueError, match="does not say one mode"):
+        validate_rewards.mode_of(Path("poc_nsr_psr.log"))
+    assert results.methods_named("CW-NSR (ours)") == results.methods_named("cw_nsr") == {"cwnsr"}
+    assert results.contradicts("CW-NSR", "nsr") and not results.contradicts("CW NSR", "cw-nsr")
 
 
 SPELLINGS = {

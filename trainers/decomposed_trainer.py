@@ -87,7 +87,7 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
         batch = self._scored_batch(output)
         local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         self._drop_unscorable(output, batch.correct[local].isnan())
-        weights = self.method.weights(batch)
+        weights = self.method.weights(batch).to(output["advantages"].dtype)
         self._replace_advantages(output, weights, local)
         self._report_batch(batch, weights, output)
         if self.model.training:
@@ -137,7 +137,7 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
             loss_mask = output.get("tool_mask", output["completion_mask"])
             rows = loss_mask.sum(1) if self.loss_type == "dapo" else torch.ones_like(output["advantages"])
             advantages = advantages * kept_scale(advantages, self.accelerator.gather(rows.to(advantages.dtype)))
-        output["advantages"] = advantages[local].to(output["advantages"].dtype)
+        output["advantages"] = advantages[local]
         logged = self._logs["advantages"]  # the completions table must show what is trained on
         for _ in range(min(len(advantages), len(logged))):
             logged.pop()
