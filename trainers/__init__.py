@@ -8,12 +8,13 @@ its class here; flags, checks, log, early warnings, reward check and figures fol
 from __future__ import annotations
 
 from trainers.grpo import GRPO
+from trainers.maxrl import MaxRL
 from trainers.method import Method
 from trainers.nsr import NSR
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (GRPO, PSR, NSR, WReinforce)}
+METHODS: dict[str, type[Method]] = {method.name: method for method in (GRPO, PSR, NSR, WReinforce, MaxRL)}
 
 
 def method_options() -> dict[str, list[type[Method]]]:
