@@ -9,11 +9,12 @@ import argparse
 import math
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from network import stay_local
 from terminal import hide_deprecations, printable, unfailing_output
+from trainers import METHODS
 from training.arguments import parse_args, resolve_accumulation
 from training.config import build_config, plan_steps
 from training.hardware import (
@@ -122,9 +123,6 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     )
     config.reward_weights = [reward.weight for reward in rewards]
     train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)
-    mode_settings = {} if args.mode == "grpo" else {"reward_threshold": args.reward_threshold}
-    if args.mode == "w-reinforce":
-        mode_settings["lambda_psr"] = args.lambda_psr
     adapter = lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
     zero3 = config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage == 3
     trainer = TRAINERS[args.mode](
@@ -141,7 +139,8 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
         update="plain" if args.plain_update else "shared",
         max_bad_updates=args.max_bad_updates,
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
-        **mode_settings,
+        reward_threshold=args.reward_threshold,
+        **asdict(METHODS[args.mode].from_settings(args)),
     )
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress)
@@ -268,7 +267,7 @@ def run(argv: list[str] | None) -> int:
     from training.report import banner, end_without_backends
     from training.run_folder import discard_replaced
 
-    for line in banner(args.mode, args.reward_threshold, args.lambda_psr).split("\n"):
+    for line in banner(METHODS[args.mode].from_settings(args), args.reward_threshold).split("\n"):
         say(line)
     try:
         trainer = build_trainer(args, config, train, held_out)

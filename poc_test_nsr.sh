@@ -28,7 +28,13 @@ else
 fi
 SUBSET=${SUBSET:-100} SEED=${SEED:-2025} NUM_PROCESSES=${NUM_PROCESSES:-1} EVALUATE=${EVALUATE:-1}
 PROBLEMS=${PROBLEMS:-24} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
-MODES=(grpo psr nsr w-reinforce)
+RUNS=(  # each mode with flags of its own
+    "grpo --num-generations 2"
+    "psr --num-generations 2 --reward-threshold 0.5"
+    "nsr --num-generations 4 --reward-threshold 0.5"
+    "w-reinforce --num-generations 4 --lambda-psr 0.1 --reward-threshold 0.5"
+)
+MODES=("${RUNS[@]%% *}")
 NAME=${MODEL//\//--}
 [[ -d $MODEL ]] && NAME=$(basename "$(realpath "$MODEL")")
 
@@ -40,16 +46,13 @@ run() {
     "$@" || { code=$?; echo "✗ failed with exit code $code: $*" >&2; exit "$code"; }
 }
 
-for MODE in "${MODES[@]}"; do
+for RUN in "${RUNS[@]}"; do
+    read -ra FLAGS <<<"--mode $RUN"
+    MODE=${FLAGS[1]}
     heading "Testing: $MODE"
-    GENERATIONS=4
-    [[ $MODE == grpo || $MODE == psr ]] && GENERATIONS=2
     COMMAND=(accelerate launch --config_file=deepspeed_zero3.yaml --num_processes "$NUM_PROCESSES" main.py
-        --mode "$MODE" --vlm-name "$MODEL" --dataset-name "$DATASET" --seed "$SEED" --subset-size "$SUBSET"
-        --num-epochs 1 --num-generations "$GENERATIONS" --batch-size 2 --disable-gradient-checkpointing)
-    [[ $MODE == w-reinforce ]] && COMMAND+=(--lambda-psr 0.1)
-    [[ $MODE != grpo ]] && COMMAND+=(--reward-threshold 0.5)
-    COMMAND+=("$@")
+        "${FLAGS[@]}" --vlm-name "$MODEL" --dataset-name "$DATASET" --seed "$SEED" --subset-size "$SUBSET"
+        --num-epochs 1 --batch-size 2 --disable-gradient-checkpointing "$@")
     echo "Running: ${COMMAND[*]}"
     "${COMMAND[@]}" 2>&1 | tee "poc_$MODE.log.part"
     code=${PIPESTATUS[0]}

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+import trainers
 from evaluation.cli import name_some
 from evaluation.estimators import pass_at_k
 from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, charts_agree
 from evaluation.samples import SampleSet
 
-METHODS = {"base": "Base", "grpo": "GRPO", "psr": "PSR", "nsr": "NSR", "wreinforce": "W-REINFORCE"}
 SAME_SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens")
 
 
@@ -29,9 +29,15 @@ def method_key(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
+METHODS = {"base": "Base"} | {method_key(name): method.label for name, method in trainers.METHODS.items()}
+
+
 def methods_named(label: str) -> set[str]:
     """The known methods that `label` mentions: 'NSR (ours)' mentions nsr, 'lambda 0.2' none."""
-    label = re.sub(r"(?i)w[^a-z0-9]?reinforce", "wreinforce", label)
+    for name in trainers.METHODS:
+        parts = name.split("-")
+        if len(parts) > 1:  # one word, so that no part of it is taken for another method
+            label = re.sub("(?i)" + "[^a-z0-9]?".join(parts), "".join(parts), label)
     return {word for word in re.split(r"[^a-z0-9]+", label.casefold()) if word in METHODS}
 
 

@@ -1,18 +1,20 @@
 """How every figure looks: one colour, marker and line for each method, wherever it is drawn.
 
+A method's own style stands in its file under trainers/; here are those of the untrained model and of what has no name.
+
 The colours are told apart by readers with any common colour blindness, the markers and lines in black and white.
 """
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
+import trainers
 from evaluation.results import METHODS, method_key, methods_named
 
 STYLES = {
     "base": {"color": "#7f7f7f", "marker": "X", "linestyle": (0, (2.6, 1.6))},
-    "grpo": {"color": "#0072b2", "marker": "o", "linestyle": "-"},
-    "psr": {"color": "#d55e00", "marker": "s", "linestyle": (0, (7, 1.5, 1.2, 1.5))},
-    "nsr": {"color": "#009e73", "marker": "^", "linestyle": (0, (6.5, 1.5))},
-    "wreinforce": {"color": "#aa4499", "marker": "D", "linestyle": (0, (1.2, 1.1))},
+    **{method_key(name): asdict(method.style) for name, method in trainers.METHODS.items()},
 }
 OTHERS = [
     {"color": "#e69f00", "marker": "v", "linestyle": "-"},

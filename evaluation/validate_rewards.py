@@ -4,7 +4,8 @@
     python evaluation/validate_rewards.py poc_grpo.log poc_psr.log poc_nsr.log poc_w-reinforce.log
 
 `Rewards Accuracy: [...]` lines hold what remains after the filter, before lambda: 1 and 0 for GRPO and PSR, 0 and -1
-for NSR, 1 and -1 for W-REINFORCE. A reward counts as positive above 0.5, negative below -0.1, zero within 0.1 of 0.
+for NSR, 1 and -1 for W-REINFORCE; what a mode must and must not leave stands in its file under trainers/. A reward
+counts as positive above 0.5, negative below -0.1, zero within 0.1 of 0.
 Exit code 0: every log passed; 1: a check failed; 2: a log or mode that cannot be used.
 """
 
@@ -22,9 +23,10 @@ if not __package__:  # run as a script: imports start at the project root, not i
 
 from evaluation.cli import Parser, exit_code
 from terminal import printable, unfailing_output
+from trainers import METHODS
 
 REWARD_LINE = re.compile(r"Rewards Accuracy: \[(.*?)\]")
-MODES = ("grpo", "psr", "nsr", "w-reinforce")
+MODES = tuple(METHODS)
 
 
 @dataclass
@@ -55,22 +57,23 @@ def count_rewards(log: str, name: str = "log") -> Counts:
 
 def complaint(mode: str, counts: Counts) -> str | None:
     """What is wrong with these counts under `mode`, or None."""
-    if mode == "psr" and counts.negative:
-        return f"PSR should have no negative rewards, found {counts.negative}"
-    if mode == "nsr" and counts.positive:
-        return f"NSR should have no positive rewards, found {counts.positive}"
-    if mode == "w-reinforce" and not (counts.positive and counts.negative):
-        lacking = "positive" if not counts.positive else "negative"
-        return f"W-REINFORCE should have both positive and negative rewards, found no {lacking} ones"
-    if mode == "grpo" and not counts.positive:
-        return "GRPO should have positive rewards, found none"
-    return None
+    method = METHODS[mode]
+    for sign in method.never:
+        if getattr(counts, sign):
+            return f"{method.label} should have no {sign} rewards, found {getattr(counts, sign)}"
+    lacking = [sign for sign in method.finds if not getattr(counts, sign)]
+    if not lacking:
+        return None
+    if len(method.finds) > 1:
+        return f"{method.label} should have both {' and '.join(method.finds)} rewards, found no {lacking[0]} ones"
+    return f"{method.label} should have {lacking[0]} rewards, found none"
 
 
 def mode_of(path: Path) -> str:
     """The mode in a log's name: poc_nsr.log, nsr_log.txt and poc_w_reinforce.log say theirs."""
     name = path.stem.casefold().replace("_", "-")
     named = [mode for mode in MODES if re.search(rf"(^|-){mode}($|-)", name)]
+    named = [mode for mode in named if not any(mode in other for other in named if other != mode)]  # x in y-x
     if len(named) != 1:
         raise ValueError(f"{path}: its name does not say one mode, name it with --mode ({', '.join(MODES)})")
     return named[0]

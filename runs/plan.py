@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from runs.stages import Run, Stage, Study, is_kept, perform
 
 METHODS = ("grpo", "psr", "nsr", "w-reinforce")
+CONTRAST = ("nsr", "psr")  # compared with each other, beside each with the base
 RATES = ("1e-6", "3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "1e-3")  # what a grid may be widened to
 PAPER_SAMPLING = ("--temperature", "0.6", "--top-p", "0.95")
 COMPLETIONS, GENERATIONS, BATCH = 64, 8, 16  # of an update, of a prompt, of a forward pass

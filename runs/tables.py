@@ -95,12 +95,13 @@ def curve_table(found: dict[str, Arm]) -> str | None:
 
 
 def pairs(found: dict[str, Arm]) -> Iterator[tuple[str, Arm, Arm]]:
-    """The comparisons of the study: each method with the base, and NSR with PSR."""
+    """The comparisons of the study: each method with the base, and the two of the contrast with each other."""
     for name, arm in found.items():
         if name != "base" and "base" in found:
             yield f"{arm.label} − base", arm, found["base"]
-    if "nsr" in found and "psr" in found:
-        yield "NSR − PSR", found["nsr"], found["psr"]
+    if all(name in found for name in plan.CONTRAST):
+        a, b = (found[name] for name in plan.CONTRAST)
+        yield f"{a.label} − {b.label}", a, b
 
 
 def differences(found: dict[str, Arm]) -> str | None:

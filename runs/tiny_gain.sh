@@ -25,9 +25,7 @@ for MODE in $MODES; do
         --subset-size $((UPDATES * PER_UPDATE)) --num-generations 8 --batch-size 16 --gradient-accumulation-steps 4 \
         --eval-steps 100000 --report-to none --disable-gradient-checkpointing \
         --output-root "$RESULTS/runs" --overwrite 2>&1 | tee "$RESULTS/train_$MODE.log" | grep -E "held-out|Held-out|saved|error"
-    ROOT=$RESULTS/runs/tiny-prm-large-train-v2
-    [[ $MODE == grpo ]] || ROOT=$ROOT-$MODE
-    sample "$ROOT-$SEED" "$MODE"
+    sample "$RESULTS/runs/tiny-prm-large-train-v2-$MODE-$SEED" "$MODE"
 done
 
 echo

@@ -6,16 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from trainers.advantages import (
-    correctness,
-    kept_scale,
-    nsr_advantages,
-    psr_advantages,
-    w_reinforce_advantages,
-)
+from tests.scored import NAN, scored
+from trainers.decomposed_trainer import kept_scale
+from trainers.method import correctness
+from trainers.nsr import NSR
+from trainers.psr import PSR
+from trainers.w_reinforce import WReinforce
 
-NAN = float("nan")
 CORRECT = torch.tensor([1.0, 0.0, 0.0, NAN, 1.0])
+
+
+def psr_advantages(correct):
+    return PSR().weights(scored(correct))
+
+
+def nsr_advantages(correct):
+    return NSR().weights(scored(correct))
+
+
+def w_reinforce_advantages(correct, lambda_psr):
+    return WReinforce(lambda_psr=lambda_psr).weights(scored(correct))
 
 
 def test_advantages_of_every_mode_by_hand():

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+import trainers
 from evaluation.curves import caption, draw_curves
 from evaluation.intervals import bootstrap_intervals
 from evaluation.pass_at_k import main as score
@@ -95,11 +96,12 @@ def test_curves_are_in_the_order_of_k_on_a_log2_axis_with_plain_ticks(tmp_path, 
 
 
 def test_every_method_has_its_own_colour_marker_and_line_wherever_it_stands():
-    forward = styles_for(["Base", "GRPO", "PSR", "NSR", "W-REINFORCE"], ["base", "grpo", "psr", "nsr", "w-reinforce"])
-    backward = styles_for(["w_reinforce", "nsr", "psr", "grpo", "base"], ["w_reinforce", "NSR", "PSR", "GRPO", "Base"])
+    names, labels = ["base", *trainers.METHODS], ["Base", *(method.label for method in trainers.METHODS.values())]
+    forward = styles_for(labels, names)
+    backward = styles_for([name.replace("-", "_") for name in names[::-1]], labels[::-1])
     assert forward == backward[::-1] == list(STYLES.values())
     for part in ("color", "marker", "linestyle"):
-        assert len({str(style[part]) for style in forward}) == 5
+        assert len({str(style[part]) for style in forward}) == len(names)
     red, green, blue = matplotlib.colors.to_rgb(forward[0]["color"])
     assert red == green == blue and forward[0]["linestyle"] != "-"  # base is grey and dashed
     twice = styles_for(["NSR", "NSR, 3 epochs", "mine"], ["nsr", "nsr", "other"])

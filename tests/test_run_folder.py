@@ -5,14 +5,18 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from trainers import METHODS
+from trainers.method import Method, option
 from training.checkpoints import publish
 from training.run_folder import (
     SETTINGS_FILE,
     claim,
+    differences,
     discard_replaced,
     prepare_folder,
     run_folder,
@@ -46,6 +50,22 @@ def finish(folder, settings):
 )
 def test_the_folder_is_named_as_in_the_guides(mode, vlm, name):
     assert run_folder("root", vlm, mode, 2025).as_posix() == f"root/{name}"
+
+
+def test_an_option_of_another_method_is_no_other_setting_and_a_run_may_be_older_than_it(monkeypatch):
+    @dataclass(frozen=True)
+    class Later(Method):
+        name = "later"
+        shift: float = option(0.5, "moves it", shown="Shift")
+
+    monkeypatch.setitem(METHODS, "later", Later)
+    old = record(mode="nsr", lambda_psr=0.1)
+    assert differences(old, record(mode="nsr", lambda_psr=0.1, shift=0.5)) == []
+    assert differences(old, record(mode="psr", lambda_psr=0.1, shift=0.5)) == ["mode: nsr -> psr"]
+    weighted = record(mode="w-reinforce", lambda_psr=0.1)
+    assert differences(weighted, record(mode="w-reinforce", lambda_psr=0.2, shift=0.5)) == ["lambda_psr: 0.1 -> 0.2"]
+    later = record(mode="later", lambda_psr=0.1, shift=0.5)
+    assert differences(later, record(mode="later", lambda_psr=0.1, shift=0.4)) == ["shift: 0.5 -> 0.4"]
 
 
 def test_a_finished_run_with_other_settings_is_set_aside_and_kept(tmp_path):

@@ -1,4 +1,4 @@
-"""The four modes on the real GRPOTrainer: which batches move the weights, and what exactly is trained on."""
+"""The paper's modes on the real GRPOTrainer: which batches move the weights, and what exactly is trained on."""
 
 import itertools
 from types import MethodType
@@ -15,7 +15,7 @@ MIXED = ["a b .", "b c d .", "c .", "d a ."]  # one right of four
 ALL_RIGHT = ["a b .", "a c d .", "a .", "a a ."]
 ALL_WRONG = ["b b .", "c c d .", "d .", "b a ."]
 UNSCORABLE = ["h b .", "h c d .", "h .", "h a ."]
-MODES = list(TRAINERS)
+MODES = ["grpo", "psr", "nsr", "w-reinforce"]
 LAMBDA = {"w-reinforce": {"lambda_psr": 0.1}}
 
 

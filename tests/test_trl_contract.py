@@ -8,9 +8,12 @@ from transformers import Trainer
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from sampling.engine import Samples
 from tests import one_layer
+from trainers import TRAINERS
 from trainers.decomposed_trainer import DecomposedTrainer
 from trainers.resume import ExactResume
+from trainers.rollouts import EngineRollouts
 
 SIGNATURES = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
@@ -35,6 +38,23 @@ def test_the_hooked_methods_keep_their_signature(method):
 def test_no_other_method_of_the_parent_is_overridden():
     ours = {name for name in vars(DecomposedTrainer) if hasattr(GRPOTrainer, name) and not name.startswith("__")}
     assert ours - {"_tag_names", "_name", "_paper"} <= set(SIGNATURES)
+    for trainer in TRAINERS.values():
+        own = {name for name in vars(trainer) if not name.startswith("__")}
+        assert own == {"method_class"}, "a method is weights alone; the trainer is the same for all"
+
+
+def test_the_engine_is_asked_for_samples_that_know_their_log_probabilities():
+    """The one hook that is not into TRL: what the trainer reads of the samples on their way."""
+    assert list(inspect.signature(EngineRollouts._decode).parameters) == ["self", "model", "requests", "settings"]
+    assert "logprobs" in inspect.signature(Samples).parameters
+
+
+def test_rows_of_one_prompt_stand_side_by_side_in_the_batch_of_all_processes():
+    """What `ScoredBatch.prompt` is numbered by, and where its log-probabilities are."""
+    source = inspect.getsource(GRPOTrainer._generate_and_score_completions)
+    assert "rewards.view(-1, num_generations)" in source
+    assert 'num_generations = self.num_generations if mode == "train" else self.num_generations_eval' in source
+    assert 'output["old_per_token_logps"] = old_per_token_logps' in source
 
 
 @pytest.mark.parametrize("method", RESUME_SIGNATURES)

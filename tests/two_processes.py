@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tests import one_layer
-from trainers import TRAINERS
+from trainers import METHODS, TRAINERS
 from trainers.row_tensors import loss_mask
 
 # four groups of two; the second process has no right one, so under PSR it is sent one of the first process's prompts
@@ -17,21 +17,21 @@ COMPLETIONS = ["a b .", "b c d .", "a .", "h a .", "b b .", "c c d .", "a b c d 
 
 def main(folder: str) -> None:
     results = [train(mode, folder, update) for mode in TRAINERS for update in ("plain", "shared")]
+    # all of one group: two processes have half of it each
+    results += [train(mode, folder, "shared", generations=len(COMPLETIONS)) for mode in TRAINERS]
     # not through standard output, where lines of two processes can run into each other
     Path(folder, f"results_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(results))
 
 
-def train(mode: str, folder: str, update: str) -> dict:
+def train(mode: str, folder: str, update: str, generations: int = 2) -> dict:
     processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     share = len(COMPLETIONS) // processes  # in two micro-batches
-    settings = {"lambda_psr": 0.1} if mode == "w-reinforce" else {}
-    if mode != "grpo":
-        settings["normaliser"] = "kept"
+    settings = {"normaliser": "kept"} if "normaliser" in METHODS[mode].shared_flags else {}
     trainer = one_layer.trainer(
         TRAINERS[mode],
         folder,
         batch=share // 2,
-        generations=2,
+        generations=generations,
         gradient_accumulation_steps=2,
         mode_settings={**settings, "update": update},
         optim="sgd",
@@ -46,6 +46,7 @@ def train(mode: str, folder: str, update: str) -> dict:
     return {
         "mode": mode,
         "update": update,
+        "generations": generations,
         "trained_on": rollouts[0]["advantages"].tolist(),
         "logged": list(trainer._logs["advantages"]),
         "weights": weights.tolist(),

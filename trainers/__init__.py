@@ -1,13 +1,32 @@
-"""How the modes differ, and nothing else: one class per mode, TRAINERS by the name of the mode."""
+"""METHODS, the table of methods by the name that --mode gives them, and TRAINERS, their trainers.
+
+A method is one file beside this one: a subclass of `trainers.method.Method` with its formula in the docstring, its
+weights, its options, its log line, its style, and what else is particular to it. To add one, write that file and name
+its class here; flags, checks, log, early warnings, reward check and figures follow from it. docs/methods.md tells more.
+"""
+
+from __future__ import annotations
+
+from trainers.grpo import GRPO
+from trainers.maxrl import MaxRL
+from trainers.method import Method
+from trainers.nsr import NSR
+from trainers.psr import PSR
+from trainers.w_reinforce import WReinforce
+
+METHODS: dict[str, type[Method]] = {method.name: method for method in (GRPO, PSR, NSR, WReinforce, MaxRL)}
+
+
+def method_options() -> dict[str, list[type[Method]]]:
+    """Name of every option that some methods have -> those methods; of one name, they share its meaning and default."""
+    names = dict.fromkeys(name for method in METHODS.values() for name in method.options())
+    return {name: [method for method in METHODS.values() if name in method.options()] for name in names}
 
 
 def __getattr__(name):
-    # On first use, so that trainers.advantages can be imported without TRL.
+    # On first use, so that the table can be read without torch and TRL.
     if name != "TRAINERS":
         raise AttributeError(f"module 'trainers' has no attribute {name!r}")
-    from trainers.decomposed_trainer import DecomposedTrainer
-    from trainers.nsr_trainer import NSRTrainer
-    from trainers.psr_trainer import PSRTrainer
-    from trainers.w_reinforce_trainer import WReinforceTrainer
+    from trainers.decomposed_trainer import trainer_of
 
-    return {"grpo": DecomposedTrainer, "psr": PSRTrainer, "nsr": NSRTrainer, "w-reinforce": WReinforceTrainer}
+    return {name: trainer_of(method) for name, method in METHODS.items()}

@@ -1,25 +1,27 @@
-"""The one override of TRL's GRPOTrainer: keep the rewards, replace the advantages, report them.
+"""GRPOTrainer for every method: keep the rewards, put the method's weights in place of the advantages, report them.
 
 The only change to the algorithm is made between TRL's scoring and its shuffle, on every process: the advantages that
-`_generate_and_score_completions` returns are replaced by the mode's own, computed from answer correctness alone. The
-loss, the clip and the averaging stay TRL's. Shaping the rewards instead cannot express these methods: TRL subtracts
-the group mean, so rewards {0, -1} or {lambda, -1} give GRPO's advantages again.
+`_generate_and_score_completions` returns are replaced by the weights that the method gives the scored batch. The loss,
+the clip and the averaging stay TRL's. Shaping the rewards instead cannot express these methods: TRL subtracts the group
+mean, so rewards {0, -1} or {lambda, -1} give GRPO's advantages again.
 
-This class by itself is `--mode grpo`: it leaves TRL's advantages alone. Hooks into TRL 1.16; what is assumed of them is
-held by tests/test_trl_contract.py.
+Hooks into TRL 1.16; what is assumed of them is held by tests/test_trl_contract.py.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from functools import cache
+from typing import ClassVar
 
 import torch
 from tqdm import tqdm
 
-from trainers.advantages import correctness, kept_scale
+from trainers.grpo import GRPO
 from trainers.guard import Guard
 from trainers.lean_update import LeanUpdate
+from trainers.method import Method, ScoredBatch, correctness
 from trainers.ratios import RatioMetric
 from trainers.resume import ExactResume
 from trainers.reward_errors import RewardErrors
@@ -32,33 +34,28 @@ MAX_PRINTED = 64  # numbers of one logged list
 
 
 class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUpdate, ExactResume):
-    """GRPOTrainer that knows which completions are correct; a subclass turns that into its advantages.
+    """GRPOTrainer that knows which completions are correct, and lets `method_class` weigh them.
 
-    Args beyond GRPOTrainer's: `reward_threshold` (correct is accuracy >= threshold), `truncated` ("wrong" or
-    "unscorable": what a completion cut at the length limit counts as), `normaliser` ("all" or "kept": the rows that
-    the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only). Raises ValueError
-    when no reward function is called "accuracy".
+    Args beyond GRPOTrainer's: the method's options by name; `reward_threshold` (correct is accuracy >= threshold),
+    `truncated` ("wrong" or "unscorable": what a completion cut at the length limit counts as), `normaliser` ("all" or
+    "kept": the rows that the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only).
+    Raises ValueError when no reward function is called "accuracy".
     """
 
-    mode = "grpo"
+    method_class: ClassVar[type[Method]] = GRPO
 
     def __init__(self, *args, reward_threshold=0.5, truncated="wrong", normaliser="all", reward_scales=None, **kwargs):
+        options = {name: kwargs.pop(name) for name in self.method_class.options() if name in kwargs}
         super().__init__(*args, **kwargs)
+        self.method = self.method_class(**options)
         if ACCURACY not in self.reward_func_names:
             raise ValueError(f"one reward function must be called '{ACCURACY}', got {self.reward_func_names}")
         self.reward_threshold, self.truncated, self.normaliser = reward_threshold, truncated, normaliser
         self.reward_scales = reward_scales or {}
         self._barren_updates = 0
+        self._sampled_logps: list[float] | None = None  # of this process's completions, where the engine drew them
         self._seconds = {"rollout": 0.0, "reward": 0.0, "update": 0.0}
         self._tokens_at_last_log = None
-
-    def advantages_of(self, correct: torch.Tensor) -> torch.Tensor | None:
-        """correct (B,): 1, 0, NaN (unscorable) -> advantages (B,), or None to keep GRPO's group-normalised reward."""
-        return None
-
-    def report(self, correct: torch.Tensor, accuracy: torch.Tensor) -> tuple[list[float], str | None]:
-        """What the log shows of one rollout batch: the accuracies left by the mode's filter, and the mode's line."""
-        return accuracy.nan_to_num(0.0).tolist(), None
 
     # -- scoring ------------------------------------------------------------------------------------------------------
 
@@ -83,20 +80,50 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
         return rewards
 
     def _generate_and_score_completions(self, inputs):
-        """TRL's rollout batch with this mode's advantages in it."""
+        """TRL's rollout batch with the method's weights as its advantages."""
         start, reward_seconds = time.perf_counter(), self._seconds["reward"]
+        self._sampled_logps = None
         output = super()._generate_and_score_completions(inputs)
-        accuracy = self._rewards[:, self.reward_func_names.index(ACCURACY)]
-        correct = correctness(accuracy, self.reward_threshold)
+        batch = self._scored_batch(output)
         local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
-        self._drop_unscorable(output, correct[local].isnan())
-        advantages = self.advantages_of(correct)
-        if advantages is not None:
-            self._replace_advantages(output, advantages, local)
-        self._report_batch(correct, accuracy, output, local)
+        self._drop_unscorable(output, batch.correct[local].isnan())
+        weights = self.method.weights(batch).to(output["advantages"].dtype)
+        self._replace_advantages(output, weights, local)
+        self._report_batch(batch, weights, output)
         if self.model.training:
             self._seconds["rollout"] += time.perf_counter() - start - (self._seconds["reward"] - reward_seconds)
         return output
+
+    def _decode(self, model, requests, settings):
+        """The engine's samples; their mean log-probabilities are kept for the method."""
+        parts = super()._decode(model, requests, settings)
+        self._sampled_logps = [sum(row) / max(1, len(row)) for part in parts for row in part.logprobs]
+        return parts
+
+    def _scored_batch(self, output) -> ScoredBatch:
+        """What a method is given: the verdicts on all processes' completions, and what is known about them."""
+        accuracy = self._rewards[:, self.reward_func_names.index(ACCURACY)]
+        correct = correctness(accuracy, self.reward_threshold)
+        reward = (self._rewards * self.reward_weights.to(self._rewards.device)).nansum(1)
+        generations = self.num_generations if self.model.training else self.num_generations_eval
+        means = self._mean_logps(output)
+        return ScoredBatch(
+            correct=correct,
+            accuracy=accuracy,
+            reward=reward.where(~correct.isnan(), torch.nan),
+            advantages=self.accelerator.gather(output["advantages"]),
+            prompt=torch.arange(len(correct), device=correct.device) // generations,
+            mean_logp=None if means is None else self.accelerator.gather(means),
+            step=self.state.global_step,
+            steps=self.state.max_steps,
+        )
+
+    def _mean_logps(self, output) -> torch.Tensor | None:
+        """Mean log-probability of this process's completions (B,): the engine's, or TRL's where it has them."""
+        if self._sampled_logps is not None:
+            return torch.tensor(self._sampled_logps, device=self.accelerator.device)
+        logps, mask = output.get("old_per_token_logps"), output["completion_mask"]
+        return None if logps is None else (logps * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def _drop_unscorable(self, output, unscorable):
         """Takes the tokens of unscorable rows out of the loss, so that no KL or entropy term moves them either."""
@@ -116,29 +143,28 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
             logged.pop()
         logged.extend(advantages.tolist())
 
-    def _report_batch(self, correct, accuracy, output, local):
+    def _report_batch(self, batch: ScoredBatch, weights: torch.Tensor, output):
         mode = "train" if self.model.training else "eval"
         metrics = self._metrics[mode]
-        metrics["decomposed/positive"].append((correct == 1).sum().item())
-        metrics["decomposed/negative"].append((correct == 0).sum().item())
-        metrics["decomposed/unscorable"].append(correct.isnan().sum().item())
+        metrics["decomposed/positive"].append((batch.correct == 1).sum().item())
+        metrics["decomposed/negative"].append((batch.correct == 0).sum().item())
+        metrics["decomposed/unscorable"].append(batch.correct.isnan().sum().item())
         kept = self.accelerator.gather((output["advantages"] != 0).float())
         metrics["decomposed/kept_share"].append(kept.mean().item())
         if mode == "eval":
             return
-        remaining, line = self.report(correct, accuracy)
         self._barren_updates = 0 if kept.any() else self._barren_updates + 1
         for name, scale in self.reward_scales.items():
             column = self._rewards[:, self.reward_func_names.index(name)]
             self._print(f"{name.replace('_', ' ').capitalize()} rewards: {_numbers((column * scale).tolist())}")
-        self._print(f"Rewards Accuracy: {_numbers(remaining)}")
+        self._print(f"Rewards Accuracy: {_numbers(self.method.printed_rewards(batch, weights).tolist())}")
+        line = self.method.line(batch)
         if line:
             self._print(line)
         if self._barren_updates and self._barren_updates % BARREN_UPDATES == 0:
             self._print(
-                f"{self._barren_updates} rollout batches in a row gave {self.mode} nothing to learn from. What helps: "
-                "more generations (--num-generations), an earlier checkpoint, harder questions, or a higher "
-                "--reward-threshold when accuracy is soft. A lower threshold does not."
+                f"{self._barren_updates} rollout batches in a row gave {self.method.name} nothing to learn from. What "
+                f"helps: {self.method.remedies_without_signal}"
             )
 
     def _print(self, line):
@@ -201,6 +227,24 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
             if reason is None:
                 raise
             self._print(f"Warning: the completions of step {self.state.global_step} could not be written: {reason}")
+
+
+@cache
+def trainer_of(method: type[Method]) -> type[DecomposedTrainer]:
+    """The trainer of one method."""
+    members = {"method_class": method, "__doc__": f"GRPOTrainer with the weights of `{method.__name__}`."}
+    return type(f"{method.__name__}Trainer", (DecomposedTrainer,), members)
+
+
+def kept_scale(advantages: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Factor that turns an average over all rows into one over the kept rows, those whose advantage is not zero.
+
+    `weights` (B,): what each row counts in the average: its completion tokens (token averaging) or 1 (sequence
+    averaging). Returns a scalar, 1 when nothing is kept. Averaging over kept rows is what the paper's code does: under
+    it the size of the gradient depends on the class balance, by (1 - J^n) / (1 - J) for NSR with n samples a prompt.
+    """
+    kept = weights[advantages != 0].sum()
+    return torch.where(kept > 0, weights.sum() / kept.clamp(min=1), torch.ones_like(kept))
 
 
 def _numbers(values: list[float]) -> str:

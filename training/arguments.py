@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from trainers import METHODS, method_options
 from training.flags import MODES, data_flags, method_flags, model_flags, optimisation_flags, run_flags, warning_flags
 
-ONLY_FOR = {"lambda_psr": ("w-reinforce",), "reward_threshold": MODES[1:], "normaliser": MODES[1:]}
+OPTIONS = {name: methods[0].options()[name].metadata for name, methods in method_options().items()}
+ONLY_FOR = {name: tuple(method.name for method in methods) for name, methods in method_options().items()} | {
+    name: tuple(method.name for method in METHODS.values() if name in method.shared_flags)
+    for name in ("reward_threshold", "normaliser")
+}
 LORA_ONLY = ("lora_rank", "lora_alpha", "lora_targets")
 MINIMUM = {
     "subset_size": 1,
@@ -26,7 +31,7 @@ MINIMUM = {
     "clip": 0,
     "kl_beta": 0,
     "entropy_bonus": 0,
-    "lambda_psr": 0,
+    **{name: option["least"] for name, option in OPTIONS.items() if option["least"] is not None},
     "reward_threshold": 0,
     "seed": 0,
     "save_steps": 1,
@@ -46,6 +51,7 @@ MINIMUM = {
 # zero itself is refused
 ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha", "collective_timeout")
 MAXIMUM = {
+    **{name: option["most"] for name, option in OPTIONS.items() if option["most"] is not None},
     "reward_threshold": 1.0,
     "held_out": 0.5,
     "seed": 2**32 - 1,
@@ -62,9 +68,10 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser(defaults: bool = True) -> argparse.ArgumentParser:
     """The parser; without `defaults` it returns only what was given, which tells a given flag from a default."""
+    labels = [method.label for method in METHODS.values()]
     parser = _Parser(
         prog="main.py",
-        description="Train a vision-language model on chart questions with GRPO, PSR, NSR or W-REINFORCE.",
+        description=f"Train a vision-language model on chart questions with {', '.join(labels[:-1])} or {labels[-1]}.",
         epilog="Example: accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-name tiny "
         "--dataset-name synthetic --subset-size 100",
         argument_default=None if defaults else argparse.SUPPRESS,

@@ -17,16 +17,12 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from trainers import METHODS
 from training.checkpoints import damage
 
 HELD_OUT = "eval_decomposed/accuracy"
-REMEDIES = {
-    "nsr": "a lower --learning-rate, --mode w-reinforce, fewer --updates-per-rollout",
-    "w-reinforce": "a lower --learning-rate, a higher --lambda-psr, fewer --updates-per-rollout",
-}
-OTHER_REMEDIES = "a lower --learning-rate, fewer --updates-per-rollout"
 NO_NEGATIVES = (
-    "no completion of the last {window} rollout batches was wrong: only lambda x positive is left. What helps: more "
+    "no completion of the last {window} rollout batches was wrong: only {rest} is left. What helps: more "
     "--num-generations, an earlier checkpoint, harder questions, or a higher --reward-threshold when accuracy is soft"
 )
 
@@ -82,7 +78,7 @@ class Watch:
     """
 
     def __init__(self, mode: str, window: int, bounds: dict[str, float]):
-        self.mode, self.window, self.bounds = mode, window, bounds
+        self.method, self.window, self.bounds = METHODS[mode], window, bounds
         self.series = {sign.name: Series(window) for sign in SIGNS}
         self.negatives: deque = deque(maxlen=window)
         self.ratio_over = self.barren = False
@@ -108,8 +104,8 @@ class Watch:
         line = sign.line.format(first=first, now=now, bound=bound)
         if series.over_for > self.window and self.collapsed is None:
             self.collapsed = f"{line}, and has been for {self.window} rollout batches"
-        remedies = REMEDIES.get(self.mode, OTHER_REMEDIES)
-        return f"{line} ({sign.flag} {bound:g}). What helps: {remedies}" if series.over_for == 1 else None
+        what_helps = f"What helps: {self.method.remedies}"
+        return f"{line} ({sign.flag} {bound:g}). {what_helps}" if series.over_for == 1 else None
 
     def _of_ratio(self, value: float) -> str | None:
         was_over, self.ratio_over = self.ratio_over, value > self.bounds["ratio"]
@@ -121,12 +117,13 @@ class Watch:
         )
 
     def _of_negatives(self, value: float) -> str | None:
-        """For w-reinforce; the trainer itself speaks up when a whole mode has nothing to learn from."""
-        if self.mode != "w-reinforce":
+        """For methods of which a part is left; the trainer itself speaks up when nothing is left to learn from."""
+        if not self.method.left_without_wrong:
             return None
         self.negatives.append(value)
         was_barren, self.barren = self.barren, len(self.negatives) == self.window and not any(self.negatives)
-        return NO_NEGATIVES.format(window=self.window) if self.barren and not was_barren else None
+        line = NO_NEGATIVES.format(window=self.window, rest=self.method.left_without_wrong)
+        return line if self.barren and not was_barren else None
 
 
 def bounds_of(args) -> dict[str, float]:

@@ -5,13 +5,19 @@ Each function takes an argparse group and `add(group, flag, default, help, **kwa
 
 from __future__ import annotations
 
-MODES = ("grpo", "psr", "nsr", "w-reinforce")
+from trainers import METHODS, method_options
+
+MODES = tuple(METHODS)
 
 
 def method_flags(group, add):
-    add(group, "--mode", choices=MODES, help="what is trained on: all rewards, correct, incorrect, or both weighted")
+    learn = "; ".join(f"{name}: {m.learns_from} (arXiv {m.paper.arxiv})" for name, m in METHODS.items())
+    add(group, "--mode", choices=MODES, help=f"the method, by what it learns from. {learn}")
     add(group, "--reward-threshold", 0.5, "a completion is correct when its accuracy is at least this", type=float)
-    add(group, "--lambda-psr", 0.1, "w-reinforce: weight of correct completions; 1 is REINFORCE, 0 is NSR", type=float)
+    for name, methods in method_options().items():
+        option = methods[0].options()[name]
+        help = f"{', '.join(method.name for method in methods)}: {option.metadata['help']}"
+        add(group, "--" + name.replace("_", "-"), option.default, help, type=type(option.default))
     add(
         group,
         "--truncated",
@@ -96,7 +102,8 @@ def data_flags(group, add):
 
 
 def optimisation_flags(group, add):
-    add(group, "--num-generations", 4, "completions per question; 4 or more for nsr and w-reinforce", type=int)
+    needy = " and ".join(method.name for method in METHODS.values() if method.needs_wrong)
+    add(group, "--num-generations", 4, f"completions per question; 4 or more for {needy}", type=int)
     add(group, "--batch-size", 2, "completions per device and forward pass", type=int)
     add(
         group,

@@ -16,35 +16,8 @@ from huggingface_hub.utils import validate_repo_id
 
 from charts.prompt import PROMPTS
 from models.registry import MODELS, TINY_FOLDER
+from trainers import METHODS
 
-ZHU = (
-    "The Surprising Effectiveness of Negative Reinforcement in LLM Reasoning",
-    "2506.01347",
-    """@inproceedings{zhu2025surprising,
-  title     = {The Surprising Effectiveness of Negative Reinforcement in {LLM} Reasoning},
-  author    = {Zhu, Xinyu and Xia, Mengzhou and Wei, Zhepei and Chen, Wei-Lin and Chen, Danqi and Meng, Yu},
-  booktitle = {Advances in Neural Information Processing Systems},
-  year      = {2025},
-  note      = {arXiv:2506.01347}
-}""",
-)
-SHAO = (
-    "DeepSeekMath: Pushing the Limits of Mathematical Reasoning in Open Language Models",
-    "2402.03300",
-    """@article{shao2024deepseekmath,
-  title   = {{DeepSeekMath}: Pushing the Limits of Mathematical Reasoning in Open Language Models},
-  author  = {Shao, Zhihong and Wang, Peiyi and Zhu, Qihao and Xu, Runxin and Song, Junxiao and Bi, Xiao and
-             Zhang, Haowei and Zhang, Mingchuan and Li, Y. K. and Wu, Y. and Guo, Daya},
-  journal = {arXiv preprint arXiv:2402.03300},
-  year    = {2024}
-}""",
-)
-METHODS = {  # mode -> (its name, what it learns from, (title, arXiv number, BibTeX))
-    "grpo": ("GRPO", "every completion, by its reward within the group of its question", SHAO),
-    "psr": ("PSR (positive sample reinforcement)", "correct completions alone", ZHU),
-    "nsr": ("NSR (negative sample reinforcement)", "incorrect completions alone", ZHU),
-    "w-reinforce": ("W-REINFORCE", "incorrect completions, and correct ones with weight {lambda_psr}", ZHU),
-}
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
 
 EXAMPLE = """```python
@@ -78,8 +51,8 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
     `merged`: the adapter of the run has been added into the weights.
     """
     settings, model, data = record["settings"], record["model"], record["data"]
-    method, learns_from, (title, arxiv, citation) = METHODS[settings["mode"]]
-    learns_from = learns_from.format(**settings)
+    method = METHODS[settings["mode"]]
+    paper = method.paper
     is_adapter, base = not (merged or settings["no_lora"]), hub_name(model, settings["no_lora"])
     spoken = f"[{base}](https://huggingface.co/{base})" if base else _unnamed(model)
     example = EXAMPLE.format(
@@ -97,8 +70,9 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 
 # {name}
 
-{what} {spoken}, trained with {method} on {data["num_questions"]:,} chart questions of {data["name"]}
-({data["split"]}).{_earlier(model)} It has learned from {learns_from}: [{title}](https://arxiv.org/abs/{arxiv}).
+{what} {spoken}, trained with {method.label} on {data["num_questions"]:,} chart questions of {data["name"]}
+({data["split"]}).{_earlier(model)} It has learned from {method.learns_from}:
+[{paper.title}](https://arxiv.org/abs/{paper.arxiv}).
 
 ## Use
 
@@ -115,7 +89,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 ## Citation
 
 ```bibtex
-{citation}
+{paper.bibtex}
 ```
 """
 
@@ -158,7 +132,8 @@ def _earlier(model: dict) -> str:
     """The stages before this one, the first one first."""
     stages, start = [], model.get("start")
     while start:
-        method, data = METHODS.get(start["mode"], (start["mode"],))[0], start.get("data") or {}
+        mode, data = start["mode"], start.get("data") or {}
+        method = METHODS[mode].label if mode in METHODS else mode  # of a version that knew more methods
         count, name = data.get("num_questions"), data.get("name")
         stages.append(method + (f" on {count:,} chart questions of {name}" if count and name else ""))
         start = start["model"].get("start")
@@ -215,8 +190,10 @@ def _table(settings: dict) -> str:
         "image limits": f"{settings['min_pixels']:,} to {settings['max_pixels']:,} pixels",
         "seed": settings["seed"],
     }
-    if settings["mode"] != "grpo":
+    method = METHODS[settings["mode"]]
+    if "reward_threshold" in method.shared_flags:
         rows["correct means accuracy of at least"] = f"{settings['reward_threshold']:g}"
+    rows |= {option.metadata["shown"]: f"{settings[name]:g}" for name, option in method.options().items()}
     if not settings["no_lora"]:
         rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())

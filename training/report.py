@@ -12,10 +12,8 @@ from tqdm import tqdm
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
-ARROW_LINES = {
-    "psr": "Training only on POSITIVE samples (correct responses)",
-    "nsr": "Training only on NEGATIVE samples (incorrect responses)",
-}
+from trainers import METHODS
+from trainers.method import Method
 
 SHOWN_METRICS = {
     "loss": "loss",
@@ -33,20 +31,20 @@ SHOWN_METRICS = {
 }
 
 
-def banner(mode: str, threshold: float, lambda_psr: float) -> str:
+def banner(method: Method, threshold: float) -> str:
     """The configuration block of the guides."""
-    name = mode.upper()
-    lines = [f"✓ {name} TRAINING CONFIGURATION:", f"  Training mode: {mode}"]
-    if mode == "w-reinforce":
-        lines.append(f"  Lambda PSR: {lambda_psr}")
-    if mode != "grpo":
-        arrow = ARROW_LINES.get(mode, f"Weighted training: {lambda_psr}·PSR + NSR")
-        lines += [f"  Reward threshold: {threshold}", "", f"✓ {name} reward filtering enabled", f"  → {arrow}"]
+    name, arrow = method.name.upper(), method.announcement()
+    lines = [f"✓ {name} TRAINING CONFIGURATION:", f"  Training mode: {method.name}"]
+    lines += [f"  {one.metadata['shown']}: {getattr(method, option)}" for option, one in method.options().items()]
+    if "reward_threshold" in method.shared_flags:
+        lines.append(f"  Reward threshold: {threshold}")
+    if arrow:
+        lines += ["", f"✓ {name} reward filtering enabled", f"  → {arrow}"]
     return "\n".join(lines) + "\n"
 
 
 def few_generations_warning(mode: str, num_generations: int) -> str | None:
-    if mode in ("nsr", "w-reinforce") and num_generations < 4:
+    if METHODS[mode].needs_wrong and num_generations < 4:
         return (
             f"Warning: --num-generations {num_generations} with --mode {mode}: few prompts will have a wrong "
             "completion to learn from; use 4 or more."

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from models.fingerprints import differing
+from trainers import method_options
 from training.checkpoints import checkpoints, damage, newest_usable, step_of
 from training.pickles import foreign
 
@@ -31,7 +32,9 @@ def differences(old: dict, new: dict) -> list[str]:
         before["weights"], after["weights"] = _unequal(then["weights"], now["weights"])
     starts = [(model.get("start") or {}).get("weights", {}) for model in (then, now)]
     before["start"], after["start"] = _unequal(*starts)
-    names = sorted((set(before) | set(after)) - BOOKKEEPING)
+    # an option of other methods changes nothing; a run that is older than it does not have it
+    unused = {name for name, methods in method_options().items() if after.get("mode") not in [m.name for m in methods]}
+    names = sorted((set(before) | set(after)) - BOOKKEEPING - unused)
     return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from charts.prompt import prompt_hash
+from trainers import METHODS
 from training.checkpoints import STAGING, step_of
 from training.resuming import BATCH, LENGTH, differences, find_checkpoint
 
@@ -20,13 +21,13 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
-    """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; no mode for grpo."""
+    """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; their baseline has no mode in it."""
     path = Path(vlm_name).expanduser().resolve()
     is_folder = path.is_dir() or vlm_name.count("/") > 1 or vlm_name.startswith((".", "~", "/"))  # one that has moved
     name = path.name if is_folder else vlm_name.replace("/", "--")
     if is_folder and step_of(path) >= 0:  # every run has its checkpoint-50
         name = f"{path.parent.name}-{path.name}"
-    middle = "" if mode == "grpo" else f"-{mode}"
+    middle = f"-{mode}" if METHODS[mode].named_in_folder else ""
     return Path(root) / f"{name}-prm-large-train-v2{middle}-{seed}"
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainers import METHODS
 from training.memory import Counts, Shape, Work, passes
 
 WARM_UP = 16  # completion tokens of the untimed step
@@ -81,9 +82,9 @@ def update_operations(shape: Shape, counts: Counts, work: Work, rows) -> float:
 def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
     """Times a rollout batch and its updates with completions of exactly each of these lengths.
 
-    A first one with short completions is not timed. No completion may end before the length, and rewards are replaced
-    (right for psr, wrong for nsr, every other one right for the others) so that every completion has weight: what is
-    timed is the longest an update of this kind takes. Nothing is saved.
+    A first one with short completions is not timed. No completion may end before the length, and the accuracies are
+    replaced by those that give every completion weight in this mode: what is timed is the longest an update of this
+    kind takes. Nothing is saved.
     """
     import torch
     from transformers.trainer_utils import SaveStrategy
@@ -128,14 +129,13 @@ def _clock(lengths: Sequence[int], per_rollout: int):
 
 
 def _give_every_row_weight(trainer, mode: str) -> None:
-    scored = trainer._calculate_rewards
+    scored, telling = trainer._calculate_rewards, METHODS[mode].telling
 
     def rewards(*args):
         found = scored(*args)
         column = trainer.reward_func_names.index("accuracy")
-        found[:, column] = {"psr": 1.0, "nsr": 0.0}.get(mode, 0.5)
-        if mode not in ("psr", "nsr"):
-            found[::2, column], found[1::2, column] = 1.0, 0.0
+        for first, accuracy in enumerate(telling):
+            found[first :: len(telling), column] = accuracy
         return found.nan_to_num_(0.0)
 
     trainer._calculate_rewards = rewards
