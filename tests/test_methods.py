@@ -108,7 +108,7 @@ class Reading(Method):
     """Keeps what it is given: A = 1."""
 
     name, label, learns_from = "reading", "Reading", "everything"
-    paper = Paper("-", "0000.00000")
+    paper = Paper("-", "0000.00000", "A, B")
     style = Style("#000000", "x", "-")
     seen = []  # noqa: RUF012 (of the one test below)
 
