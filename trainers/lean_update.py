@@ -21,7 +21,9 @@ from accelerate.utils import gather_object
 from torch.utils._pytree import tree_map
 from trl import GRPOTrainer
 
+from models import vision_attention
 from sampling.engine import base_model
+from sampling.prefill import positions_of
 from trainers import micro_batches, row_tensors, shared_prompts
 from trainers.micro_batches import Row
 
@@ -58,7 +60,10 @@ class LeanUpdate(GRPOTrainer):
 
     def _enable_sharing(self) -> bool:
         models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
-        able = all(shared_prompts.enable(self.accelerator.unwrap_model(model)) for model in models if model is not None)
+        unwrapped = [self.accelerator.unwrap_model(model) for model in models if model is not None]
+        for model in unwrapped:
+            vision_attention.enable(model)
+        able = all(map(shared_prompts.enable, unwrapped))
         if not able and self.accelerator.is_main_process:
             name = type(models[0]).__name__
             logger.warning("%s: completions of a prompt cannot share its computation here; plain rows are used", name)
@@ -208,9 +213,14 @@ class LeanUpdate(GRPOTrainer):
         shape = completion_mask.shape
         logps = torch.zeros(shape, device=input_ids.device)
         entropies = torch.zeros(shape, device=input_ids.device) if compute_entropy else None
-        images = row_tensors.Images(fields.get("pixel_values"), fields.get("image_grid_thw"), fields.get("num_images"))
+        # sizes and positions are worked out on the CPU: a GPU would be waited for at every prompt
+        ids, grid, types = (
+            None if value is None else value.cpu()
+            for value in (input_ids, fields.get("image_grid_thw"), fields.get("mm_token_type_ids"))
+        )
+        images = row_tensors.Images(fields.get("pixel_values"), grid, fields.get("num_images"))
         for part in self._passes(rows, batch_size):
-            packed, cells = self._pack(part, input_ids, logits_to_keep, images, fields.get("mm_token_type_ids"))
+            packed, cells = self._pack(part, ids, logits_to_keep, images, types, input_ids.device)
             with self.accelerator.autocast():
                 out = model(**packed, fused_lm_head=True)
             logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
@@ -228,9 +238,11 @@ class LeanUpdate(GRPOTrainer):
         packed = micro_batches.spread(rows, count) if len(packed) < count else packed
         return packed + [packed[-1]] * (count - len(packed))  # computed again, so that processes stay in step
 
-    def _pack(self, rows, input_ids, logits_to_keep, images, token_types):
-        """Model inputs of one packed pass, and the (row, column) of every scored token in its order."""
-        device = input_ids.device
+    def _pack(self, rows, input_ids, logits_to_keep, images, token_types, device):
+        """Model inputs of one packed pass, and the (row, column) of every scored token in its order.
+
+        All but the pixels comes from the CPU; what the model reads goes to `device`, but for the images' sizes.
+        """
         model = base_model(self.accelerator.unwrap_model(self.model))
         by_prompt: dict[int, list[Row]] = {}
         for row in rows:
@@ -245,21 +257,23 @@ class LeanUpdate(GRPOTrainer):
                 pixels.append(fields["pixel_values"])
                 grids.append(fields["image_grid_thw"])
                 fields["mm_token_type_ids"] = token_types[first.index, end - first.prompt_tokens : end][None]
-            of_prompt = shared_prompts.positions_of(model, prompt[None], fields)  # (axes, P)
+            of_prompt = positions_of(model, prompt[None], fields)  # (axes, P)
             ids.append(prompt[:-1])
             positions.append(of_prompt[:, :-1])
             for row in group:
                 completion = input_ids[row.index, end : end + row.tokens]
                 ids += [prompt[-1:], completion[:-1]]
                 labels.append(completion)
-                positions.append(of_prompt[:, -1:] + torch.arange(row.tokens, device=device))
+                positions.append(of_prompt[:, -1:] + torch.arange(row.tokens))
                 cells.append((row.index, row.tokens))
+        positions = torch.cat(positions, 1)
+        positions = positions[:, None] if len(positions) > 1 else positions
         prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
         completions = [[row.tokens for row in group] for group in by_prompt.values()]
         packed = {
-            "input_ids": torch.cat(ids)[None],
-            "shift_labels": torch.cat(labels)[None],
-            "position_ids": torch.cat(positions, 1)[:, None] if positions[0].shape[0] > 1 else torch.cat(positions, 1),
+            "input_ids": torch.cat(ids)[None].to(device),
+            "shift_labels": torch.cat(labels)[None].to(device),
+            "position_ids": positions.to(device),
             "shared_prompts": shared_prompts.lay_out(prompts, completions, device),
         }
         if pixels:

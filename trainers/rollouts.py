@@ -19,7 +19,7 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from sampling.engine import Request, decode, free_memory, is_out_of_memory
-from sampling.prefill import prefill
+from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
@@ -109,11 +109,11 @@ class EngineRollouts(GRPOTrainer):
             merged_adapter(model),
         ):
             model.eval()
-            requests = []
-            for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields):
-                samples = range(first_row + rows.start, first_row + rows.stop)
-                problem = f"{mode} step {self.state.global_step} prompt {key}"
-                requests.append(Request(prefill(model, inputs), problem, samples))
+            rows, inputs, keys = zip(*self._distinct_prompts(prompt_ids, images, multimodal_fields), strict=True)
+            requests = [
+                Request(prompt, f"{mode} step {self.state.global_step} prompt {key}", _shifted(run, first_row))
+                for prompt, run, key in zip(prefill_all(model, inputs), rows, keys, strict=True)
+            ]
             parts = self._decode(model, requests, settings)
             model.train(mode == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
@@ -143,7 +143,7 @@ class EngineRollouts(GRPOTrainer):
             free_memory()
 
     def _distinct_prompts(self, prompt_ids, images, fields):
-        """(rows, model inputs on the device, hash) of every run of equal prompts."""
+        """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
         image_bytes = [b"".join(image.tobytes() for image in row or []) for row in images or [None] * len(prompt_ids)]
         keys = [
             hashlib.sha256(repr(ids).encode() + content).hexdigest()[:16]
@@ -163,8 +163,11 @@ class EngineRollouts(GRPOTrainer):
                 inputs["pixel_values"] = pixels[patch_ends[start] : patch_ends[stop]]
             if "mm_token_type_ids" in fields:
                 inputs["mm_token_type_ids"] = torch.as_tensor([list(fields["mm_token_type_ids"][row])])
-            device = self.accelerator.device
-            yield range(row, indices[-1] + 1), {name: value.to(device) for name, value in inputs.items()}, key
+            yield range(row, indices[-1] + 1), inputs, key
+
+
+def _shifted(rows: range, start: int) -> range:
+    return range(start + rows.start, start + rows.stop)
 
 
 def _parts(requests: list[Request], most: int | None) -> list[list[Request]]:

@@ -21,6 +21,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from models.vision_attention import in_autocast
 from sampling.shared_prefix import language_attention, supports
 
 NAME = "shared_prompts"
@@ -87,8 +88,7 @@ def attend(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
-    if torch.is_autocast_enabled(query.device.type):  # the kernels below are not on its list
-        query, key, value = (part.to(torch.get_autocast_dtype(query.device.type)) for part in (query, key, value))
+    query, key, value = in_autocast(query, key, value)
     share = query.shape[1] // key.shape[1]
     grouped = share > 1 and _has_flash(query)
     if share > 1 and not grouped:  # only the flash kernel reads each key for several heads
@@ -152,18 +152,6 @@ def _only_scored(module, args, kwargs, output):
     if kwargs.get("shared_prompts") is not None:
         output.last_hidden_state = output.last_hidden_state[:, kwargs["shared_prompts"].scored]
     return output
-
-
-def positions_of(model: torch.nn.Module, prompt_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Rope positions (axes, P) of one prompt (1, P); axes are 3 with images, else 1."""
-    if not hasattr(model.model, "get_rope_index"):
-        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device)[None]
-    if "image_grid_thw" not in inputs:
-        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device).expand(3, -1)
-    types = inputs["mm_token_type_ids"]
-    return model.model.get_rope_index(prompt_ids, image_grid_thw=inputs["image_grid_thw"], mm_token_type_ids=types)[0][
-        :, 0
-    ]
 
 
 AttentionInterface.register(NAME, attend)
