@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from training.arguments import resolve_accumulation
 from training.memory import GIGABYTE, RESERVE, Memory
 
-SIZES = (16, 24, 40, 80)  # GB
+SIZES = (16, 24, 40, 80, 141)  # GB
 LEAST = 0.005  # a change that saves less than this share of the memory is not named
 
 

@@ -267,8 +267,9 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
         kind.append("no KL term,")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         args = argparse.Namespace(**{**vars(job.args), **changed})
-        trainer = make_trainer(args, folder, job.precision, load)
-        return replace(time_steps(trainer, args.mode, lengths), weights=" ".join(kind))
+        held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0  # by others in this process
+        timing = time_steps(make_trainer(args, folder, job.precision, load), args.mode, lengths)
+        return replace(timing, weights=" ".join(kind), peak=max(0, timing.peak - held))
 
 
 def _gb(size: float) -> str:
