@@ -56,16 +56,19 @@ class EngineRollouts(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self.rollouts = rollouts
         self._rows_at_once: int | None = None  # completions decoded together; None: all of the rollout batch
-        self._rollout_entropies: list[list[float]] | None = None  # of every token of every row of the last rollout
+        # of every token of every row of the last rollout
+        self._rollout_entropies: list[list[float]] | None = None
+        self._rollout_logps: list[list[float]] | None = None
 
     def _generate_and_score_completions(self, inputs):
-        """TRL's rollout batch, with the entropy (B, T) at every token where the engine has drawn it."""
+        """TRL's rollout batch, with entropy and log-probability (B, T) of every token where the engine has drawn it."""
         output = super()._generate_and_score_completions(inputs)
-        if self._rollout_entropies is not None:
-            entropies = torch.zeros(output["completion_ids"].shape, device=output["completion_ids"].device)
-            for row, values in enumerate(self._rollout_entropies):
-                entropies[row, : len(values)] = torch.tensor(values)
-            output["rollout_entropy"] = entropies
+        for name, rows in (("rollout_entropy", self._rollout_entropies), ("rollout_logps", self._rollout_logps)):
+            if rows is not None:
+                padded = torch.zeros(output["completion_ids"].shape)
+                for row, values in enumerate(rows):
+                    padded[row, : len(values)] = torch.tensor(values)
+                output[name] = padded.to(output["completion_ids"].device)
         return output
 
     def _engine_can(self, multimodal_fields: dict) -> bool:
@@ -83,7 +86,7 @@ class EngineRollouts(GRPOTrainer):
 
         Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
         """
-        self._rollout_entropies = None
+        self._rollout_entropies = self._rollout_logps = None
         if not self._engine_can(multimodal_fields):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -117,6 +120,10 @@ class EngineRollouts(GRPOTrainer):
             parts = self._decode(model, requests, settings)
             model.train(mode == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
+        if (
+            settings.top_p == 1 and not settings.top_k
+        ):  # else they are those of a distribution that the update knows not
+            self._rollout_logps = [row for part in parts for row in part.logprobs]
         return [ids for part in parts for ids in part.token_ids], None
 
     def _decode(self, model, requests, settings):
