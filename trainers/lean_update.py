@@ -18,7 +18,6 @@ from collections.abc import Sequence
 
 import torch
 from accelerate.utils import gather_object
-from torch.utils._pytree import tree_map
 from trl import GRPOTrainer
 
 from models import vision_attention
@@ -49,14 +48,14 @@ class LeanUpdate(GRPOTrainer):
         self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
 
     def _spare_frozen_tower(self) -> None:
-        """A vision tower without a trained weight needs no backward pass.
+        """A vision tower without a trained weight needs no backward pass, and keeps no tensor for one.
 
         Gradient checkpointing makes the input of every embedding require a gradient, that of the tower's patches too,
         so that the tower would be computed again and differentiated for nothing.
         """
         tower = getattr(base_model(self.accelerator.unwrap_model(self.model)).base_model, "visual", None)
         if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
-            tower.register_forward_hook(lambda module, args, output: tree_map(_detached, output))
+            tower.forward = torch.no_grad()(tower.forward)
 
     def _enable_sharing(self) -> bool:
         models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
@@ -281,7 +280,3 @@ class LeanUpdate(GRPOTrainer):
         row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
         column_of = torch.cat([torch.arange(tokens) for _, tokens in cells]).to(device)
         return packed, (row_of, column_of)
-
-
-def _detached(value):
-    return value.detach() if isinstance(value, torch.Tensor) else value
