@@ -23,7 +23,8 @@ class Operations(TorchDispatchMode):
     """Inside, operations on the meta device are counted by name (`counts`), those that wait for it also in `waits`.
 
     Views launch nothing and are left out. Attention is one operation, and one more in the backward pass, as on a GPU:
-    the meta device would take it apart. A check that reads a value passes.
+    the meta device would take it apart (so no gradient checkpointing here, which computes it again out of sight). A
+    check that reads a value passes.
     """
 
     def __init__(self):
@@ -68,6 +69,16 @@ class _Attention(TorchFunctionMode):
         if function is torch.nn.functional.scaled_dot_product_attention and args[0].device.type == "meta":
             return _OneKernel.apply(self.counts, *args[:3])
         return function(*args, **(kwargs or {}))
+
+
+def packed_attention(operations: Operations):
+    """A stand-in for variable-length attention: one operation, and one more in the backward pass."""
+
+    def kernel(*args: object, **options: object) -> torch.Tensor:
+        query, key, value = (part.transpose(0, 1) for part in args[:3])
+        return _OneKernel.apply(operations.counts, query, key, value).transpose(0, 1)
+
+    return kernel
 
 
 class _OneKernel(torch.autograd.Function):

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from accelerate.utils import gather_object
@@ -23,7 +24,7 @@ from trl import GRPOTrainer
 from models import vision_attention
 from sampling.engine import base_model
 from sampling.prefill import positions_of
-from trainers import micro_batches, row_tensors, shared_prompts
+from trainers import micro_batches, pass_room, row_tensors, shared_prompts
 from trainers.micro_batches import Row
 
 logger = logging.getLogger(__name__)
@@ -110,8 +111,10 @@ class LeanUpdate(GRPOTrainer):
         keep = [row for row, does in zip(rows, acts.tolist(), strict=True) if does]
         most, per_batch = len(batches), self.args.per_device_train_batch_size
         together, keep = self._balance(own, keep, most * per_batch)
+        checkpointing = self.args.gradient_checkpointing
         if self.shares_prompts:
-            packed = micro_batches.pack(keep, most, micro_batches.padded_cost(rows) // len(rows) * per_batch)
+            budget = micro_batches.padded_cost(rows) // len(rows) * per_batch
+            packed, checkpointing = self._pack_rows(together, keep, most, budget)
         else:
             packed = micro_batches.pack_padded(keep, per_batch)
         count = max(1, self._largest([len(packed)])[0])
@@ -124,8 +127,18 @@ class LeanUpdate(GRPOTrainer):
             fill = height - len(part) if part else height - 1
             chosen = [row.index for row in part or [shortest]]
             micro.append(row_tensors.select(together, chosen, fill, idle=not part, once=self.shares_prompts))
+            micro[-1]["checkpointing"] = checkpointing
         self._note_what_left(rows, len(rows) - int(acts.sum()), packed, own, micro)
         return [row_tensors.select(together, [], 0)] * (most - count) + micro
+
+    def _pack_rows(self, together: dict, keep: list[Row], most: int, budget: int) -> tuple[list[list[Row]], bool]:
+        """The rows in passes of at most `budget` tokens, and whether the layers of these are checkpointed."""
+        free = pass_room.free_bytes(self)
+        if free is None:
+            return micro_batches.pack(keep, most, budget), self.args.gradient_checkpointing
+        grids = together.get("image_grid_thw") or [torch.zeros(1, 3)]
+        patches = int(torch.stack([grid.prod(1).sum() for grid in grids]).max())
+        return pass_room.plan(self, keep, most, budget, patches, free)
 
     def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
         """Sends completions to processes that have fewer tokens to compute; which of them computes a row is all one."""
@@ -171,7 +184,9 @@ class LeanUpdate(GRPOTrainer):
             self._current_train_step_time += time.perf_counter() - start
             return torch.zeros((), device=self.accelerator.device)
         self._current_train_step_time += time.perf_counter() - start
-        return super().training_step(model, micro_batch, num_items_in_batch)
+        asked = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
+        with pass_room.without_checkpointing(self.model) if asked else nullcontext():
+            return super().training_step(model, micro_batch, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._prompt_index = inputs.get("prompt_index")

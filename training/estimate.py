@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from training.cards import GIGABYTE, advice
 from training.hardware import choose_precision, weights_dtype
-from training.memory import Counts, Memory, Work, count_parameters, memory, passes, shape_of, tokens_of
+from training.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of, tokens_of
 from training.timing import CARDS, Timing, bound, time_steps
 
 SAMPLE = 8  # questions whose prompts are measured
@@ -128,6 +128,10 @@ class Job:
     def memory(self, args) -> Memory:
         return memory(self.shape, self.counts(args), self.work(args))
 
+    def least_memory(self, args) -> Memory:
+        """With passes as small as the trainer makes them on a GPU whose memory is short."""
+        return memory(self.shape, self.counts(args), replace(self.work(args), least=True))
+
 
 def _device(parameters: int) -> str | None:
     """Where a step can be timed: a GPU, or the CPU for a small model."""
@@ -151,7 +155,7 @@ def report(
     yield f"Estimate of --mode {args.mode} with {args.vlm_name}; nothing is trained, only what says so is measured"
     yield from _sizes(job, steps)
     yield from _memory_lines(job)
-    yield from advice(job.memory, args, job.processes)
+    yield from advice(job.least_memory, args, job.processes)
     if job.device is None:
         yield from _bounds(job, steps)
     else:
@@ -175,12 +179,13 @@ def _sizes(job: Job, steps: int) -> Iterator[str]:
 
 def _memory_lines(job: Job) -> Iterator[str]:
     work, found = job.work(job.args), job.memory(job.args)
+    checkpointing = checkpoints(job.shape, job.counts(job.args), work, passes(work))
     kind = f"{job.processes} x " if job.processes > 1 else ""
     where = "on the CPU" if job.device == "cpu" else "on the GPU"
     sharing = f", DeepSpeed ZeRO-{job.zero}" if job.zero else ""
     yield (
         f"Memory      {kind}{_gb(found.peak)} of tensors at the peak, {where} in {job.precision}{sharing}, completions "
-        f"of {work.completion} tokens, gradient checkpointing {'on' if work.checkpointing else 'off'}"
+        f"of {work.completion} tokens, gradient checkpointing {'on' if checkpointing else 'off'}"
     )
     biggest = max(tokens_of(part, work) for part in passes(work))
     yield (

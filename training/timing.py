@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from training.memory import Counts, Shape, Work, passes
+from training.memory import Counts, Shape, Work, checkpoints, passes
 
 WARM_UP = 16  # completion tokens of the untimed step
 
@@ -47,7 +47,9 @@ def bound(card: Card, shape: Shape, counts: Counts, work: Work) -> float:
     for the gradients of trained weights and again under gradient checkpointing; the frozen vision tower forward only.
     Decoding reads all weights of the language model, and the keys and values so far, once for each token.
     """
-    updates = sum(update_operations(shape, counts, work, rows) for rows in passes(work))
+    parts = passes(work)
+    again = replace(work, checkpointing=checkpoints(shape, counts, work, parts))
+    updates = sum(update_operations(shape, counts, again, rows) for rows in parts)
     prompts, rows, head = work.prompts_in_rollout, work.rows * work.updates, shape.vocabulary * shape.hidden
     prefill = prompts * (2 * counts.layers * work.prompt + 2 * counts.vision_layers * work.patches)
     copies = prompts if work.engine else rows
