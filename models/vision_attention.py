@@ -16,6 +16,7 @@ from functools import lru_cache
 from inspect import signature
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 from transformers.vision_utils import (
     get_vision_cu_seqlens,
@@ -155,7 +156,8 @@ def in_autocast(*parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
 def variable_length(device: torch.device, dtype: torch.dtype, width: int) -> Callable | None:
     """PyTorch's attention over packed sequences, or None where it is not there or not right.
 
-    It needs a GPU of compute capability 8 and half precision. Tried once on a few numbers, forward and backward, since
+    It needs a GPU of compute capability 8 and half precision. The flash kernel alone is asked for: it takes keys that
+    outnumber queries, and needs no plan for every new size. Tried once on a few numbers, forward and backward, since
     releases differ in what they take.
     """
     half = dtype in (torch.float16, torch.bfloat16)
@@ -166,34 +168,46 @@ def variable_length(device: torch.device, dtype: torch.dtype, width: int) -> Cal
 
         if not {"scale", "window_size", "enable_gqa"} <= set(signature(varlen_attn).parameters):
             return None
-        return varlen_attn if _agrees(varlen_attn, device, dtype, width) else None
+
+        def kernel(*parts: object, **options: object) -> torch.Tensor:
+            with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                return varlen_attn(*parts, **options)
+
+        return kernel if _agrees(kernel, device, dtype, width) else None
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
         logger.warning("variable-length attention does not work here (%s); sequences are batched by length", error)
         return None
 
 
 def _agrees(kernel: Callable, device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    """Whether the kernel gives SDPA's output and gradients for two causal sequences of grouped heads."""
-    ends = torch.tensor([0, 5, 16], dtype=torch.int32, device=device)
-    random = torch.Generator(device).manual_seed(0)
-    scale = width**-0.5
+    """Whether the kernel gives SDPA's output and gradients for two causal sequences of grouped heads, the second of
+    which has three keys more than queries."""
+    queries, keys = ((0, 5), (5, 13)), ((0, 5), (5, 16))
+    ends = [
+        torch.tensor([0, *(stop for _, stop in part)], dtype=torch.int32, device=device) for part in (queries, keys)
+    ]
+    random, scale = torch.Generator(device).manual_seed(0), width**-0.5
+    seen = [torch.ones(n, n + more, dtype=torch.bool, device=device).tril(more) for n, more in ((5, 0), (8, 3))]
     with torch.inference_mode(False), torch.enable_grad():
         parts = [
-            torch.randn(16, heads, width, generator=random, device=device, dtype=dtype).requires_grad_()
-            for heads in (4, 2, 2)
+            torch.randn(tokens, heads, width, generator=random, device=device, dtype=dtype).requires_grad_()
+            for tokens, heads in ((13, 4), (16, 2), (16, 2))
         ]
-        packed = kernel(*parts, ends, ends, 11, 11, scale=scale, window_size=(-1, 0), enable_gqa=True)
+        packed = kernel(
+            *parts, *(part.to(device) for part in ends), 8, 11, scale=scale, window_size=(-1, 0), enable_gqa=True
+        )
         apart = []
-        for start, stop in ((0, 5), (5, 16)):
-            rows = [part[start:stop].transpose(0, 1)[None] for part in parts]
-            rows[1:] = [part.repeat_interleave(2, 1) for part in rows[1:]]
-            found = torch.nn.functional.scaled_dot_product_attention(*rows, is_causal=True, scale=scale)
+        for rows, of_keys, mask in zip(queries, keys, seen, strict=True):
+            query, *others = (
+                part[slice(*which)].transpose(0, 1)[None]
+                for part, which in zip(parts, (rows, of_keys, of_keys), strict=True)
+            )
+            key, value = (part.repeat_interleave(2, 1) for part in others)
+            found = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
             apart.append(found[0].transpose(0, 1))
         apart = torch.cat(apart)
-        pairs = [
-            (packed, apart),
-            *zip(*(torch.autograd.grad(out.sum(), parts) for out in (packed, apart)), strict=True),
-        ]
+        gradients = (torch.autograd.grad(out.sum(), parts) for out in (packed, apart))
+        pairs = [(packed, apart), *zip(*gradients, strict=True)]
     return all(bool((one - other).float().norm() < 0.05 * other.float().norm()) for one, other in pairs)
 
 
