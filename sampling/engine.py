@@ -27,7 +27,7 @@ from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, fir
 from sampling.choice import choose, entropy, weights
 from sampling.copied_prefix import CopiedPrefixCache
 from sampling.decoder_layer import refusal
-from sampling.prefill import Prompt, prefill
+from sampling.prefill import Prompt, prefill_each
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
 
@@ -100,9 +100,9 @@ def _decode_part(
     **options: object,
 ) -> list[Samples]:
     """The samples of a part; `computed` gains its prompts."""
-    for which, _ in part:
-        if which not in computed:
-            computed[which] = prefill(model, on(model.device, prompts[which][1]))
+    new = [which for which, _ in part if which not in computed]
+    for place, prompt in prefill_each(model, [prompts[which][1] for which in new]):
+        computed[new[place]] = prompt
     return decode(model, [Request(computed[which], prompts[which][0], taken) for which, taken in part], **options)
 
 

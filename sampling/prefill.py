@@ -1,12 +1,25 @@
-"""One forward pass over a prompt and its image: all that its completions need to know of it."""
+"""One forward pass over prompts and their images: all that completions need to know of them.
+
+On a GPU several prompts are one pass, padded to the longest on the right, where a causal model needs no mask, and every
+distinct image goes through the vision tower once. On a CPU each prompt is a pass of its own, as larger ones are no
+faster there, and so its bits do not depend on the prompts beside it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 
 import torch
 from transformers import DynamicCache
+
+from models.vision_attention import windows_together
+from sampling.shared_prefix import supports
+
+logger = logging.getLogger(__name__)
+PASS_TOKENS = 8192  # of one pass, padding included, so that what it needs beside keys and values stays bounded
 
 
 @dataclass(frozen=True)
@@ -19,15 +32,74 @@ class Prompt:
 
 def prefill(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> Prompt:
     """`inputs` is the processor's output for one prompt: a batch of one without padding."""
+    return prefill_all(model, [inputs])[0]
+
+
+def prefill_all(
+    model: torch.nn.Module, prompts: Sequence[Mapping[str, torch.Tensor]], together: bool | None = None
+) -> list[Prompt]:
+    """The prompts in the order given; each as for `prefill`, on the model's device or not. `together`: see there."""
+    return [prompt for _, prompt in sorted(prefill_each(model, prompts, together), key=lambda found: found[0])]
+
+
+def prefill_each(
+    model: torch.nn.Module, prompts: Sequence[Mapping[str, torch.Tensor]], together: bool | None = None
+) -> Iterator[tuple[int, Prompt]]:
+    """(Place, prompt) of all prompts, those of a pass as soon as it is done, short ones first.
+
+    `together`: several in one pass; None: on accelerators. Out of GPU memory halves the passes that are left.
+    """
     model = model.get_base_model() if hasattr(model, "get_base_model") else model
+    together = (model.device.type != "cpu" and _can_batch(model)) if together is None else together
+    left = [(place, _checked(inputs)) for place, inputs in enumerate(prompts)]
+    if together:
+        left.sort(key=lambda one: one[1]["input_ids"].shape[1])
+    room = PASS_TOKENS if together else 1
+    while left:
+        count = _that_fit([inputs["input_ids"].shape[1] for _, inputs in left], room)
+        part = [inputs for _, inputs in left[:count]]
+        try:
+            with windows_together(model):
+                found = _pass(model, part) if together else _alone(model, part[0])
+        except torch.OutOfMemoryError:
+            if count == 1:
+                raise
+            room = count * part[-1]["input_ids"].shape[1] // 2
+            logger.warning("out of memory with %d prompts at once; going on with at most %d tokens", count, room)
+            found = None
+        if found is None:  # outside the handler, whose traceback holds the pass's tensors
+            torch.cuda.empty_cache()
+            continue
+        yield from zip((place for place, _ in left[:count]), found, strict=True)
+        left = left[count:]
+
+
+def _checked(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     inputs = dict(inputs)
-    length = inputs["input_ids"].shape[1]
     mask = inputs.pop("attention_mask", None)
     assert inputs["input_ids"].shape[0] == 1, "one prompt at a time"
     assert mask is None or bool(mask.all()), "a single prompt needs no padding"
     if "image_grid_thw" in inputs and "mm_token_type_ids" not in inputs:
         raise ValueError("the prompt has an image but no mm_token_type_ids: its rope positions would be silently wrong")
+    return inputs
 
+
+def _can_batch(model: torch.nn.Module) -> bool:
+    """Attention without a sliding window, whose cache would be cut, and images as in Qwen's families."""
+    text_only = model.config.get_text_config() is model.config
+    known = text_only or {"mm_encoder_outputs", "mm_token_type_ids"} <= set(signature(model.model.forward).parameters)
+    return known and supports(model)
+
+
+def _that_fit(lengths: Sequence[int], room: int) -> int:
+    """How many of the first prompts, of rising length, fit into a pass of `room` tokens; at least one."""
+    return max([1, *(count for count, longest in enumerate(lengths, 1) if count * longest <= room)])
+
+
+def _alone(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[Prompt]:
+    """One prompt, by the model's own forward pass."""
+    inputs = {name: value.to(model.device) for name, value in inputs.items()}
+    length = inputs["input_ids"].shape[1]
     inner = model.model
     saved = getattr(inner, "rope_deltas", None)
     multimodal = hasattr(inner, "rope_deltas")
@@ -42,4 +114,70 @@ def prefill(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> Promp
         if multimodal:
             inner.rope_deltas = saved
     layers = [(layer.keys, layer.values) for layer in cache.layers]
-    return Prompt(layers, out.logits[:, -1], length + delta, 3 if multimodal else 1)
+    return [Prompt(layers, out.logits[:, -1], length + delta, 3 if multimodal else 1)]
+
+
+def _pass(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Tensor]]) -> list[Prompt]:
+    """Several prompts in one pass. Sizes and positions are computed on the CPU: nothing waits for the device."""
+    device, longest = model.device, max(inputs["input_ids"].shape[1] for inputs in prompts)
+    multimodal = hasattr(model.model, "rope_deltas")
+    sizes = ("input_ids", "image_grid_thw", "mm_token_type_ids")
+    prompts = [inputs | {name: inputs[name].cpu() for name in sizes if name in inputs} for inputs in prompts]
+    lengths = [inputs["input_ids"].shape[1] for inputs in prompts]
+    ids = torch.cat([_padded(inputs["input_ids"], longest) for inputs in prompts])
+    options: dict[str, object] = {}
+    positions = [positions_of(model, inputs["input_ids"], inputs) for inputs in prompts]
+    if multimodal:
+        options["position_ids"] = torch.stack([_padded(one, longest) for one in positions], 1).to(device)  # (3, B, P)
+    if any("pixel_values" in inputs for inputs in prompts):
+        options["mm_encoder_outputs"] = {"image": _image_features(model, prompts)}
+    ends = torch.tensor(lengths).to(device) - 1
+    cache = DynamicCache(config=model.config.get_text_config())
+    hidden = model.model(input_ids=ids.to(device), cache=cache, use_cache=True, **options).last_hidden_state
+    rows = torch.arange(len(prompts), device=device)
+    logits = model.lm_head(hidden[rows, ends])  # (B, V)
+    found = []
+    for row, length in enumerate(lengths):
+        parts = [(layer.keys, layer.values) for layer in cache.layers]
+        layers = [tuple(part[row : row + 1, :, :length] for part in pair) for pair in parts]
+        next_position = int(positions[row].max()) + 1
+        found.append(Prompt(layers, logits[row : row + 1], next_position, 3 if multimodal else 1))
+    return found
+
+
+def _padded(tensor: torch.Tensor, longest: int) -> torch.Tensor:
+    return torch.nn.functional.pad(tensor, (0, longest - tensor.shape[-1]))
+
+
+def positions_of(model: torch.nn.Module, prompt_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Rope positions (axes, P) of one prompt (1, P); axes are 3 for models with images, else 1."""
+    if not hasattr(model.model, "get_rope_index"):
+        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device)[None]
+    if "image_grid_thw" not in inputs:
+        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device).expand(3, -1)
+    types = inputs["mm_token_type_ids"]
+    return model.model.get_rope_index(prompt_ids, image_grid_thw=inputs["image_grid_thw"], mm_token_type_ids=types)[0][
+        :, 0
+    ]
+
+
+def _image_features(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Tensor]]) -> object:
+    """The tower's output for the images of all prompts in order, each distinct one computed once."""
+    images = []
+    for inputs in prompts:
+        if "pixel_values" in inputs:
+            grid = inputs["image_grid_thw"]
+            images += zip(inputs["pixel_values"].split(grid.prod(1).tolist()), grid, strict=True)
+    distinct, which = [], []
+    for pixels, grid in images:
+        same = (n for n, (other, size) in enumerate(distinct) if size.equal(grid) and other.equal(pixels))
+        place = next(same, len(distinct))
+        if place == len(distinct):
+            distinct.append((pixels, grid))
+        which.append(place)
+    pixels = torch.cat([pixels for pixels, _ in distinct]).to(model.device)
+    found = model.model.get_image_features(pixels, torch.stack([grid for _, grid in distinct]), return_dict=True)
+    found.pooler_output = [found.pooler_output[place] for place in which]
+    if getattr(found, "deepstack_features", None) is not None:
+        found.deepstack_features = [[layer[place] for place in which] for layer in found.deepstack_features]
+    return found

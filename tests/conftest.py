@@ -1,4 +1,7 @@
-"""Tests run offline, on the CPU, on one thread a process, and away from what runs have left in the checkout."""
+"""Tests run offline, on the CPU, on one thread a process, and away from what runs have left in the checkout.
+
+Those marked `gpu` run by themselves: pytest -m gpu.
+"""
 
 import os
 from pathlib import Path
@@ -42,3 +45,26 @@ def elsewhere(tmp_path_factory):
     os.chdir(ROOT)
     changed = sorted({name for name, *_ in before ^ left_here()})
     assert not changed, f"a test (or a run of your own meanwhile) has changed {', '.join(changed)}"
+
+
+def pytest_configure(config):
+    """No other test sees a GPU, nor does a process it starts: what they state holds on every machine.
+
+    Libraries remember which device they have found, so the two kinds cannot share a process.
+    """
+    asked = config.getoption("markexpr")
+    if "gpu" not in asked or "not gpu" in asked:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items):
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    if not marked:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(
+                pytest.mark.skip(reason="needs a CUDA device, and to be asked for by itself: pytest -m gpu")
+            )

@@ -53,7 +53,7 @@ def needs(gigabytes):
 def test_a_card_that_is_too_small_names_the_flag_that_is_enough_and_what_it_saves():
     args = flags(disable_gradient_checkpointing=True)
     lines = list(cards.advice(lambda a: needs(30 if a.disable_gradient_checkpointing else 20), args, 1))
-    assert [line.split()[2] for line in lines[1:]] == ["no:", "no:", "yes", "yes"]
+    assert [line.split()[2] for line in lines[1:]] == ["no:", "no:", "yes", "yes", "yes"]
     assert "without --disable-gradient-checkpointing saves 10.0 GB and is enough (20.0 GB)" in lines[2]
     assert "without --disable-gradient-checkpointing (saves 10.0 GB): not enough: still 20.0 GB; ZeRO-3" in lines[1]
 
@@ -116,7 +116,7 @@ def test_tiny_is_timed_and_nothing_is_left_behind(folder, capsys):
     assert "1,823,872 parameters, 974,720 of them vision; 77,824 trained (LoRA, rank 8)" in out
     assert "Updates     20 of 4 completions; each computes at most" in out
     assert re.search(r"of tensors at the peak, on the CPU in fp32, completions of 12 tokens, .* checkpointing on", out)
-    assert len(re.findall(r"(16|24|40|80) GB    yes", out)) == 4
+    assert re.findall(r"(\d+) GB    yes", out) == ["16", "24", "40", "80", "141"]
     assert re.search(r"Hours       [\d.]+ min if all have 6, [\d.]+ min if all have 12 tokens, without held-out", out)
     assert "with the model's weights" in out and re.search(r"more for 2 measurements of \d+ held-out questions", out)
     assert "Rewards Accuracy" not in out, "the timed step prints nothing"

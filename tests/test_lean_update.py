@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from transformers import TrainerCallback
 
 from sampling.engine import base_model
-from tests import plain_head
+from tests import plain_head, varlen
 from tests.families import FAMILIES
 from tests.test_families_train import family_trainer
-from trainers import row_tensors
+from trainers import row_tensors, shared_prompts
 from trainers.lean_update import LeanUpdate
 
 # two questions x four completions in four micro-batches of two rows, one optimiser step
@@ -248,3 +248,29 @@ def test_a_frozen_vision_tower_runs_once_and_is_not_differentiated(family, tmp_p
     tower.blocks[0].register_full_backward_hook(lambda *args: backward.append(1))
     trainer.train()
     assert len(calls) == trainer.state.global_step == 1 and not backward
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_call_of_variable_length_attention_has_the_same_gradient(family, tmp_path, monkeypatch):
+    """What a GPU computes in half precision, by a reference kernel; prompts of one token have no keys of their own."""
+    (before,), _, _ = train(tmp_path / "groups", "shared", LENGTHS, RIGHT, family=family)
+    calls = []
+
+    def kernel(*args, **options):
+        calls.append(len(args[3]) - 1)
+        return varlen.reference(*args, **options)
+
+    monkeypatch.setattr(shared_prompts, "variable_length", lambda *kind: kernel)
+    (after,), trainer, _ = train(tmp_path / "one", "shared", LENGTHS, RIGHT, family=family)
+    layers = base_model(trainer.model).config.get_text_config().num_hidden_layers
+    assert before.norm() > 0 and gap(after, before) < 1e-9
+    assert len(calls) % layers == 0 and sum(calls) == layers * (7 + len(calls) // layers), "7 rows, a prompt a pass"
+
+
+def test_a_prompt_of_one_token_leaves_no_empty_sequence():
+    segments = shared_prompts.lay_out([0, 2], [[2, 1], [1]], torch.device("cpu")).segments
+    assert segments.ends_of_queries.tolist() == [0, 2, 3, 5, 6] and segments.ends_of_keys.tolist() == [0, 2, 3, 5, 8]
+    assert segments.keys.tolist() == [0, 1, 2, 3, 4, 3, 4, 5] and (segments.longest_query, segments.longest_key) == (
+        2,
+        3,
+    )

@@ -12,7 +12,7 @@ from models.registry import lora_config, unsampleable_token_ids
 from sampling import engine
 from sampling.choice import weights
 from sampling.engine import Request, decode, sample, sample_each
-from sampling.prefill import prefill
+from sampling.prefill import prefill, prefill_each
 from sampling.problems import prompt_inputs
 from sampling.settings import SamplingSettings
 from sampling.stock import generate
@@ -223,11 +223,11 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch)
         return forward(model, tokens, *rest)
 
     def counted(*args):
-        prefilled.append(args)
-        return prefill(*args)
+        prefilled.extend(args[1])
+        return prefill_each(*args)
 
     monkeypatch.setattr(engine, "_forward", small)
-    monkeypatch.setattr(engine, "prefill", counted)
+    monkeypatch.setattr(engine, "prefill_each", counted)
     assert draw(model, inputs, on_chunk=worked.append) == expected["p"]
     assert worked == [6] and len(prefilled) == 3
     options = {"settings": SamplingSettings(top_p=0.95, max_new_tokens=20), "eos_ids": EOS, "suppress": MARKERS}
@@ -265,7 +265,7 @@ def test_a_prompt_that_does_not_fit_alone_is_not_tried_again_and_again(qwen, mon
         tried.append(args)
         raise torch.OutOfMemoryError("pretend")
 
-    monkeypatch.setattr(engine, "prefill", too_large)
+    monkeypatch.setattr(engine, "prefill_each", too_large)
     with pytest.raises(torch.OutOfMemoryError):
         draw(model, inputs_for(processor), n=256)
     assert len(tried) == 1

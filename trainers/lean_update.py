@@ -15,14 +15,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from accelerate.utils import gather_object
-from torch.utils._pytree import tree_map
 from trl import GRPOTrainer
 
+from models import vision_attention
 from sampling.engine import base_model
-from trainers import micro_batches, row_tensors, shared_prompts
+from sampling.prefill import positions_of
+from trainers import micro_batches, pass_room, row_tensors, shared_prompts
 from trainers.micro_batches import Row
 
 logger = logging.getLogger(__name__)
@@ -47,18 +49,21 @@ class LeanUpdate(GRPOTrainer):
         self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
 
     def _spare_frozen_tower(self) -> None:
-        """A vision tower without a trained weight needs no backward pass.
+        """A vision tower without a trained weight needs no backward pass, and keeps no tensor for one.
 
         Gradient checkpointing makes the input of every embedding require a gradient, that of the tower's patches too,
         so that the tower would be computed again and differentiated for nothing.
         """
         tower = getattr(base_model(self.accelerator.unwrap_model(self.model)).base_model, "visual", None)
         if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
-            tower.register_forward_hook(lambda module, args, output: tree_map(_detached, output))
+            tower.forward = torch.no_grad()(tower.forward)
 
     def _enable_sharing(self) -> bool:
         models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
-        able = all(shared_prompts.enable(self.accelerator.unwrap_model(model)) for model in models if model is not None)
+        unwrapped = [self.accelerator.unwrap_model(model) for model in models if model is not None]
+        for model in unwrapped:
+            vision_attention.enable(model)
+        able = all(map(shared_prompts.enable, unwrapped))
         if not able and self.accelerator.is_main_process:
             name = type(models[0]).__name__
             logger.warning("%s: completions of a prompt cannot share its computation here; plain rows are used", name)
@@ -106,8 +111,10 @@ class LeanUpdate(GRPOTrainer):
         keep = [row for row, does in zip(rows, acts.tolist(), strict=True) if does]
         most, per_batch = len(batches), self.args.per_device_train_batch_size
         together, keep = self._balance(own, keep, most * per_batch)
+        checkpointing = self.args.gradient_checkpointing
         if self.shares_prompts:
-            packed = micro_batches.pack(keep, most, micro_batches.padded_cost(rows) // len(rows) * per_batch)
+            budget = micro_batches.padded_cost(rows) // len(rows) * per_batch
+            packed, checkpointing = self._pack_rows(together, keep, most, budget)
         else:
             packed = micro_batches.pack_padded(keep, per_batch)
         count = max(1, self._largest([len(packed)])[0])
@@ -120,8 +127,18 @@ class LeanUpdate(GRPOTrainer):
             fill = height - len(part) if part else height - 1
             chosen = [row.index for row in part or [shortest]]
             micro.append(row_tensors.select(together, chosen, fill, idle=not part, once=self.shares_prompts))
+            micro[-1]["checkpointing"] = checkpointing
         self._note_what_left(rows, len(rows) - int(acts.sum()), packed, own, micro)
         return [row_tensors.select(together, [], 0)] * (most - count) + micro
+
+    def _pack_rows(self, together: dict, keep: list[Row], most: int, budget: int) -> tuple[list[list[Row]], bool]:
+        """The rows in passes of at most `budget` tokens, and whether the layers of these are checkpointed."""
+        free = pass_room.free_bytes(self)
+        if free is None:
+            return micro_batches.pack(keep, most, budget), self.args.gradient_checkpointing
+        grids = together.get("image_grid_thw") or [torch.zeros(1, 3)]
+        patches = int(torch.stack([grid.prod(1).sum() for grid in grids]).max())
+        return pass_room.plan(self, keep, most, budget, patches, free)
 
     def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
         """Sends completions to processes that have fewer tokens to compute; which of them computes a row is all one."""
@@ -167,7 +184,9 @@ class LeanUpdate(GRPOTrainer):
             self._current_train_step_time += time.perf_counter() - start
             return torch.zeros((), device=self.accelerator.device)
         self._current_train_step_time += time.perf_counter() - start
-        return super().training_step(model, micro_batch, num_items_in_batch)
+        asked = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
+        with pass_room.without_checkpointing(self.model) if asked else nullcontext():
+            return super().training_step(model, micro_batch, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._prompt_index = inputs.get("prompt_index")
@@ -208,9 +227,14 @@ class LeanUpdate(GRPOTrainer):
         shape = completion_mask.shape
         logps = torch.zeros(shape, device=input_ids.device)
         entropies = torch.zeros(shape, device=input_ids.device) if compute_entropy else None
-        images = row_tensors.Images(fields.get("pixel_values"), fields.get("image_grid_thw"), fields.get("num_images"))
+        # sizes and positions are worked out on the CPU: a GPU would be waited for at every prompt
+        ids, grid, types = (
+            None if value is None else value.cpu()
+            for value in (input_ids, fields.get("image_grid_thw"), fields.get("mm_token_type_ids"))
+        )
+        images = row_tensors.Images(fields.get("pixel_values"), grid, fields.get("num_images"))
         for part in self._passes(rows, batch_size):
-            packed, cells = self._pack(part, input_ids, logits_to_keep, images, fields.get("mm_token_type_ids"))
+            packed, cells = self._pack(part, ids, logits_to_keep, images, types, input_ids.device)
             with self.accelerator.autocast():
                 out = model(**packed, fused_lm_head=True)
             logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
@@ -228,9 +252,11 @@ class LeanUpdate(GRPOTrainer):
         packed = micro_batches.spread(rows, count) if len(packed) < count else packed
         return packed + [packed[-1]] * (count - len(packed))  # computed again, so that processes stay in step
 
-    def _pack(self, rows, input_ids, logits_to_keep, images, token_types):
-        """Model inputs of one packed pass, and the (row, column) of every scored token in its order."""
-        device = input_ids.device
+    def _pack(self, rows, input_ids, logits_to_keep, images, token_types, device):
+        """Model inputs of one packed pass, and the (row, column) of every scored token in its order.
+
+        All but the pixels comes from the CPU; what the model reads goes to `device`, but for the images' sizes.
+        """
         model = base_model(self.accelerator.unwrap_model(self.model))
         by_prompt: dict[int, list[Row]] = {}
         for row in rows:
@@ -245,21 +271,23 @@ class LeanUpdate(GRPOTrainer):
                 pixels.append(fields["pixel_values"])
                 grids.append(fields["image_grid_thw"])
                 fields["mm_token_type_ids"] = token_types[first.index, end - first.prompt_tokens : end][None]
-            of_prompt = shared_prompts.positions_of(model, prompt[None], fields)  # (axes, P)
+            of_prompt = positions_of(model, prompt[None], fields)  # (axes, P)
             ids.append(prompt[:-1])
             positions.append(of_prompt[:, :-1])
             for row in group:
                 completion = input_ids[row.index, end : end + row.tokens]
                 ids += [prompt[-1:], completion[:-1]]
                 labels.append(completion)
-                positions.append(of_prompt[:, -1:] + torch.arange(row.tokens, device=device))
+                positions.append(of_prompt[:, -1:] + torch.arange(row.tokens))
                 cells.append((row.index, row.tokens))
+        positions = torch.cat(positions, 1)
+        positions = positions[:, None] if len(positions) > 1 else positions
         prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
         completions = [[row.tokens for row in group] for group in by_prompt.values()]
         packed = {
-            "input_ids": torch.cat(ids)[None],
-            "shift_labels": torch.cat(labels)[None],
-            "position_ids": torch.cat(positions, 1)[:, None] if positions[0].shape[0] > 1 else torch.cat(positions, 1),
+            "input_ids": torch.cat(ids)[None].to(device),
+            "shift_labels": torch.cat(labels)[None].to(device),
+            "position_ids": positions.to(device),
             "shared_prompts": shared_prompts.lay_out(prompts, completions, device),
         }
         if pixels:
@@ -267,7 +295,3 @@ class LeanUpdate(GRPOTrainer):
         row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
         column_of = torch.cat([torch.arange(tokens) for _, tokens in cells]).to(device)
         return packed, (row_of, column_of)
-
-
-def _detached(value):
-    return value.detach() if isinstance(value, torch.Tensor) else value

@@ -39,6 +39,36 @@ def pack(rows: Sequence[Row], most: int, budget: int) -> list[list[Row]]:
     """
     if not rows:
         return []
+    groups, single = _pieces(rows)
+    for pieces, limit in ((groups, budget // 2), (groups, budget), (single, budget)):
+        count = len(_fill(pieces, limit))
+        if count <= most and max(map(cost, pieces)) <= limit:
+            return _evenly(pieces, count)
+    return _evenly(single, most)
+
+
+def pack_fewest(rows: Sequence[Row], most: int, budget: int, fits: Callable[[Sequence[Row]], bool]) -> list[list[Row]]:
+    """Rows in as few micro-batches of at most `budget` tokens as there can be if each of them is to fit.
+
+    Where they do not, the budget shrinks, as long as `most` micro-batches can hold the rows.
+    """
+    if not rows:
+        return []
+    groups, single = _pieces(rows)
+    while True:
+        for pieces in (groups, single):
+            packed = _evenly(pieces, len(_fill(pieces, budget)))
+            if len(packed) <= most and max(map(cost, packed)) <= budget:
+                break
+        else:
+            return _evenly(single, most)
+        if all(map(fits, packed)) or len(packed) == most:
+            return packed
+        budget = max(map(cost, packed)) * 3 // 4
+
+
+def _pieces(rows: Sequence[Row]) -> tuple[list[list[Row]], list[list[Row]]]:
+    """The rows by prompt, and each by itself, both in order of prompt."""
     rows = sorted(rows, key=lambda row: (row.prompt, row.index))
     groups: list[list[Row]] = []
     for row in rows:
@@ -46,12 +76,7 @@ def pack(rows: Sequence[Row], most: int, budget: int) -> list[list[Row]]:
             groups[-1].append(row)
         else:
             groups.append([row])
-    single = [[row] for row in rows]
-    for pieces, limit in ((groups, budget // 2), (groups, budget), (single, budget)):
-        count = len(_fill(pieces, limit))
-        if count <= most and max(map(cost, pieces)) <= limit:
-            return _evenly(pieces, count)
-    return _evenly(single, most)
+    return groups, [[row] for row in rows]
 
 
 def spread(rows: Sequence[Row], count: int) -> list[list[Row]]:

@@ -1,26 +1,33 @@
-"""The largest probability ratio of an update, as a metric: `ratio/max`.
+"""Log-probabilities that ought to agree, as metrics: `ratio/max` and `rollout/logp_gap`.
 
 With a negative advantage the clipped objective bounds the ratio pi / pi_old from below only: nothing holds a wrong
 token back whose probability has grown since it was drawn, and its gradient grows with the ratio. TRL reports how many
 tokens are clipped, not how far the ratio has gone.
+
+The rollout draws a token from one computation of the model and the update differentiates another; at the same weights
+they differ by rounding alone. A gap beyond that means that one of the two is wrong.
 """
 
 from __future__ import annotations
 
+import torch
 from trl import GRPOTrainer
 
 from trainers.row_tensors import loss_mask
 
-METRIC = "ratio/max"
+METRIC, GAP = "ratio/max", "rollout/logp_gap"
 
 
 class RatioMetric(GRPOTrainer):
-    """GRPOTrainer that logs the largest ratio of any scored token with weight, over all passes and processes.
+    """GRPOTrainer that compares an update's log-probabilities with older ones, over all passes and processes.
 
-    Without several updates per rollout batch TRL keeps no old log-probabilities, the ratio is 1 and nothing is logged.
+    `ratio/max`, the largest ratio of any scored token with weight: without several updates per rollout batch TRL keeps
+    no old log-probabilities, the ratio is 1 and nothing is logged. `rollout/logp_gap`, the mean absolute difference
+    per token to the rollout's own (`rollout_logps`) in the first update after it, before any weight has moved.
     """
 
     _logps = None
+    _gap: torch.Tensor | None = None  # (2,) sum and number of tokens since the last log, on this process
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
@@ -36,5 +43,21 @@ class RatioMetric(GRPOTrainer):
             largest = self.accelerator.gather(ratios.max()).max().item()
             if largest:  # 0: no token of this pass counts
                 self._metrics["train"][METRIC] = [max([largest, *self._metrics["train"][METRIC]])]
+        every = self.args.steps_per_generation * self.num_iterations
+        first = self._step % every < self.args.gradient_accumulation_steps
+        if self.model.training and first and "rollout_logps" in inputs:
+            self._add_gap((self._logps - inputs["rollout_logps"]).abs(), loss_mask(inputs).bool())
         self._logps = None
         return loss
+
+    def _add_gap(self, gaps: torch.Tensor, counts: torch.Tensor) -> None:
+        found = torch.stack([gaps.masked_fill(~counts, 0.0).sum(dtype=torch.float64), counts.sum()])
+        self._gap = found if self._gap is None else self._gap + found
+
+    def log(self, logs, start_time=None):
+        if self.model.training and self._gap is not None:
+            total, tokens = self.accelerator.reduce(self._gap, reduction="sum").tolist()
+            self._gap = None
+            if tokens:  # 0: no completion of these updates had weight
+                self._metrics["train"][GAP].append(total / tokens)
+        super().log(logs, start_time)

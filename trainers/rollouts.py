@@ -19,7 +19,7 @@ from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
-from sampling.prefill import prefill
+from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
 
 logger = logging.getLogger(__name__)
@@ -57,16 +57,19 @@ class EngineRollouts(GRPOTrainer):
         super().__init__(*args, **kwargs)
         self.rollouts = rollouts
         self._rows_at_once: int | None = None  # completions decoded together; None: all of the rollout batch
-        self._rollout_entropies: list[list[float]] | None = None  # of every token of every row of the last rollout
+        # of every token of every row of the last rollout
+        self._rollout_entropies: list[list[float]] | None = None
+        self._rollout_logps: list[list[float]] | None = None
 
     def _generate_and_score_completions(self, inputs):
-        """TRL's rollout batch, with the entropy (B, T) at every token where the engine has drawn it."""
+        """TRL's rollout batch, with entropy and log-probability (B, T) of every token where the engine has drawn it."""
         output = super()._generate_and_score_completions(inputs)
-        if self._rollout_entropies is not None:
-            entropies = torch.zeros(output["completion_ids"].shape, device=output["completion_ids"].device)
-            for row, values in enumerate(self._rollout_entropies):
-                entropies[row, : len(values)] = torch.tensor(values)
-            output["rollout_entropy"] = entropies
+        for name, rows in (("rollout_entropy", self._rollout_entropies), ("rollout_logps", self._rollout_logps)):
+            if rows is not None:
+                padded = torch.zeros(output["completion_ids"].shape)
+                for row, values in enumerate(rows):
+                    padded[row, : len(values)] = torch.tensor(values)
+                output[name] = padded.to(output["completion_ids"].device)
         return output
 
     def _engine_can(self, multimodal_fields: dict) -> bool:
@@ -84,7 +87,7 @@ class EngineRollouts(GRPOTrainer):
 
         Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
         """
-        self._rollout_entropies = None
+        self._rollout_entropies = self._rollout_logps = None
         if not self._engine_can(multimodal_fields):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -110,14 +113,18 @@ class EngineRollouts(GRPOTrainer):
             merged_adapter(model),
         ):
             model.eval()
-            requests = []
-            for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields):
-                samples = range(first_row + rows.start, first_row + rows.stop)
-                problem = f"{mode} step {self.state.global_step} prompt {key}"
-                requests.append(Request(prefill(model, inputs), problem, samples))
+            rows, inputs, keys = zip(*self._distinct_prompts(prompt_ids, images, multimodal_fields), strict=True)
+            requests = [
+                Request(prompt, f"{mode} step {self.state.global_step} prompt {key}", _shifted(run, first_row))
+                for prompt, run, key in zip(prefill_all(model, inputs), rows, keys, strict=True)
+            ]
             parts = self._decode(model, requests, settings)
             model.train(mode == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
+        if (
+            settings.top_p == 1 and not settings.top_k
+        ):  # else they are those of a distribution that the update knows not
+            self._rollout_logps = [row for part in parts for row in part.logprobs]
         return [ids for part in parts for ids in part.token_ids], None
 
     def _decode(self, model, requests, settings):
@@ -144,7 +151,7 @@ class EngineRollouts(GRPOTrainer):
             free_memory()
 
     def _distinct_prompts(self, prompt_ids, images, fields):
-        """(rows, model inputs on the device, hash) of every run of equal prompts."""
+        """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
         image_bytes = [b"".join(image.tobytes() for image in row or []) for row in images or [None] * len(prompt_ids)]
         keys = [
             hashlib.sha256(repr(ids).encode() + content).hexdigest()[:16]
@@ -164,8 +171,11 @@ class EngineRollouts(GRPOTrainer):
                 inputs["pixel_values"] = pixels[patch_ends[start] : patch_ends[stop]]
             if "mm_token_type_ids" in fields:
                 inputs["mm_token_type_ids"] = torch.as_tensor([list(fields["mm_token_type_ids"][row])])
-            device = self.accelerator.device
-            yield range(row, indices[-1] + 1), {name: value.to(device) for name, value in inputs.items()}, key
+            yield range(row, indices[-1] + 1), inputs, key
+
+
+def _shifted(rows: range, start: int) -> range:
+    return range(start + rows.start, start + rows.stop)
 
 
 def _parts(requests: list[Request], most: int | None) -> list[list[Request]]:

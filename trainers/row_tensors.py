@@ -22,6 +22,7 @@ RIGHT_PADDED = (
     "ref_per_token_logps",
     "sampling_per_token_logps",
     "rollout_entropy",
+    "rollout_logps",
 )
 BOTH_PADDED = ("token_type_ids", "mm_token_type_ids")
 IMAGE_LISTS = ("pixel_values", "image_grid_thw")

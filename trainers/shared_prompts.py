@@ -12,8 +12,9 @@ the completion, without a shift. The prompt proper is therefore one token shorte
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch.nn.attention.bias import causal_lower_right
@@ -21,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from models.vision_attention import in_autocast, variable_length
 from sampling.shared_prefix import language_attention, supports
 
 NAME = "shared_prompts"
@@ -43,11 +45,38 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Segments:
+    """The same row as sequences for variable-length attention: every prompt, and every completion behind its prompt."""
+
+    ends_of_queries: torch.Tensor  # (S + 1,) int32
+    ends_of_keys: torch.Tensor
+    keys: torch.Tensor  # (sum of key lengths,) which token each key is of; a prompt's occur once for each completion
+    longest_query: int
+    longest_key: int
+
+
+@dataclass(frozen=True)
 class Packing:
     """A row of T packed tokens: its groups, and where the predictions of completion tokens come out."""
 
     groups: list[Group]
     scored: torch.Tensor  # (sum of all lengths,)
+
+    @cached_property
+    def segments(self) -> Segments:
+        queries, keys = [], []
+        for group in self.groups:
+            prompt, at = torch.arange(group.start, group.start + group.prompt), group.start + group.prompt
+            if group.prompt:
+                queries.append(group.prompt)
+                keys.append(prompt)
+            for length in group.lengths:
+                queries.append(length)
+                keys.append(torch.cat([prompt, torch.arange(at, at + length)]))
+                at += length
+        lengths = (queries, [len(part) for part in keys])
+        ends = (torch.tensor([0, *part]).cumsum(0).to(self.scored.device, torch.int32) for part in lengths)
+        return Segments(*ends, torch.cat(keys).to(self.scored.device), *map(max, lengths))
 
 
 def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device: torch.device) -> Packing:
@@ -87,8 +116,10 @@ def attend(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
-    if torch.is_autocast_enabled(query.device.type):  # the kernels below are not on its list
-        query, key, value = (part.to(torch.get_autocast_dtype(query.device.type)) for part in (query, key, value))
+    query, key, value = in_autocast(query, key, value)
+    kernel = variable_length(query.device, query.dtype, query.shape[-1])
+    if kernel is not None and not dropout:
+        return _in_one_call(kernel, query, key, value, shared_prompts.segments, scaling), None
     share = query.shape[1] // key.shape[1]
     grouped = share > 1 and _has_flash(query)
     if share > 1 and not grouped:  # only the flash kernel reads each key for several heads
@@ -111,6 +142,33 @@ def attend(
         found = found.transpose(1, 2).flatten(0, 1)
         outputs.append(found if group.filled is None else found[group.filled])
     return torch.cat(outputs).unsqueeze(0), None
+
+
+def _in_one_call(
+    kernel: Callable, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, row: Segments, scaling: float | None
+) -> torch.Tensor:
+    """(1, T, H, D) of all prompts and completions: the last query of each sequence sees its last key."""
+    queries = query[0].transpose(0, 1).contiguous()
+    keys, values = (_Gathered.apply(part[0].transpose(0, 1), row.keys) for part in (key, value))
+    ends, longest = (row.ends_of_queries, row.ends_of_keys), (row.longest_query, row.longest_key)
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return kernel(queries, keys, values, *ends, *longest, scale=scaling, window_size=(-1, 0), enable_gqa=True)[None]
+
+
+class _Gathered(torch.autograd.Function):
+    """Rows of a tensor, some of them several times; their gradients are added up in float32."""
+
+    @staticmethod
+    def forward(ctx, part: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(rows)
+        ctx.like = part.shape, part.dtype
+        return part.index_select(0, rows)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        (rows,), (shape, dtype) = ctx.saved_tensors, ctx.like
+        wide = torch.promote_types(dtype, torch.float32)
+        return gradient.new_zeros(shape, dtype=wide).index_add_(0, rows, gradient.to(wide)).to(dtype), None
 
 
 def _has_flash(query: torch.Tensor) -> bool:
@@ -152,18 +210,6 @@ def _only_scored(module, args, kwargs, output):
     if kwargs.get("shared_prompts") is not None:
         output.last_hidden_state = output.last_hidden_state[:, kwargs["shared_prompts"].scored]
     return output
-
-
-def positions_of(model: torch.nn.Module, prompt_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Rope positions (axes, P) of one prompt (1, P); axes are 3 with images, else 1."""
-    if not hasattr(model.model, "get_rope_index"):
-        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device)[None]
-    if "image_grid_thw" not in inputs:
-        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device).expand(3, -1)
-    types = inputs["mm_token_type_ids"]
-    return model.model.get_rope_index(prompt_ids, image_grid_thw=inputs["image_grid_thw"], mm_token_type_ids=types)[0][
-        :, 0
-    ]
 
 
 AttentionInterface.register(NAME, attend)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from training.arguments import resolve_accumulation
 from training.memory import GIGABYTE, RESERVE, Memory
 
-SIZES = (16, 24, 40, 80)  # GB
+SIZES = (16, 24, 40, 80, 141)  # GB
 LEAST = 0.005  # a change that saves less than this share of the memory is not named
 
 
@@ -18,8 +18,8 @@ def advice(
     """One line a card size: whether it fits and, if not, the change that is enough, or all that save most."""
     needed = memory_of(args).needed
     yield (
-        f"Fits        (the peak, 5 % for gaps between tensors and {RESERVE / GIGABYTE:.0f} GB for CUDA: "
-        f"{needed / GIGABYTE:.1f} GB a device; 1 GB = 10^9 bytes)"
+        "Fits        (the peak of the smallest passes, 5 % for gaps between tensors and "
+        f"{RESERVE / GIGABYTE:.0f} GB for CUDA: {needed / GIGABYTE:.1f} GB a device; 1 GB = 10^9 bytes)"
     )
     for size in SIZES:
         answer = "yes" if needed <= size * GIGABYTE else "no: " + remedy(memory_of, args, processes, size * GIGABYTE)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from training.cards import GIGABYTE, advice
 from training.hardware import choose_precision, weights_dtype
-from training.memory import Counts, Memory, Work, count_parameters, memory, passes, shape_of, tokens_of
+from training.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of, tokens_of
 from training.timing import CARDS, Timing, bound, time_steps
 
 SAMPLE = 8  # questions whose prompts are measured
@@ -122,6 +122,10 @@ class Job:
     def memory(self, args) -> Memory:
         return memory(self.shape, self.counts(args), self.work(args))
 
+    def least_memory(self, args) -> Memory:
+        """With passes as small as the trainer makes them on a GPU whose memory is short."""
+        return memory(self.shape, self.counts(args), replace(self.work(args), least=True))
+
 
 def _device(parameters: int) -> str | None:
     """Where a step can be timed: a GPU, or the CPU for a small model."""
@@ -145,7 +149,7 @@ def report(
     yield f"Estimate of --mode {args.mode} with {args.vlm_name}; nothing is trained, only what says so is measured"
     yield from _sizes(job, steps)
     yield from _memory_lines(job)
-    yield from advice(job.memory, args, job.processes)
+    yield from advice(job.least_memory, args, job.processes)
     if job.device is None:
         yield from _bounds(job, steps)
     else:
@@ -169,12 +173,13 @@ def _sizes(job: Job, steps: int) -> Iterator[str]:
 
 def _memory_lines(job: Job) -> Iterator[str]:
     work, found = job.work(job.args), job.memory(job.args)
+    checkpointing = checkpoints(job.shape, job.counts(job.args), work, passes(work))
     kind = f"{job.processes} x " if job.processes > 1 else ""
     where = "on the CPU" if job.device == "cpu" else "on the GPU"
     sharing = f", DeepSpeed ZeRO-{job.zero}" if job.zero else ""
     yield (
         f"Memory      {kind}{_gb(found.peak)} of tensors at the peak, {where} in {job.precision}{sharing}, completions "
-        f"of {work.completion} tokens, gradient checkpointing {'on' if work.checkpointing else 'off'}"
+        f"of {work.completion} tokens, gradient checkpointing {'on' if checkpointing else 'off'}"
     )
     biggest = max(tokens_of(part, work) for part in passes(work))
     yield (
@@ -261,8 +266,9 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
         kind.append("no KL term,")
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         args = argparse.Namespace(**{**vars(job.args), **changed})
-        trainer = make_trainer(args, folder, job.precision, load)
-        return replace(time_steps(trainer, args.mode, lengths), weights=" ".join(kind))
+        held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0  # by others in this process
+        timing = time_steps(make_trainer(args, folder, job.precision, load), args.mode, lengths)
+        return replace(timing, weights=" ".join(kind), peak=max(0, timing.peak - held))
 
 
 def _gb(size: float) -> str:

@@ -78,7 +78,7 @@ def model_flags(group, add):
         group,
         "--disable-gradient-checkpointing",
         False,
-        "faster, needs more memory",
+        "faster, needs more memory; a GPU does without by itself where that takes less than TRL would",
         action="store_true",
     )
 

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
-from trainers.micro_batches import Row, cost, pack, padded_cost
+from trainers.micro_batches import Row, cost, pack, pack_fewest, padded_cost
 
 GIGABYTE = 1e9
 RESERVE, SLACK = 1.0 * GIGABYTE, 1.05
 HEAD_TOKENS, HEAD_WORDS = 4096, 32768  # TRL's fused head: tokens and vocabulary entries of one tile of logits
 LIVE_GATHERED = 1e9  # DeepSpeed's stage3_max_live_parameters: gathered at one time in the update
+PASS_TOKENS = 8192  # prompt tokens of one prefill (sampling/prefill.py)
 FIRST_ROOM = 32  # completion tokens a row has room for at first; the room doubles (sampling/shared_prefix.py)
 
 
@@ -73,11 +75,17 @@ class Work:
     processes: int = 1
     zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
+    least: bool = False  # the smallest passes there can be, as on a GPU whose memory is short
 
     @property
     def rows(self) -> int:
         """Completions of one optimiser step on this process."""
         return self.batch * self.accumulation
+
+    @property
+    def plans(self) -> bool:
+        """Whether the trainer fits its passes to the memory that is free (trainers/pass_room.py)."""
+        return self.on_gpu and self.packed and self.dealt and not self.zero
 
     @property
     def image_bytes(self) -> int:
@@ -181,9 +189,12 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
 def passes(work: Work) -> list[list[Row]]:
     """The forward passes of one optimiser step when every row has weight, by the trainer's own packing."""
     rows = [Row(i, i // work.generations, work.prompt, work.completion) for i in range(work.rows)]
-    if work.packed and work.dealt:
-        return pack(rows, work.accumulation, padded_cost(rows) // len(rows) * work.batch)
-    return [rows[start : start + work.batch] for start in range(0, len(rows), work.batch)]
+    if not (work.packed and work.dealt):
+        return [rows[start : start + work.batch] for start in range(0, len(rows), work.batch)]
+    budget = padded_cost(rows) // len(rows) * work.batch
+    if not work.plans:
+        return pack(rows, work.accumulation, budget)
+    return pack_fewest(rows, work.accumulation, budget, lambda part: not work.least)
 
 
 def tokens_of(rows: Sequence[Row], work: Work) -> int:
@@ -193,32 +204,54 @@ def tokens_of(rows: Sequence[Row], work: Work) -> int:
 def update(shape: Shape, counts: Counts, work: Work) -> float:
     """The largest forward and backward pass, beyond what stays.
 
+    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row where rows are not dealt.
+    """
+    parts = passes(work)
+    work = replace(work, checkpointing=checkpoints(shape, counts, work, parts))
+    waiting = work.prompts_in_rollout if work.packed and work.dealt else work.rows * work.updates
+    return max(pass_bytes(shape, counts, work, part) for part in parts) + waiting * work.image_bytes
+
+
+def checkpoints(shape: Shape, counts: Counts, work: Work, parts: Sequence[Sequence[Row]], room: float = inf) -> bool:
+    """Whether these passes need gradient checkpointing, where it is on at all.
+
+    On a GPU they do without where that takes no more than `room`, nor than a micro-batch of `work.batch` rows takes in
+    TRL, each with its own prompt and with checkpointing.
+    """
+    if not (work.checkpointing and work.plans) or work.least:
+        return work.checkpointing
+    longest = [max(getattr(row, name) for part in parts for row in part) for name in ("prompt_tokens", "tokens")]
+    plain = [Row(i, i, *longest) for i in range(work.batch)]
+    room = min(room, pass_bytes(shape, counts, replace(work, packed=False), plain))
+    without = replace(work, checkpointing=False)
+    return any(pass_bytes(shape, counts, without, part) > room for part in parts)
+
+
+def pass_bytes(shape: Shape, counts: Counts, work: Work, rows: Sequence[Row]) -> float:
+    """A forward and backward pass over these rows.
+
     Without gradient checkpointing every layer keeps its tensors (`layer`, `vision_layer`); with it, its input, and one
     layer at a time is computed again. In the backward pass the widest moment of a layer adds the gradients of its MLP.
     Once the last layer is done the head works tile by tile. All weights trained under autocast from float32: a
     low-precision copy of each lives until the forward pass ends. ZeRO-3: at most 10^9 parameters are gathered at once.
-    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row where rows are not dealt.
     """
-    biggest = max(passes(work), key=lambda rows: tokens_of(rows, work))
-    tokens = tokens_of(biggest, work)
-    images = len({row.prompt for row in biggest}) if work.packed else len(biggest)
-    patches, one = images * work.patches, layer(shape, work, biggest)
+    tokens = tokens_of(rows, work)
+    images = len({row.prompt for row in rows}) if work.packed else len(rows)
+    patches, one = images * work.patches, layer(shape, work, rows)
     of_tower = vision_layer(shape, work) * patches
+    spared = work.packed and work.rank  # a frozen tower keeps nothing; in TRL, PEFT asks for gradients at its input
     gradients = tokens * (3 * shape.inner + 2 * shape.hidden) * work.compute_bytes + 2 * tokens * shape.hidden * 4
     if work.checkpointing:
-        # PEFT asks for gradients at the inputs of both towers, so the vision tower is computed again too
-        saved = (
-            shape.layers * tokens * shape.hidden + shape.vision_layers * patches * shape.vision_hidden
-        ) * work.weight_bytes
+        of_vision = 0 if spared else shape.vision_layers * patches * shape.vision_hidden
+        saved = (shape.layers * tokens * shape.hidden + of_vision) * work.weight_bytes
         again = max(one + gradients, of_tower)
     else:
-        saved = shape.layers * one + (0 if work.rank else shape.vision_layers * of_tower)
+        saved = shape.layers * one + (0 if spared else shape.vision_layers * of_tower)
         again = gradients
     copies = 2 * counts.total if not work.rank and work.compute_bytes < work.weight_bytes else 0
     gathered = min(counts.total, LIVE_GATHERED) * work.weight_bytes if work.zero == 3 else 0
-    scored = sum(row.tokens for row in biggest)
-    waiting = work.prompts_in_rollout if work.packed and work.dealt else work.rows * work.updates
-    return saved + max(again, head(shape, work, tokens, scored)) + copies + gathered + waiting * work.image_bytes
+    scored = sum(row.tokens for row in rows)
+    return saved + max(again, head(shape, work, tokens, scored)) + copies + gathered
 
 
 def layer(shape: Shape, work: Work, rows: Sequence[Row]) -> float:
@@ -271,7 +304,8 @@ def rollout(shape: Shape, counts: Counts, work: Work) -> float:
     """Keys and values of the whole rollout batch, the logits of one step, and copies of weights for rollouts alone.
 
     Engine: a prompt's keys and values once (twice with several prompts: as computed, and stacked), every completion's
-    in room that doubles, old and new side by side while it grows. Otherwise prompt and completion for every row. The
+    in room that doubles, old and new side by side while it grows. Otherwise prompt and completion for every row. On a
+    GPU prompts are computed `PASS_TOKENS` at a time: gate, up, activation and product of an MLP, and its input. The
     choice of a token holds five float32 numbers a vocabulary entry and row. Merged adapters: a second copy of the
     weights they sit on, in float32 only. ZeRO-3: all weights are gathered for generation. After it TRL holds the pixels
     of every row twice, while it shuffles them.
@@ -285,7 +319,13 @@ def rollout(shape: Shape, counts: Counts, work: Work) -> float:
     merged = 4 * counts.adapted if work.rank and work.engine and work.weight_bytes == 4 else 0
     gathered = work.weight_bytes * counts.total if work.zero == 3 else 0
     decoding = of_token * cached + rows * shape.vocabulary * 5 * 4 + merged + gathered
-    return max(decoding, 2 * rows * work.image_bytes)
+    prefill = 0
+    if work.engine and work.on_gpu:
+        together = min(prompts, max(1, PASS_TOKENS // work.prompt)) * work.prompt
+        prefill = (
+            of_token * prompts * work.prompt + together * (4 * shape.inner + 4 * shape.hidden) * work.compute_bytes
+        )
+    return max(decoding, prefill + merged + gathered, 2 * rows * work.image_bytes)
 
 
 def room(limit: int) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainers import METHODS
-from training.memory import Counts, Shape, Work, passes
+from training.memory import Counts, Shape, Work, checkpoints, passes
 
 WARM_UP = 16  # completion tokens of the untimed step
 
@@ -34,7 +34,7 @@ class Timing:
 
     seconds: list[float]
     rollouts: list[float]
-    peak: int = 0  # bytes allocated on the GPU at most
+    peak: int = 0  # bytes allocated on the GPU at most, once the first, untimed batch was done
     weights: str = ""  # what kind of weights it was timed with
 
 
@@ -48,7 +48,9 @@ def bound(card: Card, shape: Shape, counts: Counts, work: Work) -> float:
     for the gradients of trained weights and again under gradient checkpointing; the frozen vision tower forward only.
     Decoding reads all weights of the language model, and the keys and values so far, once for each token.
     """
-    updates = sum(update_operations(shape, counts, work, rows) for rows in passes(work))
+    parts = passes(work)
+    again = replace(work, checkpointing=checkpoints(shape, counts, work, parts))
+    updates = sum(update_operations(shape, counts, again, rows) for rows in parts)
     prompts, rows, head = work.prompts_in_rollout, work.rows * work.updates, shape.vocabulary * shape.hidden
     prefill = prompts * (2 * counts.layers * work.prompt + 2 * counts.vision_layers * work.patches)
     copies = prompts if work.engine else rows
@@ -104,16 +106,18 @@ def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
     logged = [entry["time/rollout"] for entry in trainer.state.log_history if "time/rollout" in entry]
     per_batch = [sum(logged[start : start + per_rollout]) for start in range(0, len(logged), per_rollout)]
     seconds = [end - start for start, end in zip(clock.times, clock.times[1:], strict=False)]
-    return Timing(seconds, per_batch[1:], torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0)
+    return Timing(seconds, per_batch[1:], torch.cuda.max_memory_allocated() if clock.on_gpu else 0)
 
 
 def _clock(lengths: Sequence[int], per_rollout: int):
     """A callback that notes the time after every rollout batch's updates and sets the next length."""
+    import torch
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
         def __init__(self, trainer):
             self.trainer, self.times, self.left = trainer, [], list(lengths)
+            self.on_gpu = torch.cuda.is_available()
             self.next_length()
 
         def next_length(self):
@@ -122,6 +126,8 @@ def _clock(lengths: Sequence[int], per_rollout: int):
         def on_step_end(self, args, state, control, **kwargs):
             if state.global_step % per_rollout == 0:
                 self.times.append(now())
+                if self.on_gpu and len(self.times) == 1:  # what the process has held before is none of this run's
+                    torch.cuda.reset_peak_memory_stats()
                 if self.left:
                     self.next_length()
 

@@ -1,0 +1,325 @@
+"""What a GPU takes for decoding, prefill, update and a whole step, each beside the least it could take.
+
+    python benchmarks/gpu.py --json gpu.json                    # Qwen2.5-VL-3B's shape, random weights, bf16; 8 minutes
+    python benchmarks/gpu.py --size tiny --device cpu           # the embedded model, a minute: does it run at all
+    python benchmarks/gpu.py --from-json gpu.json --plot docs/gpu_speed.png
+
+Floors: bytes over the bandwidth of a large copy, operations over the rate of a large matrix product, both measured
+first. Decoding reads the language model's weights and the keys and values so far; prefill does 2 operations a weight
+and token, an update 6 (forward, gradient of the activations, and once more under checkpointing). Logits are scaled so
+that a nucleus of 0.95 holds tens of tokens, as a trained model's does. Completions to be compared have one length;
+those of a whole step are geometric, with the end token's chance held. Stock is TRL's GRPOTrainer and transformers'
+generate. Every line is printed, and the JSON file written, as soon as it is known; no part is begun after `--seconds`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import training
+from benchmarks.sampling import build_inputs
+from models.registry import load_processor, lora_config
+from sampling.engine import Request, decode
+from sampling.prefill import prefill_all
+from sampling.settings import SamplingSettings
+from training.memory import count_parameters, shape_of
+
+PARTS = ("decode", "prefill", "sampling", "update", "stock")
+SPREAD = 6.0  # standard deviation of the scaled logits
+
+
+@dataclass(frozen=True)
+class Size:
+    rows: tuple[int, ...]  # completions decoded together
+    steps: tuple[int, int]  # tokens of a short and of a long run; their difference is timed
+    prompt: int
+    image: int  # tokens of the prompt that are its image's
+    prompts: int  # of the prefill
+    samples: int  # of one problem, against generate
+    longest: int  # tokens of a completion of the whole step; of the update's
+    mean: int
+    generations: int
+    completions: int  # of an update
+    batches: tuple[int, int]
+
+
+SIZES = {
+    "3b": Size((8, 64, 256), (24, 88), 600, 324, 8, 256, 128, 80, 8, 64, (8, 32)),
+    "tiny": Size((2, 8), (2, 32), 60, 16, 2, 8, 8, 4, 2, 4, (2, 4)),
+}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="3b", choices=tuple(SIZES))
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help=", ".join(PARTS))
+    parser.add_argument("--seconds", type=float, default=380, help="no part is begun later than this")
+    parser.add_argument("--json", type=Path, help="write the figures into this file")
+    parser.add_argument("--from-json", type=Path, help="measure nothing, read the figures from here")
+    parser.add_argument("--plot", type=Path, help="draw the figures and their floors into this file")
+    return parser.parse_args(argv)
+
+
+class Bench:
+    """The figures so far, the machine's two rates, and the model at hand."""
+
+    def __init__(self, args: argparse.Namespace):
+        self.args, self.size, self.started = args, SIZES[args.size], time.perf_counter()
+        self.on_gpu = args.device == "cuda"
+        self.dtype = torch.bfloat16 if args.size == "3b" else torch.float32
+        self.model_args = SimpleNamespace(
+            random_weights=args.size == "3b", model="tiny", image_tokens=self.size.image, longest=self.size.longest,
+            mean_length=self.size.mean,
+        )  # fmt: skip
+        self.figures: list[dict] = []
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started
+
+    def note(self, part: str, name: str, value: float, unit: str, floor: float | None = None, **more: float) -> None:
+        """Prints a figure, its floor in the same unit, and whatever else there is, and writes them to the file."""
+        figure = {"part": part, "name": name, "value": value, "unit": unit, "floor": floor, **more}
+        self.figures.append(figure)
+        beside = "" if floor is None else f"; floor {floor:.4g} {unit}, {value / floor:.1f} times it"
+        rest = "".join(f"; {key} {number:,.4g}" for key, number in more.items())
+        print(f"{self.seconds:5.0f} s  {part}: {name}: {value:.4g} {unit}{beside}{rest}", flush=True)
+        if self.args.json:
+            self.args.json.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+
+    @property
+    def found(self) -> dict:
+        machine = torch.cuda.get_device_name() if self.on_gpu else "a CPU"
+        return {"machine": machine, "torch": torch.__version__, "size": self.args.size, "figures": self.figures}
+
+    def timed(self, function: Callable[[], object], repeat: int = 3, of: Callable = statistics.median) -> float:
+        """Median seconds (or what `of` makes of them) of `repeat` calls after one that is not counted."""
+        took = []
+        for _ in range(1 + repeat):
+            start = training.now()
+            function()
+            took.append(training.now() - start)
+        return of(took[1:])
+
+    def peak(self) -> dict[str, float]:
+        """Highest GiB allocated since the last call."""
+        if not self.on_gpu:
+            return {}
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        torch.cuda.reset_peak_memory_stats()
+        return {"peak GiB": peak}
+
+    def rates(self) -> None:
+        large, side = (2**30, 8192) if self.on_gpu else (2**22, 512)
+        source = torch.ones(large, dtype=torch.uint8, device=self.args.device)
+        target = torch.empty_like(source)
+        self.bandwidth = 2 * large / self.timed(lambda: target.copy_(source))
+        a = torch.randn(side, side, dtype=self.dtype, device=self.args.device)
+        self.rate = 2 * side**3 / self.timed(lambda: a @ a)
+        self.note("machine", "bandwidth of a copy", self.bandwidth / 1e9, "GB/s")
+        self.note("machine", "matrix product", self.rate / 1e12, "TFLOP/s")
+
+    def load(self) -> None:
+        self.model = training.make_model(self.model_args, self.dtype).to(self.args.device).eval()
+        self.processor = load_processor("tiny")
+        config = self.model.config
+        self.shape, self.counts = shape_of(config), count_parameters(config, lora_config(config))
+        self.language = self.counts.layers + self.shape.vocabulary * self.shape.hidden
+        asked = SimpleNamespace(prompt_tokens=self.size.prompt, image_tokens=self.size.image)
+        self.inputs = [build_inputs(self.processor, asked, "cpu", number) for number in range(self.size.prompts)]
+        with torch.no_grad():
+            self.prompt = prefill_all(self.model, self.inputs[:1])[0]
+            factor = SPREAD / self.prompt.logits.float().std().item()
+            head = self.model.get_output_embeddings()
+            head.register_forward_hook(lambda module, inputs, logits: logits.mul_(factor))
+            self.prompt = prefill_all(self.model, self.inputs[:1])[0]
+
+    def decoding(self, rows: int, held: float) -> float:
+        """Seconds that a decode step takes at least: `held` tokens of each row's completion are in the cache."""
+        cached = 2 * self.shape.layers * self.shape.key_value * (self.size.prompt + rows * held)
+        reading = self.dtype.itemsize * (self.language + cached) / self.bandwidth
+        return max(reading, 2 * rows * self.language / self.rate)
+
+
+# -- the parts ------------------------------------------------------------------------------------------------------
+
+
+def measure_decode(bench: Bench) -> None:
+    """Without an adapter, then with one that is not merged, under autocast as in a rollout."""
+    from peft import get_peft_model
+
+    adapter = lora_config(bench.model.config)
+    adapter.init_lora_weights = False
+    short, long = bench.size.steps
+    for kind in ("no adapter", "LoRA"):
+        model = bench.model if kind == "no adapter" else get_peft_model(bench.model, adapter).eval()
+        low = kind == "LoRA" and bench.dtype == torch.bfloat16
+        with torch.no_grad(), torch.autocast(bench.args.device, dtype=bench.dtype) if low else nullcontext():
+            for rows in bench.size.rows:
+
+                def draw(steps: int, rows: int = rows, model: torch.nn.Module = model) -> None:
+                    settings = SamplingSettings(top_p=0.95, max_new_tokens=steps)
+                    decode(model, [Request(bench.prompt, "p", range(rows))], settings=settings, eos_ids=[-1])
+
+                took = {steps: bench.timed(lambda s=steps: draw(s), repeat=2, of=min) for steps in (short, long)}
+                step = (took[long] - took[short]) / (long - short)
+                floor = bench.decoding(rows, (short + long) / 2)
+                more = {"tokens/s": rows / step, **launches(bench, draw, short), **bench.peak()}
+                bench.note("decode", f"{rows} rows, {kind}", 1e3 * step, "ms a step", 1e3 * floor, **more)
+        if kind == "LoRA":
+            bench.model = model.unload()
+
+
+def launches(bench: Bench, draw: Callable[[int], None], steps: int) -> dict[str, float]:
+    """Kernels and the time they take, a step of a run of `steps`; nothing on a CPU."""
+    if not bench.on_gpu:
+        return {}
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
+        draw(steps)
+        torch.cuda.synchronize()
+    events = seen.key_averages()
+    computing = sum(event.self_device_time_total for event in events) / 1e3
+    return {"kernels a step": sum(event.count for event in events) / steps, "ms in kernels": computing / steps}
+
+
+def measure_prefill(bench: Bench) -> None:
+    tokens = sum(inputs["input_ids"].shape[1] for inputs in bench.inputs)
+    patches = sum(int(inputs["image_grid_thw"].prod()) for inputs in bench.inputs)
+    operations = 2 * (bench.counts.layers * tokens + bench.counts.vision_layers * patches)
+    with torch.no_grad():
+        took = bench.timed(lambda: prefill_all(bench.model, bench.inputs))
+    name = f"{len(bench.inputs)} prompts of about {tokens // len(bench.inputs)} tokens, each with an image"
+    bench.note("prefill", name, 1e3 * took, "ms", 1e3 * operations / bench.rate, **bench.peak())
+
+
+def measure_sampling(bench: Bench) -> None:
+    """Completions of one problem, prefill included, all of the long run's length, against generate."""
+    size, length = bench.size, bench.size.steps[1]
+    settings = SamplingSettings(top_p=0.95, max_new_tokens=length)
+    inputs = {name: value.to(bench.args.device) for name, value in bench.inputs[0].items()}
+    options = {"top_k": 0, "top_p": 0.95, "max_new_tokens": length, "min_new_tokens": length}
+
+    def ours() -> None:
+        requests = [Request(prefill_all(bench.model, bench.inputs[:1])[0], "p", range(size.samples))]
+        decode(bench.model, requests, settings=settings, eos_ids=[-1])
+
+    def stock() -> None:
+        bench.model.generate(**inputs, do_sample=True, temperature=1.0, num_return_sequences=size.samples, **options)
+
+    floor = length * bench.decoding(size.samples, length / 2)
+    with torch.no_grad():
+        took = [bench.timed(way, repeat=1) for way in (ours, stock)]
+    name = f"{size.samples} completions of {length} tokens"
+    more = {"generate s": took[1], "times generate": took[1] / took[0], **bench.peak()}
+    bench.note("sampling", name, took[0], "s", floor, **more)
+
+
+def measure_step(bench: Bench, base: type, batch: int) -> dict[str, float]:
+    """Seconds of a rollout and its update, and their floors; the first of two steps is not counted."""
+    size = bench.size
+    accumulation = size.completions // batch
+    work = training.Work(size.generations, 1.0, size.prompt / size.longest, size.longest, batch, accumulation)
+    trainer, *_ = training.run(base, bench.model_args, work, steps=2, dtype=bench.dtype, sampled=True)
+    rollout, update = trainer.rollouts_took[-1], trainer.updates_took[-1]
+    mean, longest = (trainer.state.log_history[-1][f"completions/{which}_length"] for which in ("mean", "max"))
+    tokens = size.completions * (mean + size.prompt / size.generations)
+    del trainer
+    gc.collect()
+    return {
+        "rollout": rollout, "update": update, "tokens": tokens,
+        "rollout floor": longest * bench.decoding(size.completions, mean / 2),
+        "update floor": 6 * bench.language * tokens / bench.rate,
+    }  # fmt: skip
+
+
+def measure_update(bench: Bench, base: type = training.Lean, name: str = "ours") -> None:
+    for batch in bench.size.batches if base is training.Lean else bench.size.batches[:1]:
+        found = measure_step(bench, base, batch)
+        what = f"{bench.size.completions} completions, batch {batch}"
+        more = {"tokens": found["tokens"], **bench.peak()}
+        bench.note(name, f"update of {what}", found["update"], "s", found["update floor"], **more)
+        bench.note(name, f"rollout of {what}", found["rollout"], "s", found["rollout floor"])
+        whole = found["rollout"] + found["update"]
+        hours = {"hours for 20,000 completions": whole * 20_000 / bench.size.completions / 3600}
+        floor = found["rollout floor"] + found["update floor"]
+        bench.note(name, f"whole step of {what}", whole, "s", floor, **hours)
+
+
+def measure_stock(bench: Bench) -> None:
+    from trl import GRPOTrainer
+
+    measure_update(bench, GRPOTrainer, "stock TRL")
+
+
+# -- the picture ------------------------------------------------------------------------------------------------------
+
+
+def draw_figures(found: dict, path: Path) -> None:
+    """A bar a figure that has a floor, in multiples of the floor."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [figure for figure in found["figures"] if figure["floor"]][::-1]
+    names = [f"{figure['part']}: {figure['name']}" for figure in shown]
+    figure, axes = plt.subplots(figsize=(8, 0.3 * len(shown) + 1.2), layout="constrained")
+    colours = ["#bbbbbb" if one["part"].startswith("stock") else "#4477aa" for one in shown]
+    axes.barh(range(len(shown)), [one["value"] / one["floor"] for one in shown], color=colours, height=0.7)
+    for place, one in enumerate(shown):
+        axes.text(one["value"] / one["floor"], place, f" {one['value']:.3g} {one['unit']}", va="center", fontsize=7)
+    axes.set_yticks(range(len(shown)), names, fontsize=8)
+    axes.set_xscale("log")
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.set_xlabel(f"time over the least possible on {found['machine']} (stock TRL in grey)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    if args.from_json:
+        found = json.loads(args.from_json.read_text(encoding="utf-8"))
+        draw_figures(found, args.plot or args.from_json.with_suffix(".png"))
+        return 0
+    if args.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the trainers take a GPU wherever they see one
+    import transformers.utils.logging as quiet
+
+    quiet.set_verbosity_error()
+    bench = Bench(args)
+    bench.rates()
+    bench.load()
+    parts = {"decode": measure_decode, "prefill": measure_prefill, "sampling": measure_sampling,
+             "update": measure_update, "stock": measure_stock}  # fmt: skip
+    for part in args.parts:
+        if bench.seconds > args.seconds:
+            print(f"{bench.seconds:5.0f} s  {part}: not begun, --seconds {args.seconds:g} are over", flush=True)
+            continue
+        if part in ("update", "stock"):  # these make their own model
+            bench.model = bench.prompt = None
+            gc.collect()
+        parts[part](bench)
+    if args.plot:
+        draw_figures(bench.found, args.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""Attention of a vision tower over all windows of all images in few calls.
+
+In Qwen's towers a patch sees its own image, in most layers of Qwen2.5-VL only its own window. transformers runs window
+after window, and reads their lengths from the device in every layer, unless flash attention is asked for. Here the
+windows of one length are one batch, or all of them one call of PyTorch's variable-length attention where a GPU has it.
+What depends on the images' sizes alone is computed on the CPU, once for a pass.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from inspect import signature
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import AttentionInterface
+from transformers.vision_utils import (
+    get_vision_cu_seqlens,
+    get_vision_interpolation_indices_and_weights,
+    get_vision_position_ids,
+    get_vision_window_index,
+)
+
+logger = logging.getLogger(__name__)
+NAME = "flash_windows"  # transformers hands whole sequences, with their boundaries, to names that hold "flash"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How the patches of a pass are parted into sequences that see themselves alone."""
+
+    boundaries: torch.Tensor  # (n + 1,) int32, on the device
+    longest: int
+    batches: tuple[tuple[int, int], ...]  # (windows, their length), of every length that occurs
+    order: torch.Tensor | None  # (T,) patches by the length of their window; None when all are equally long
+    back: torch.Tensor | None  # (T,) where each patch then lies
+
+    @classmethod
+    def of(cls, boundaries: Sequence[int], device: torch.device) -> Windows:
+        ends = torch.tensor(boundaries)
+        lengths = ends.diff()
+        found, counts = lengths.unique(return_counts=True)
+        order = back = None
+        if len(found) > 1:
+            order = lengths.repeat_interleave(lengths).argsort(stable=True)
+            back = order.argsort().to(device)
+            order = order.to(device)
+        batches = tuple(zip(counts.tolist(), found.tolist(), strict=True))
+        return cls(ends.to(device, torch.int32), batches[-1][1], batches, order, back)
+
+
+def enable(model: torch.nn.Module) -> Callable[[], None]:
+    """Makes the vision tower of a model batch its windows, and returns what undoes it.
+
+    A model without a tower, or whose tower asks for another attention than `sdpa`, stays as it is.
+    """
+    tower = getattr(getattr(model, "model", None), "visual", None)
+    if tower is None or tower.config._attn_implementation != "sdpa":
+        return lambda: None
+    tower.config._attn_implementation = NAME
+    handle = tower.register_forward_pre_hook(_lay_out, with_kwargs=True)
+
+    def undo() -> None:
+        tower.config._attn_implementation = "sdpa"
+        handle.remove()
+
+    return undo
+
+
+@contextmanager
+def windows_together(model: torch.nn.Module) -> Iterator[None]:
+    """Inside, the vision tower batches its windows; the model is left as it was."""
+    undo = enable(model)
+    try:
+        yield
+    finally:
+        undo()
+
+
+def _lay_out(tower: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Adds to the tower's arguments what it would compute from the images' sizes, computed on the CPU."""
+    grid = (kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]).cpu()
+    device = args[0].device if args else kwargs["hidden_states"].device
+    merge = tower.config.spatial_merge_size
+    whole = Windows.of(get_vision_cu_seqlens(grid).tolist(), device)
+    windows = [whole]
+    layout = {
+        "position_ids": get_vision_position_ids(grid, merge).to(device),
+        "cu_seqlens": whole.boundaries,
+        "max_seqlen": whole.longest,
+    }
+    if hasattr(tower, "window_size"):
+        index, boundaries = get_vision_window_index(grid, merge, tower.window_size, tower.patch_size)
+        windows.append(Windows.of(boundaries.tolist(), device))
+        layout |= {
+            "window_index": index.to(device),
+            "cu_window_seqlens": windows[1].boundaries,
+            "max_window_seqlen": windows[1].longest,
+        }
+    if hasattr(tower, "num_grid_per_side"):
+        indices, weights = get_vision_interpolation_indices_and_weights(
+            grid, tower.num_grid_per_side, tower.interpolation_mode, tower.interpolation_align_corners, merge
+        )
+        layout |= {"interp_indices": indices.to(device), "interp_weights": weights.to(device)}
+    # windows part images, so as many windows as images means the same boundaries
+    return args, kwargs | layout | {"windows": {len(each.boundaries): each for each in windows}}
+
+
+def attend(
+    module: torch.nn.Module,
+    query: torch.Tensor,  # (1, H, T, D)
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    scaling: float,
+    cu_seq_lens_q: torch.Tensor,
+    windows: dict[int, Windows],
+    dropout: float = 0.0,
+    **kwargs: object,
+) -> tuple[torch.Tensor, None]:
+    """Attention within every window -> (1, T, H, D)."""
+    query, key, value = in_autocast(query, key, value)
+    parting = windows[len(cu_seq_lens_q)]
+    parts = [part[0].transpose(0, 1) for part in (query, key, value)]  # (T, H, D)
+    kernel = variable_length(query.device, query.dtype, query.shape[-1])
+    if kernel is not None:
+        ends, longest = parting.boundaries, parting.longest
+        return kernel(*(part.contiguous() for part in parts), ends, ends, longest, longest, scale=scaling)[None], None
+    if parting.order is not None:
+        parts = [part[parting.order] for part in parts]
+    outputs, start = [], 0
+    for count, length in parting.batches:
+        rows = slice(start, start + count * length)
+        batch = (part[rows].unflatten(0, (count, length)).transpose(1, 2) for part in parts)  # (n, H, L, D)
+        found = torch.nn.functional.scaled_dot_product_attention(*batch, dropout_p=dropout, scale=scaling)
+        outputs.append(found.transpose(1, 2).flatten(0, 1))
+        start = rows.stop
+    together = outputs[0] if parting.back is None else torch.cat(outputs)[parting.back]
+    return together[None], None
+
+
+def in_autocast(*parts: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Under autocast, in its type: attention kernels are not on its list."""
+    kind = parts[0].device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        return parts
+    return tuple(part.to(torch.get_autocast_dtype(kind)) for part in parts)
+
+
+@lru_cache(maxsize=16)
+def variable_length(device: torch.device, dtype: torch.dtype, width: int) -> Callable | None:
+    """PyTorch's attention over packed sequences, or None where it is not there or not right.
+
+    It needs a GPU of compute capability 8 and half precision. The flash kernel alone is asked for: it takes keys that
+    outnumber queries, and needs no plan for every new size. Tried once on a few numbers, forward and backward, since
+    releases differ in what they take.
+    """
+    half = dtype in (torch.float16, torch.bfloat16)
+    if device.type != "cuda" or not half or torch.cuda.get_device_capability(device) < (8, 0):
+        return None
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+
+        if not {"scale", "window_size", "enable_gqa"} <= set(signature(varlen_attn).parameters):
+            return None
+
+        def kernel(*parts: object, **options: object) -> torch.Tensor:
+            with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+                return varlen_attn(*parts, **options)
+
+        return kernel if _agrees(kernel, device, dtype, width) else None
+    except (ImportError, RuntimeError, TypeError, ValueError) as error:
+        logger.warning("variable-length attention does not work here (%s); sequences are batched by length", error)
+        return None
+
+
+def _agrees(kernel: Callable, device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Whether the kernel gives SDPA's output and gradients for two causal sequences of grouped heads, the second of
+    which has three keys more than queries."""
+    queries, keys = ((0, 5), (5, 13)), ((0, 5), (5, 16))
+    ends = [
+        torch.tensor([0, *(stop for _, stop in part)], dtype=torch.int32, device=device) for part in (queries, keys)
+    ]
+    random, scale = torch.Generator(device).manual_seed(0), width**-0.5
+    seen = [torch.ones(n, n + more, dtype=torch.bool, device=device).tril(more) for n, more in ((5, 0), (8, 3))]
+    with torch.inference_mode(False), torch.enable_grad():
+        parts = [
+            torch.randn(tokens, heads, width, generator=random, device=device, dtype=dtype).requires_grad_()
+            for tokens, heads in ((13, 4), (16, 2), (16, 2))
+        ]
+        packed = kernel(
+            *parts, *(part.to(device) for part in ends), 8, 11, scale=scale, window_size=(-1, 0), enable_gqa=True
+        )
+        apart = []
+        for rows, of_keys, mask in zip(queries, keys, seen, strict=True):
+            query, *others = (
+                part[slice(*which)].transpose(0, 1)[None]
+                for part, which in zip(parts, (rows, of_keys, of_keys), strict=True)
+            )
+            key, value = (part.repeat_interleave(2, 1) for part in others)
+            found = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+            apart.append(found[0].transpose(0, 1))
+        apart = torch.cat(apart)
+        gradients = (torch.autograd.grad(out.sum(), parts) for out in (packed, apart))
+        pairs = [(packed, apart), *zip(*gradients, strict=True)]
+    return all(bool((one - other).float().norm() < 0.05 * other.float().norm()) for one, other in pairs)
+
+
+AttentionInterface.register(NAME, attend)
