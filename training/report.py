@@ -80,7 +80,7 @@ def set_up_wandb(mode: str, name: str, online: bool) -> None:
 
 
 class TrainingProgress(ProgressCallback):
-    """The Trainer's progress bar in the guides' form: Training progress: 100% 50/50 [30:00<00:00]."""
+    """The Trainer's progress bar in the form Training progress: 100% 50/50 [30:00<00:00]."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
