@@ -30,23 +30,25 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 def commands(block: str) -> list[list[str]]:
-    """The words of every command, without comments, redirections, settings of the environment and dots of omission."""
+    """The words of every command, without comments, redirections and settings of the environment."""
     lines = (shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines())
     found = []
     for words in filter(None, lines):
         while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
             words = words[1:]
         end = words.index(">") if ">" in words else len(words)
-        found.append([word for word in words[:end] if word != "..."])
+        found.append(words[:end])
     return found
 
 
 def put_in(words: list[str]) -> list[str]:
-    """The words with `tiny` on `synthetic` in place of other models and data sets."""
+    """The words with `tiny` on `synthetic` in place of other models and data sets, and a mode in place of dots."""
     out = []
     for word in words:
         before = out[-1] if out else ""
-        if word in LEFT_OUT:
+        if word == "...":
+            out += ["--mode", "nsr"]
+        elif word in LEFT_OUT:
             out.append(word)
         elif before in LEFT_OUT:
             out.pop()

@@ -137,6 +137,17 @@ def test_the_readme_is_read_in_five_minutes():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").split()) <= 900
 
 
+def test_the_files_of_the_readme_exist():
+    (tree,) = (block for block in blocks(ROOT / "README.md", "") if "trainers/" in block)
+    room, found = ROOT, []
+    for line in tree.splitlines():
+        names = [word for word in line.split() if re.fullmatch(r"[\w.]+(/|\.py)", word)]
+        if not line.startswith(" "):
+            room = ROOT / names[0] if names[0].endswith("/") else ROOT
+        found += [room / name if line.startswith(" ") else ROOT / name for name in names]
+    assert len(found) > 15 and [path for path in found if not path.exists()] == []
+
+
 def test_every_metric_of_ours_is_explained():
     sources = [path for room in ("trainers", "rewards") for path in (ROOT / room).glob("*.py")]
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
