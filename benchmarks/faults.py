@@ -1,4 +1,4 @@
-"""What goes wrong on borrowed machines, done to real runs on purpose, and what is left afterwards: one table.
+"""Faults of machines, caused on purpose in real runs, and what was lost by each: one table.
 
     OMP_NUM_THREADS=1 python benchmarks/faults.py                       everything: about an hour on two cores
     python benchmarks/faults.py --only kill-one-process bad-invocations

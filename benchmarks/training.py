@@ -42,7 +42,7 @@ from trainers.rollouts import EngineRollouts
 from training.rows import training_rows
 
 PARTS = ("sweep", "memory", "whole", "project")
-GUIDE = 10_000 * 2  # completions of the guides' full run
+FULL_RUN = 10_000 * 2  # completions: the README's 10,000 questions, 2 each
 TOLERANCE = 1e-6
 PROCESSES, RANK = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
 
@@ -343,17 +343,17 @@ def whole(args, dtype: torch.dtype) -> None:
 
 
 def project(args, dtype: torch.dtype) -> None:
-    """The guides' run of 10,000 questions x 2, from steps of 64 completions and of their own 4, and what limits it.
+    """A run of 10,000 questions x 2, from steps of 64 completions and of 4 (main.py's default), and what limits it.
 
     Decoding cannot be faster than reading the weights once a token; the update does 6 operations a weight and token
     at least (2 forward, 2 for the gradient of the activations, 2 to recompute them under checkpointing).
     """
-    say(f"\nThe guides' {GUIDE:,} completions, rollout included, mean length {args.mean_length:g}:")
+    say(f"\nA run of {FULL_RUN:,} completions, rollout included, mean length {args.mean_length:g}:")
     for batch, accumulation in ((16, 4), (2, 2)):
         work = Work(2, 1.0, 4, args.longest, batch, accumulation)
         trainer, _, _, tokens = run(Lean, args, work, steps=args.repeat + 1, dtype=dtype, sampled=True)
         rollout, update = (statistics.median(part[1:]) for part in (trainer.rollouts_took, trainer.updates_took))
-        hours = (rollout + update) * GUIDE / work.rows / 3600
+        hours = (rollout + update) * FULL_RUN / work.rows / 3600
         weights = sum(weight.numel() for weight in trainer.model.parameters())
         say(
             f"  {work.rows} completions an update: {rollout:.3f} s + {update:.3f} s a step, {hours:.2f} h; "

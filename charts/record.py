@@ -43,7 +43,7 @@ class ChartQuestion:
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """Questions of one data set and split, what was left out of it, and what its user must be told."""
+    """Questions of one data set and split, what was left out of it, and notes for its user."""
 
     name: str
     split: str

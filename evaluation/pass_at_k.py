@@ -108,7 +108,7 @@ def default_method(path: Path, settings: dict) -> str:
 
 
 def load(path: str, args: Namespace, details=None):
-    """The problems of one samples file, settled by the flags, and what to tell about them."""
+    """The problems of one samples file, settled by the flags, and notes for the user about them."""
     from evaluation.results import find_file
     from evaluation.samples import read_samples, settle
 
@@ -133,7 +133,7 @@ def load(path: str, args: Namespace, details=None):
 
 
 def table_lines(results: dict) -> list[str]:
-    """The guide's table, each line followed by its interval."""
+    """The table that is printed: a line for every k, each followed by its interval."""
     lines = ["Pass@k Results:"]
     for k in results["k_values"]:
         low, high = results["intervals"][str(k)]

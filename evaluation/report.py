@@ -65,7 +65,7 @@ def svg_of(figure) -> str:
 
 
 def gather(args: Namespace, paths: list[Path]) -> tuple:
-    """Results per file, what to tell of each, and per problem what the gallery shows."""
+    """Results and notes for the user per file, and per problem what the gallery shows."""
     from evaluation.estimators import powers_of_two
     from evaluation.gallery import Gallery
     from evaluation.pass_at_k import default_method

@@ -186,7 +186,7 @@ def _check_run(result: SampleSet, runs: Counter) -> None:
 
 
 def settle(result: SampleSet, *, missing: str = "refuse", ragged: str = "refuse") -> list[str]:
-    """Treat problems without samples and unequal numbers of samples as the two flags say; returns what to tell.
+    """Treat problems without samples and unequal numbers of samples as the two flags say; returns notes for the user.
 
     missing: "refuse", "skip" (leave such problems out of every k) or "wrong" (count them as never right).
     ragged: "refuse", "min" (k up to the smallest number of samples; every problem keeps all of its samples) or "drop"

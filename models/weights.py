@@ -1,4 +1,4 @@
-"""Weights from safetensors files only, looked through before a model is loaded.
+"""Weights from safetensors files only, checked before a model is loaded.
 
 The other kind, pickles (pytorch_model.bin, adapter_model.bin), can run any code while they are read. They are never
 opened.

@@ -1,4 +1,4 @@
-"""How much of the positive samples? W-REINFORCE at several lambda, a table and a picture.
+"""How much weight for positive samples? W-REINFORCE at several values of lambda: a table and a picture.
 
     ./runs/lambda_sweep.sh
     ./runs/lambda_sweep.sh --vlm-name qwen2-5-3b --dataset-name evochart --split test --problems 500 --samples 256 \\

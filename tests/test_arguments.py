@@ -9,7 +9,7 @@ from training.arguments import MODES, build_parser, parse_args, resolve_accumula
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_guides_defaults():
+def test_the_documented_defaults():
     args = parse_args(["--mode", "w-reinforce"])
     assert (args.seed, args.reward_threshold, args.lambda_psr, args.num_epochs) == (2025, 0.5, 0.1, 1.0)
     assert (args.batch_size, args.num_generations, args.output_root) == (2, 4, "grpo-start-ckpts")

@@ -43,7 +43,7 @@ def refused(capsys, output, *flags, base=BASE) -> str:
     return captured.err
 
 
-def test_the_samples_file_holds_what_the_guide_says_and_our_additions(reference, tmp_path, capsys):
+def test_the_samples_file_holds_every_documented_field(reference, tmp_path, capsys):
     output = tmp_path / "samples.json"
     assert run(output) == 0
     assert capsys.readouterr().out.rstrip().endswith(f"Samples saved to: {output}")

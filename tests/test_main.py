@@ -154,8 +154,8 @@ def check_run(mode, log, run, steps):
     assert any("eval_decomposed/accuracy" in entry for entry in history)
 
 
-# The guide's four commands as printed there, with `tiny` on `synthetic` in place of the 3B model on `evochart`.
-GUIDE = """accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode {mode} --vlm-name tiny
+# The four commands of the proof of concept, with `tiny` on `synthetic` in place of the 3B model on `evochart`.
+COMMAND = """accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode {mode} --vlm-name tiny
 --dataset-name synthetic --seed 2025 --subset-size 100 --num-epochs 1 --num-generations {generations}
 --batch-size 2 {own} --disable-gradient-checkpointing"""
 OWN = {
@@ -168,11 +168,11 @@ OWN = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(OWN))
-def test_the_guides_command_runs_and_leaves_its_lines_and_files(mode, folder):
+def test_the_command_of_the_proof_of_concept_runs_and_leaves_its_lines_and_files(mode, folder):
     for name in ("deepspeed_zero3.yaml", "main.py"):
         (folder / name).symlink_to(ROOT / name)
     generations = "2" if mode in ("grpo", "psr") else "4"
-    words = GUIDE.format(mode=mode, generations=generations, own=OWN[mode]).split()
+    words = COMMAND.format(mode=mode, generations=generations, own=OWN[mode]).split()
     launched = [sys.executable, "-m", "accelerate.commands.launch", *words[2:]]
     done = subprocess.run(launched, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]

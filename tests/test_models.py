@@ -40,7 +40,7 @@ def encoded(processor, question):
 # Names
 
 
-def test_short_names_mean_the_guides_models():
+def test_short_names_mean_the_hub_models():
     assert {name: entry.source for name, entry in MODELS.items() if name != "tiny"} == {
         "qwen2-5-3b": "Qwen/Qwen2.5-VL-3B-Instruct",
         "qwen2-5-7b": "Qwen/Qwen2.5-VL-7B-Instruct",

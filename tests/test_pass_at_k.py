@@ -156,7 +156,7 @@ def test_memory_blocks_do_not_change_the_draws(monkeypatch):
 # the command
 
 
-def test_the_guides_table_and_the_results_file(tmp_path, capsys):
+def test_the_printed_table_and_the_results_file(tmp_path, capsys):
     samples = write(
         tmp_path / "samples_nsr.json",
         of_counts([0, 1, 2, 4], 4),

@@ -57,7 +57,7 @@ def files(tmp_path, *methods):
     return [str(tmp_path / f"results_{method}.json") for method in methods]
 
 
-def test_the_guides_command_finds_either_spelling_and_writes_picture_and_numbers(tmp_path, results):
+def test_the_plotting_command_finds_either_spelling_and_writes_picture_and_numbers(tmp_path, results):
     output = tmp_path / "comparison_pass_at_k.png"
     argv = ["--results", *files(tmp_path, "base", "grpo", "w_reinforce"), "--labels", "Base", "GRPO", "W-REINFORCE"]
     assert main([*argv, "--output", str(output), "--baseline", "GRPO"]) == 0

@@ -59,7 +59,7 @@ def test_accuracy_dominates_every_preset():
         assert weights.pop("accuracy") > sum(weights.values()), preset
 
 
-def test_format_is_printed_on_the_guides_scale():
+def test_format_is_printed_on_a_scale_of_two():
     assert {r.name: r.scale for r in build_rewards("accuracy", QUESTIONS)} == {"accuracy": 1.0, "format": 2.0}
 
 

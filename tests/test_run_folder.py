@@ -48,7 +48,7 @@ def finish(folder, settings):
         ("w-reinforce", "Org/Model-3B", "Org--Model-3B-prm-large-train-v2-w-reinforce-2025"),
     ],
 )
-def test_the_folder_is_named_as_in_the_guides(mode, vlm, name):
+def test_the_folder_is_named_after_model_mode_and_seed(mode, vlm, name):
     assert run_folder("root", vlm, mode, 2025).as_posix() == f"root/{name}"
 
 

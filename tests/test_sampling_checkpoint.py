@@ -75,7 +75,7 @@ def test_a_flag_that_contradicts_the_run_folder_is_an_error(folder, tmp_path, ca
     assert sampled(folder, tmp_path / "s.json", "--prompt", "short", "--max-pixels", "12544") == 0
 
 
-def test_the_guides_loop_name_for_grpo_finds_the_folder_without_it(folder):
+def test_a_folder_name_with_grpo_finds_the_folder_without_it(folder):
     asked = folder.with_name("tiny-prm-large-train-v2-grpo-2025")
     assert find_checkpoint(str(asked)).adapter == folder
     with pytest.raises(ValueError, match="no such folder"):

@@ -152,33 +152,43 @@ def test_the_document_is_what_the_kept_counts_give():
         assert f"reproduction/{name}" in text
 
 
-def test_the_opening_of_the_readme_is_what_the_kept_counts_give():
-    text = (reproduction.ROOT / "README.md").read_text(encoding="utf-8").partition("## Start")[0]
-    opening = " ".join(text.split())
+def test_the_abstract_is_what_the_kept_counts_give():
+    """Ten lines at most, to be quoted; and the sentence about it with which the README opens."""
+    text = reproduction.DOCUMENT.read_text(encoding="utf-8").partition("## Abstract\n")[2].partition("\n## ")[0]
+    lines = [line.removeprefix("> ") for line in text.strip().splitlines()]
+    abstract = " ".join(lines)
+    readme = (reproduction.ROOT / "README.md").read_text(encoding="utf-8").partition("## The methods")[0]
+    opening = " ".join(readme.split())
+    assert len(lines) <= 10
     found = tables.final_arms(reproduction.COUNTS, FULL)
     assert set(found) == {"base", *plan.METHODS}
-    assert {len(arm.kept) for mode, arm in found.items() if mode != "base"} == {3} and "three seeds" in opening
+    assert {len(arm.kept) for mode, arm in found.items() if mode != "base"} == {3} and "three seeds" in abstract
     for mode, arm in found.items():
         if mode != "base":
             moved, bounds = difference(arm, found["base"], [1, 256])
             assert (bounds[1, 0] > 0 or bounds[1, 1] < 0) == (mode == "psr"), "of Pass@256 only PSR's"
-            said = " and ".join(f"{100 * value:+.1f}".replace("-", "−") for value in moved)
-            assert re.search(rf"by {re.escape(said)}( points)? under {arm.label}\b", opening), said
-    assert "of Pass@256 only PSR's change is told from zero" in opening
+            one, many = (f"{100 * value:+.1f}".replace("-", "−") for value in moved)
+            said = f"{one} and {many}"
+            assert re.search(rf"by {re.escape(said)}( points)? under {arm.label}\b", abstract), said
+        if mode == "psr":
+            assert f"(three seeds), PSR moved Pass@1 by {one} and Pass@256 by {many} points" in opening
+        if mode == "nsr":
+            assert f"points, NSR by {one} and {many}:" in opening
+    assert "of Pass@256 only PSR's change is significant" in abstract
     changed = factor_tables.factor_arms(reproduction.COUNTS, FULL)
     same, large = changed["rate-3e-5"], changed["rate-1e-4"]
     assert {one.seeds for one in (*same.values(), *large.values())} == {3}
     values, bounds = difference(same["nsr"], same["psr"], [1, 64])
     accuracy, diversity = (tables.signed(*both).strip("*") for both in zip(values, bounds, strict=True))
-    assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in opening
+    assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in abstract
     nsr, psr = (-100 * difference(large[mode], found["base"], [64])[0][0] for mode in ("nsr", "psr"))
-    assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in opening
+    assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in abstract
     long = {one: stage.name for one, stage in factors.long_stages(FULL).items()}
     psr = read_arm(reproduction.COUNTS, "PSR", [long["psr", 1]])
     gained, lost = 100 * difference(psr, found["base"], [1, 64])[0]
-    assert f"PSR gains {gained:.1f} points of Pass@1 and loses {-lost:.1f} of Pass@64" in opening
-    assert "Over three thousand updates at 3e-5" in opening and psr.kept[0]["training"]["update"][-1] == 3000
-    assert "NSR, and W-REINFORCE at lambda 0.1, lose every right answer at about two thousand" in opening
+    assert f"PSR gains {gained:.1f} points of Pass@1 and loses {-lost:.1f} of Pass@64" in abstract
+    assert "Over three thousand updates at 3e-5" in abstract and psr.kept[0]["training"]["update"][-1] == 3000
+    assert "NSR, and W-REINFORCE at lambda 0.1, lose every right answer at about two thousand" in abstract
     for one in (("nsr", 1), ("nsr", 2), ("w-reinforce", 1)):
         kept = json.loads((reproduction.COUNTS / f"{long[one]}.json").read_text())
         assert not any(kept["c"]) and kept["training"]["update"][-1] > 2000

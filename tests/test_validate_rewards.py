@@ -1,4 +1,4 @@
-"""The reward check of the guide: what passes, what fails with code 1, what cannot be used with code 2."""
+"""The reward check of a training log: what passes, what fails with code 1, what cannot be used with code 2."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ def test_rewards_of_another_mode_fail_with_code_1(tmp_path, capsys, mode, lists,
     assert line in capsys.readouterr().out
 
 
-def test_the_guides_distribution_is_printed(tmp_path, capsys):
+def test_the_distribution_is_printed(tmp_path, capsys):
     # positive above 0.5, negative below -0.1, zero within 0.1: 0.5 and -0.1 are none of the three
     main([log(tmp_path / "poc_nsr.log", "-1.0, 0.0, -0.2", "0.05, 0.5, -0.1")])
     assert capsys.readouterr().out.splitlines()[:5] == [

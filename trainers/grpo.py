@@ -24,7 +24,7 @@ class GRPO(Method):
     style = Style("#0072b2", "o", "-")
     finds = ("positive",)
     shared_flags = ()
-    named_in_folder = False  # the guides' folder of the baseline
+    named_in_folder = False  # the baseline's folder has the plain name
 
     def weights(self, batch):
         return batch.advantages

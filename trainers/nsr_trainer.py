@@ -1,4 +1,4 @@
-"""`NSRTrainer`, the trainer of the method in trainers/nsr.py, under the guides' name."""
+"""`NSRTrainer`, the trainer of the method in trainers/nsr.py, under the older name."""
 
 from trainers.decomposed_trainer import trainer_of
 from trainers.nsr import NSR

@@ -1,4 +1,4 @@
-"""`WReinforceTrainer`, the trainer of the method in trainers/w_reinforce.py, under the guides' name."""
+"""`WReinforceTrainer`, the trainer of the method in trainers/w_reinforce.py, under the older name."""
 
 from trainers.decomposed_trainer import trainer_of
 from trainers.w_reinforce import WReinforce

@@ -32,7 +32,7 @@ SHOWN_METRICS = {
 
 
 def banner(method: Method, threshold: float) -> str:
-    """The configuration block of the guides."""
+    """The block printed before training."""
     name, arrow = method.name.upper(), method.announcement()
     lines = [f"✓ {name} TRAINING CONFIGURATION:", f"  Training mode: {method.name}"]
     lines += [f"  {one.metadata['shown']}: {getattr(method, option)}" for option, one in method.options().items()]
@@ -78,7 +78,7 @@ def set_up_wandb(mode: str, name: str, online: bool) -> None:
 
 
 class TrainingProgress(ProgressCallback):
-    """The Trainer's progress bar in the guides' form: Training progress: 100% 50/50 [30:00<00:00]."""
+    """The Trainer's progress bar in the form Training progress: 100% 50/50 [30:00<00:00]."""
 
     def on_train_begin(self, args, state, control, **kwargs):
         if state.is_world_process_zero:

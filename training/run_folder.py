@@ -21,7 +21,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
-    """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>, the guides' name; their baseline has no mode in it."""
+    """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>; the baseline, GRPO, has no mode in its name."""
     path = Path(vlm_name).expanduser().resolve()
     is_folder = path.is_dir() or vlm_name.count("/") > 1 or vlm_name.startswith((".", "~", "/"))  # one that has moved
     name = path.name if is_folder else vlm_name.replace("/", "--")
