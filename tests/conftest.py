@@ -4,6 +4,7 @@ Those marked `gpu` run by themselves: pytest -m gpu.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,14 @@ def elsewhere(tmp_path_factory):
     os.chdir(ROOT)
     changed = sorted({name for name, *_ in before ^ left_here()})
     assert not changed, f"a test (or a run of your own meanwhile) has changed {', '.join(changed)}"
+
+
+@pytest.fixture
+def without_nohup():
+    """SIGHUP as a terminal's programs have it, also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def pytest_configure(config):

@@ -114,6 +114,7 @@ def test_merge_alone_samples_nothing(reference, tmp_path, capsys):
     assert output.read_bytes() == whole
 
 
+@pytest.mark.usefixtures("without_nohup")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_finishes_the_line_and_says_how_to_go_on(reference, tmp_path, capsys, monkeypatch, name):
     output, number, sampled = tmp_path / "s.jsonl", getattr(signal, name), job._group

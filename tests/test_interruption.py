@@ -38,6 +38,7 @@ class SignalAt(TrainerCallback):
             os.kill(os.getpid(), self.number)
 
 
+@pytest.mark.usefixtures("without_nohup")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_the_step_it_comes_in_and_the_run_goes_on_from_there(number, tmp_path, capfd):
     run = {"mode": "nsr", "updates": 2, "rows": 8, "save_steps": 100}
@@ -57,6 +58,7 @@ def test_a_signal_saves_the_step_it_comes_in_and_the_run_goes_on_from_there(numb
     assert torch.equal(weights(resumed), weights(unbroken)) and seen(resumed) == seen(unbroken)
 
 
+@pytest.mark.usefixtures("without_nohup")
 def test_a_terminal_that_closes_sends_several_hangups_and_ends_nothing_at_once(tmp_path):
     trainer = build(tmp_path, "nsr", 1, 8, save_steps=100)
     for _ in range(3):
