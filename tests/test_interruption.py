@@ -146,6 +146,7 @@ def test_sigterm_and_sigint_through_main_and_resume_equal_an_uninterrupted_run(u
     assert finish(tmp_path, "--resume") == unbroken
 
 
+@pytest.mark.usefixtures("without_nohup")
 @pytest.mark.slow
 def test_closing_the_terminal_saves_the_run_and_resume_equals_an_uninterrupted_one(unbroken, tmp_path):
     """The run is the foreground of a terminal of its own; closing the other end hangs it up, and stderr with it."""
