@@ -26,6 +26,8 @@ _YEAR_WORDS = re.compile(
     r"(?:(?:in|the|en|el|im|ano|año|année|jahr|в|عام|سنة|वर्ष|सन|year) )*(\d{3,4})(?:\.0+| ?年| год[ау]?| में)?",
     re.IGNORECASE,
 )
+_WHEN = {"in", "on"}  # "in June" is June
+_QUALIFIED = re.compile(r"\b(?:women|men|females?|males?|boys|girls|with|without|in|from)\b")  # a part of the range
 _SEVERAL = re.compile(r"\b(?:or|and)\b|[,;/]", re.IGNORECASE)
 _AXIS = "same number, with what the axis says"
 _NOT_NUMBERS = {"nan", "inf", "infinity", "-inf", "-infinity", "+inf"}
@@ -66,6 +68,10 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
     if gold.form == "boolean":
         said = read_boolean(text)
         return said is gold.value, "says neither yes nor no" if said is None else "yes or no"
+    if gold.form in ("date", "year"):
+        word, _, rest = text.partition(" ")
+        if word.lower() in _WHEN or gold.asked.text.startswith(word.lower() + " "):  # "By what year ...?"
+            text = rest or text
     if gold.form == "date":
         return _same_date(text, gold), "date"
     if gold.form == "range":
@@ -127,7 +133,7 @@ def _same_range(text: str, gold: Gold) -> bool:
         return (low, high) in years
     unit, asked = said[2], gold.asked
     if unit in ("", meant):
-        return True
+        return unit == meant or not _QUALIFIED.search(meant)
     if asked.age and unit in UNITS and unit != "year":
         return False
     if unit == "%" and not meant and asked.silent and not asked.units and not asked.age:
@@ -146,6 +152,8 @@ def _same_open(said: tuple[str, Quantity] | None, gold: Gold) -> bool:
         return False
     (_, one), (_, meant) = said, gold.value
     if gold.asked.age and one.unit in UNITS and one.unit != "year":
+        return False
+    if one.unit != meant.unit and _QUALIFIED.search(meant.unit):
         return False
     return same_quantity(one, meant, gold.asked, Decimal(0))[0]
 
