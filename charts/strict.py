@@ -104,13 +104,13 @@ def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
         return False, "percent or currency against a count"
     if (first.currency or (first.unit in UNITS and not (asked.age and first.unit == "year"))) and gold.is_name:
         return False, "a measure against a name"
-    reason = ""
+    reason, either = "", len(readings) > 1 and readings[1].unit in UNITS and asked.units  # "50 m" is no 50 million cm
     for said in readings:
         for meant in gold.value:
             right, reason = same_quantity(said, meant, gold.asked, gold.tolerance)
             if right:
                 return True, reason
-        drawn = as_drawn(said, gold) if said.percent or said.scale else None
+        drawn = as_drawn(said, gold) if said.percent or (said.scale and not either) else None
         if drawn and same_quantity(drawn, gold.value[0], gold.asked, gold.tolerance)[0]:
             return True, _AXIS
     return False, reason

@@ -104,10 +104,10 @@ ASKED_FOR = re.compile(
     rf"([^?.,]*?)(?:{_VERB}|[?.,]|$)"
 )
 NUMBERED = re.compile(  # things that are called by numbers: "What jersey number ...?", "Which version ...?"
-    r"^(?:(?:in|on|at|for) )?(?:what|which)(?: \w+){0,2}? (?:versions?|editions?"
-    r"|(?:shoe|dress|clothing|tyre|tire) sizes?"
+    rf"^(?:(?:in|on|at|for) )?{_WHICH} (?:(?!of\b)\w+ ){{0,2}}?(?:versions?|(?:shoe|dress|clothing|tyre|tire) sizes?"
     r"|(?:jersey|shirt|player|model|room|flight|route|bus|page|gate|track|district|line) numbers?|routes?|highways?"
-    r"|flights?|chapters?|channels?|zip codes?|postal codes?|films?|movies?)\b(?! (?:of|has|had|have|number))"
+    r"|flights?|chapters?|channels?|zip codes?|postal codes?|films?|movies?)"
+    rf"(?= (?:{_VERB}|\w+ed\b|sells?\b|sold\b|made\b|won\b|ranks?\b)|[?,]|$)"
 )
 HEAD = re.compile(
     r"^(?:what|which)(?:'s| is| was| are| were) ([^?.,]*?)"
