@@ -70,7 +70,8 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
         return said is gold.value, "says neither yes nor no" if said is None else "yes or no"
     if gold.form in ("date", "year"):
         word, _, rest = text.partition(" ")
-        if word.lower() in _WHEN or gold.asked.text.startswith(word.lower() + " "):  # "By what year ...?"
+        asked_so = (f"{word.lower()} which ", f"{word.lower()} what ")
+        if word.lower() in _WHEN or gold.asked.text.startswith(asked_so):  # "By what year ...?"
             text = rest or text
     if gold.form == "date":
         return _same_date(text, gold), "date"
