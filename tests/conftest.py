@@ -42,3 +42,10 @@ def elsewhere(tmp_path_factory):
     os.chdir(ROOT)
     changed = sorted({name for name, *_ in before ^ left_here()})
     assert not changed, f"a test (or a run of your own meanwhile) has changed {', '.join(changed)}"
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    from tests.after_run import finished_runs
+
+    return finished_runs(tmp_path_factory.mktemp("runs"))
