@@ -13,6 +13,7 @@ import re
 from decimal import Decimal
 
 from charts.amounts import as_drawn, same_quantity
+from charts.asked import Asked
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_month, read_season, read_short_year, read_short_years
 from charts.gold import Gold
@@ -68,11 +69,8 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
     if gold.form == "boolean":
         said = read_boolean(text)
         return said is gold.value, "says neither yes nor no" if said is None else "yes or no"
-    if gold.form in ("date", "year"):
-        word, _, rest = text.partition(" ")
-        asked_so = (f"{word.lower()} which ", f"{word.lower()} what ")
-        if word.lower() in _WHEN or gold.asked.text.startswith(asked_so):  # "By what year ...?"
-            text = rest or text
+    if gold.form in ("date", "year", "season"):
+        text = _without_preposition(text, gold.asked)
     if gold.form == "date":
         return _same_date(text, gold), "date"
     if gold.form == "range":
@@ -88,6 +86,13 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
         said = int(year[1]) if year else read_short_year(text) if text.startswith("'") else None
         return said == gold.value, "years are exact"
     return False, "several answers in one" if _SEVERAL.search(text) else "another text"
+
+
+def _without_preposition(text: str, asked: Asked) -> str:
+    """ "June" of "in June", and "2030" of "by 2030" in reply to "By what year ...?"."""
+    word, _, rest = text.partition(" ")
+    word = word.lower()
+    return rest if rest and (word in _WHEN or asked.text.startswith((f"{word} what ", f"{word} which "))) else text
 
 
 def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
