@@ -29,6 +29,7 @@ _YEAR_WORDS = re.compile(
 )
 _WHEN = {"in", "on"}  # "in June" is June
 _QUALIFIED = re.compile(r"\b(?:women|men|females?|males?|boys|girls|with|without|in|from)\b")  # a part of the range
+_DECADE = re.compile(r"(?:the )?(?:1[89]|20)\d0'?s", re.IGNORECASE)  # and no seconds
 _SEVERAL = re.compile(r"\b(?:or|and)\b|[,;/]", re.IGNORECASE)
 _AXIS = "same number, with what the axis says"
 _NOT_NUMBERS = {"nan", "inf", "infinity", "-inf", "-infinity", "+inf"}
@@ -106,6 +107,8 @@ def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
     if not readings:
         return False, "several answers in one" if _SEVERAL.search(text) else "not one number"
     first, asked = readings[0], gold.asked
+    if (first.fraction and text[:4].isdigit() and read_season(text)) or (first.unit == "s" and _DECADE.fullmatch(text)):
+        return False, "a season or a decade against a number"
     if (first.percent or (first.currency and not asked.currencies)) and gold.is_count:
         return False, "percent or currency against a count"
     if (first.currency or (first.unit in UNITS and not (asked.age and first.unit == "year"))) and gold.is_name:

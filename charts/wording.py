@@ -8,7 +8,7 @@ _WHICH = r"(?:what|which)"
 _FEW = r"(?:(?!(?:in|of|per|for|at|by|on|to|from)\b)\w+ ){0,2}?"  # adjectives before the noun
 _TIME = r"(?:time(?: period| frame| span| point)?s?|periods?|seasons?|dates?|decades?|moments?|points? in time)"
 YEAR = re.compile(
-    r"^(?:since |until |till |by |from )?when\b"
+    r"^(?:since |until |till |by |from )?when\b|, when (?:was|were|is|are|did|does|do|has|had|will)\b"
     r"|\b(?:what|which|list|name|give|state|identify|find|tell|point out|determine|specify|indicate)\b[^?.]*?"
     r"\b(?<!\bper )(?<!\beach )(?<!\bevery )(?<!\ba )(?:years?|editions?|census)\b(?!\s*(?:of\s+)?\d)"
     r"|^(?:the )?(?:(?!(?:in|for|at|by|on|to|from|of|during|how|per)\b)\w+ )?year\b(?! (?:of )?\d)"
