@@ -190,6 +190,12 @@ def test_the_damage_message_names_the_file_that_differs(runs, name, older, tmp_p
     assert older or ("--base-model" in error) == (name == "adapter_config.json")
 
 
+def test_a_finished_run_without_its_adapter_is_not_called_unfinished(runs, tmp_path, capsys):
+    run = shutil.copytree(runs["lora"], tmp_path / "run")
+    (run / "adapter_config.json").unlink()
+    assert "the run has finished, so files are missing" in refused(capsys, sample(run, tmp_path / "s.json"))
+
+
 @pytest.mark.parametrize("path", ["tiny", "full", "missing"])
 def test_base_model_is_for_adapters_only(runs, path, tmp_path, capsys):
     checkpoint = {"tiny": "tiny", "full": runs["full"], "missing": tmp_path / "no-such-run"}[path]
