@@ -218,7 +218,7 @@ def work(args: argparse.Namespace, stop: Any) -> int:
     say(f"{len(left)} of {len(mine)} problems to sample, {args.num_samples} completions each", index)
     if earlier:
         counts = {len(entry["samples"]) for entry in earlier.values()}
-        say(f"{output} has {max(counts)} completions of {len(earlier)} problems already, which are kept", index)
+        say(f"{output} has {max(counts)} completions of each of {len(earlier)} problems already, which are kept", index)
     if left:
         _sample(args, checkpoint, settings, device, groups, finished, journal, stop, earlier)
     journal.close()

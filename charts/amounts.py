@@ -92,4 +92,4 @@ def unit_fits(unit: str, meant: Quantity, asked: Asked) -> bool:
         return unit in asked.units
     if beside_number(unit, asked):
         return True
-    return known and not (asked.how_many or asked.percent or asked.currencies or asked.price)
+    return known and not (asked.how_many or asked.number or asked.percent or asked.currencies or asked.price)

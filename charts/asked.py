@@ -52,7 +52,9 @@ class Asked:
 
     @cached_property
     def year(self) -> bool:
-        return (bool(wording.YEAR.search(self.text)) or self._elsewhere(languages.YEAR)) and not self.how_many
+        return (bool(wording.YEAR.search(self.text)) or self._elsewhere(languages.YEAR)) and not (
+            self.how_many or self.text.startswith("how much")
+        )
 
     @cached_property
     def season(self) -> bool:
@@ -129,11 +131,15 @@ class Asked:
         return "number of" in self.text or "count of" in self.text
 
     @cached_property
+    def numbered(self) -> bool:
+        return bool(wording.NUMBERED.search(self.text))
+
+    @cached_property
     def label(self) -> bool:
         """ "Which bus line ...?": a number in reply is a name."""
         found = wording.ASKED_FOR.match(self.text)
-        if not found or found[1] == "what":
-            return False
+        if self.numbered or not found or found[1] == "what":
+            return self.numbered
         return not wording.MEASURE.search(found[2] if found[2].strip() else self.text)
 
     @cached_property

@@ -10,15 +10,18 @@ _EXPLAINED = re.compile(
     r"| (?=(?:because|since|as|it|its|it's|they|there|this|that|the)\b))(.+)"
 )
 _DOUBTS = re.compile(
-    r"\b(?:or|maybe|perhaps|possibly|but|unless|unsure|unclear|wait|depends)\b"
+    r"\b(?:or|maybe|perhaps|possibly|but|unless|unsure|unclear|wait|depends|doubt)\b"
     r"|\b(?:not|n't) (?:really|sure|certain)\b|\b(?:may|might|could) (?:be|not|also)\b"
     r"|\b(?:cannot|can't) (?:be )?(?:say|said|tell|told|determined?|know|known|answer)"
 )
 _NOT = r"(?:\bnot?\b|n't\b|\bnever\b|\bnone\b|\bneither\b|\bnor\b)"
 _NEGATED = re.compile(_NOT)
-_UNTRUE = re.compile(rf"{_NOT} (?:true|correct|right|the case)\b|\b(?:false|untrue|incorrect)\b")
+_UNTRUE = re.compile(rf"{_NOT} (?:true|correct|right|the case)\b|\b(?:false|untrue|incorrect)\b|(?:\bis|'s) wrong\b")
 _TWICE = re.compile(rf"{_NOT} (?:false|untrue|incorrect)\b")
-_AFFIRMS = re.compile(r"\b(?:is|are|was|were|does|do|did|has|have|had|can|will)(?: true| correct| right)?$")
+_AFFIRMS = re.compile(
+    r"\b(?:is|are|was|were|does|do|did|has|have|had|can|will)(?: true| correct| right)?$"
+    r"|\b(?:it|that|this)(?:'s| is) (?:true|correct|right)\b(?! (?:of|side))"
+)
 _YES = re.compile(r"\b(?:yes|true)\b")
 _CONTRASTED = re.compile(rf"({_NOT}.*),? but (?:a|an|the|rather|instead)\b")
 

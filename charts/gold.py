@@ -59,7 +59,7 @@ class Gold:
     @property
     def is_name(self) -> bool:
         """Whether the gold is a number by which something is called: the bus line 204."""
-        return self.form == "number" and not self.kind and self.asked.label and _is_bare_whole(self.value[0])
+        return self.form == "number" and not self.kind and _names(self.value[0], self.asked)
 
     @property
     def is_count(self) -> bool:
@@ -114,15 +114,19 @@ def _exact_form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]
 
 def _number_form(text: str, asked: Asked) -> tuple[str, object]:
     quantities = read_quantity(text)
-    return ("number", quantities) if quantities and not _is_name(text, quantities[0], asked) else ("text", None)
+    return ("number", quantities) if quantities and not _is_name(text, quantities, asked) else ("text", None)
 
 
-def _is_name(text: str, quantity: Quantity, asked: Asked) -> bool:
+def _is_name(text: str, readings: tuple[Quantity, ...], asked: Asked) -> bool:
     """Whether a text that can be read as a number is a name: 5G, 3D, 5 Seconds of Summer."""
-    unit = quantity.unit
+    quantity, unit = readings[0], readings[0].unit
     if quantity.fraction and (asked.label or asked.year or not asked.measure):
         return True
-    if unit and (asked.label or (asked.thing and re.search(r"\d [A-Z][a-z]{2}", text))):  # 50 Cent, 24 Hours
+    if asked.label and asked.thing and _GLUED.fullmatch(text) and not quantity.currency:  # 401k
+        return True
+    if (readings[-1].unit and asked.label) or (
+        unit and asked.thing and re.search(r"\d [A-Z][a-z]{2}", text)  # 50 Cent, 24 Hours
+    ):
         return True
     if unit in _ORDINALS or (unit and beside_number(unit, asked)):
         return False
@@ -149,11 +153,12 @@ def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: Asked) ->
         return False
     if asked.counted and is_countable(quantity) and not asked.physical:
         return True
-    return asked.label and _is_bare_whole(quantity)
+    return _names(quantity, asked)
 
 
-def _is_bare_whole(quantity: Quantity) -> bool:
-    return is_whole(quantity) and not quantity.unit and not quantity.currency
+def _names(quantity: Quantity, asked: Asked) -> bool:
+    bare = not (quantity.unit or quantity.currency or quantity.percent or quantity.scale)
+    return bare and (asked.numbered or (asked.label and is_whole(quantity)))
 
 
 def is_whole(quantity: Quantity) -> bool:

@@ -84,10 +84,16 @@ def _read_local(path: Path, config: str | None) -> dict:
     if reader in ("json", "csv", "imagefolder") and (splits := _text_splits(path, reader, files)):
         return splits
     builder.download_and_prepare()
-    return dict(builder.as_dataset())
+    return _if_named(dict(builder.as_dataset()), list(chain(*files.values())), path)
 
 
-def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict[str, list[dict]]:
+def _if_named(splits: dict, files: list, folder: Path) -> dict:
+    """`datasets` calls a single file without a split's name "train": here it is a split without a name."""
+    nameless = len(files) == 1 and not split_named(str(Path(files[0]).relative_to(folder).with_suffix("")))
+    return {None: next(iter(splits.values()))} if nameless else splits
+
+
+def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict[str | None, list[dict]]:
     """The rows of each split's text files, {} where `datasets` is to read the folder."""
     if reader != "imagefolder" and any(Path(name).suffix not in TEXT_SUFFIXES for name in chain(*files.values())):
         return {}
@@ -100,7 +106,7 @@ def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict
     }
     if len(files) > 1 and [file.stem for file in chain(*texts.values())] == ["metadata"]:
         return _by_picture(folder, next(iter(rows.values())), files)
-    return rows
+    return _if_named(rows, list(chain(*texts.values())), folder)
 
 
 def _by_picture(folder: Path, rows: list[dict], files: dict[str, list[str]]) -> dict[str, list[dict]]:

@@ -19,6 +19,7 @@ _COMMAND = re.compile(
     "(" + "|".join(re.escape(name) + (r"(?![a-zA-Z])" if name[-1].isalpha() else "") for name in _BY_LENGTH) + r") ?"
 )
 _SCRIPT = re.compile(r"([_^])\{\s*([^{}]*?)\s*\}")
+_INDEX = re.compile(r"(?<=[^\W\d_])_(?=\d\b)")  # CO_2
 _HTML_SCRIPT = re.compile(r"<(sub|sup)>([-+\w]{1,8})</\1>", re.IGNORECASE)
 _INLINE = re.compile(r"(?<!\\)\$([^$]*[^$\\])\$")
 _BOLD = re.compile(r"(?<![*\w])(\*\*|__)(?=\S)([^*_]+)(?<=\S)\1(?![*\w])")
@@ -37,7 +38,7 @@ def plain(text: str) -> str:
         text = _HTML_SCRIPT.sub(lambda m: m[2].translate(_SUBSCRIPT) if m[1].lower() == "sub" else "^" + m[2], text)
     if "**" in text or "__" in text:
         text = _BOLD.sub(r"\2", text)
-    return text
+    return _INDEX.sub("", text) if "_" in text else text
 
 
 def _latex(text: str) -> str:
@@ -47,7 +48,7 @@ def _latex(text: str) -> str:
         text = _GROUPS.sub(r"\1", _FRACTION.sub(_fraction, text))
         if text == before:
             break
-    return re.sub(r"(?<=[^\W\d_])_(?=\d\b)", "", text).strip()
+    return text.strip()
 
 
 def _fraction(match: re.Match[str]) -> str:

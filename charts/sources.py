@@ -86,7 +86,8 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
             if (rows := adapter.layout(folder, alias)) is not None:
                 return _from_layout(adapter, folder, wanted, rows)
     splits, root = read_local(folder, place.config), folder if folder.is_dir() else folder.parent
-    return _with_note(_from_splits(splits, wanted, str(path), root), adapter, folder)
+    rows = _from_splits(splits, wanted, str(path), root)
+    return _with_note(rows, adapter, folder) if None in splits else rows
 
 
 def _from_layout(adapter: Adapter, folder: Path, split: str, rows: Iterator[dict]) -> Rows:
@@ -124,8 +125,7 @@ def _from_splits(splits: dict, wanted: str, where: str, folder: Path | None) -> 
 
 def _with_note(rows: Rows, adapter: Adapter, path: Path) -> Rows:
     """Said where one split without a name serves for both: nothing in it is kept for evaluation."""
-    nameless = path.is_file() or (path / "state.json").is_file()
-    if split_named(path.stem) or not (nameless and adapter.train and adapter.evaluate):
+    if split_named(path.stem) or not (adapter.train and adapter.evaluate):
         return rows
     return replace(rows, notes=[f"{path.name} is one split: training and evaluation on it share their questions"])
 

@@ -44,7 +44,7 @@ _BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _SLASH = re.compile(r"\s*/\s*")
 _AMPERSAND = re.compile(r"\s*&\s*")
 _LABEL = re.compile(
-    r"(?:so |thus |therefore,? )?(?:(?:the )?(?:final |correct )?answer(?: is| was)?|it is|it was)"
+    r"(?:so |thus |therefore,? )?(?:(?:the )?(?:final |correct )?answer(?: is| was)?|(?:it|there) (?:is|was|are|were))"
     r"(?:\s*[:=]\s*|\s+)(?=\S)",
     re.IGNORECASE,
 )
@@ -56,7 +56,7 @@ _RAISE = re.compile(  # 1.2 × 10⁶, 10⁶; "10²" alone may be 10 with a footn
 _SQUARE = re.compile(r"(?<=[^\W\d_])\^([23])(?!\d)")
 _BESIDE_LETTER = re.compile(rf"(?<=[^\W\d_])[\u2080-\u2089{_RAISED}]+")
 _FOOTNOTE = re.compile(
-    r"(?:(?<=\w\w)|(?<=\d)|(?<=[%)]))\s?[*\u2020\u2021\u00a7\u00b6]+$"
+    r"(?:(?<=\w\w)|(?<=\d)|(?<=[%)]))\.?\s?[*\u2020\u2021\u00a7\u00b6]+$"
     rf"|(?<=[^\W\d_]{{4}})[{_RAISED}]+$|(?<=\b[12]\d{{3}})[{_RAISED}]$"
     r"|(?<=\w\w)[*\u2020\u2021]+(?=[\s,;/)])"
 )
@@ -69,7 +69,7 @@ def tidy(text: str) -> str:
         text = "".join(map(_same, unicodedata.normalize("NFC", _HIDDEN.sub(lambda match: match[1] or "", text))))
         text = _RAISE.sub(lambda m: "^" + ("-" if m[1] == "\u207b" else "") + unicodedata.normalize("NFKC", m[2]), text)
     text = " ".join(text.split())
-    if "\\" in text or "{" in text or "<" in text or "**" in text or "__" in text:
+    if "\\" in text or "{" in text or "<" in text or "**" in text or "_" in text:
         text = plain(text)
     if "^" in text:
         text = _SQUARE.sub(lambda m: "\u00b2" if m[1] == "2" else "\u00b3", text)

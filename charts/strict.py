@@ -13,6 +13,7 @@ import re
 from decimal import Decimal
 
 from charts.amounts import as_drawn, same_quantity
+from charts.asked import Asked
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_month, read_season, read_short_year, read_short_years
 from charts.gold import Gold
@@ -26,6 +27,9 @@ _YEAR_WORDS = re.compile(
     r"(?:(?:in|the|en|el|im|ano|año|année|jahr|в|عام|سنة|वर्ष|सन|year) )*(\d{3,4})(?:\.0+| ?年| год[ау]?| में)?",
     re.IGNORECASE,
 )
+_WHEN = {"in", "on"}  # "in June" is June
+_QUALIFIED = re.compile(r"\b(?:women|men|females?|males?|boys|girls|with|without|in|from)\b")  # a part of the range
+_DECADE = re.compile(r"(?:the )?(?:1[89]|20)\d0'?s", re.IGNORECASE)  # and no seconds
 _SEVERAL = re.compile(r"\b(?:or|and)\b|[,;/]", re.IGNORECASE)
 _AXIS = "same number, with what the axis says"
 _NOT_NUMBERS = {"nan", "inf", "infinity", "-inf", "-infinity", "+inf"}
@@ -66,6 +70,8 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
     if gold.form == "boolean":
         said = read_boolean(text)
         return said is gold.value, "says neither yes nor no" if said is None else "yes or no"
+    if gold.form in ("date", "year", "season"):
+        text = _without_preposition(text, gold.asked)
     if gold.form == "date":
         return _same_date(text, gold), "date"
     if gold.form == "range":
@@ -83,6 +89,13 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
     return False, "several answers in one" if _SEVERAL.search(text) else "another text"
 
 
+def _without_preposition(text: str, asked: Asked) -> str:
+    """ "June" of "in June", and "2030" of "by 2030" in reply to "By what year ...?"."""
+    word, _, rest = text.partition(" ")
+    word = word.lower()
+    return rest if rest and (word in _WHEN or asked.text.startswith((f"{word} what ", f"{word} which "))) else text
+
+
 def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
     readings = read_quantity(text)
     if not readings and gold.tolerance and (hedge := _HEDGE.match(text)):
@@ -94,17 +107,19 @@ def _match_number(text: str, gold: Gold) -> tuple[bool, str]:
     if not readings:
         return False, "several answers in one" if _SEVERAL.search(text) else "not one number"
     first, asked = readings[0], gold.asked
+    if (first.fraction and text[:4].isdigit() and read_season(text)) or (first.unit == "s" and _DECADE.fullmatch(text)):
+        return False, "a season or a decade against a number"
     if (first.percent or (first.currency and not asked.currencies)) and gold.is_count:
         return False, "percent or currency against a count"
     if (first.currency or (first.unit in UNITS and not (asked.age and first.unit == "year"))) and gold.is_name:
         return False, "a measure against a name"
-    reason = ""
+    reason, either = "", len(readings) > 1 and readings[1].unit in UNITS and asked.units  # "50 m" is no 50 million cm
     for said in readings:
         for meant in gold.value:
             right, reason = same_quantity(said, meant, gold.asked, gold.tolerance)
             if right:
                 return True, reason
-        drawn = as_drawn(said, gold) if said.percent or said.scale else None
+        drawn = as_drawn(said, gold) if said.percent or (said.scale and not either) else None
         if drawn and same_quantity(drawn, gold.value[0], gold.asked, gold.tolerance)[0]:
             return True, _AXIS
     return False, reason
@@ -127,7 +142,7 @@ def _same_range(text: str, gold: Gold) -> bool:
         return (low, high) in years
     unit, asked = said[2], gold.asked
     if unit in ("", meant):
-        return True
+        return unit == meant or not _QUALIFIED.search(meant)
     if asked.age and unit in UNITS and unit != "year":
         return False
     if unit == "%" and not meant and asked.silent and not asked.units and not asked.age:
@@ -146,6 +161,8 @@ def _same_open(said: tuple[str, Quantity] | None, gold: Gold) -> bool:
         return False
     (_, one), (_, meant) = said, gold.value
     if gold.asked.age and one.unit in UNITS and one.unit != "year":
+        return False
+    if one.unit != meant.unit and _QUALIFIED.search(meant.unit):
         return False
     return same_quantity(one, meant, gold.asked, Decimal(0))[0]
 

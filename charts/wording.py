@@ -8,14 +8,18 @@ _WHICH = r"(?:what|which)"
 _FEW = r"(?:(?!(?:in|of|per|for|at|by|on|to|from)\b)\w+ ){0,2}?"  # adjectives before the noun
 _TIME = r"(?:time(?: period| frame| span| point)?s?|periods?|seasons?|dates?|decades?|moments?|points? in time)"
 YEAR = re.compile(
-    r"^(?:since |until |till |by |from )?when\b|\b(?:what|which|list|name|give|state|identify|find|tell)\b[^?.]*?"
-    r"\b(?:years?|editions?|census)\b(?!\s*(?:of\s+)?\d)|\byear (?:did|was|had|has|with|saw|is|when|in which|that)\b"
+    r"^(?:since |until |till |by |from )?when\b|, when (?:was|were|is|are|did|does|do|has|had|will)\b"
+    r"|\b(?:what|which|list|name|give|state|identify|find|tell|point out|determine|specify|indicate)\b[^?.]*?"
+    r"\b(?<!\bper )(?<!\beach )(?<!\bevery )(?<!\ba )(?:years?|editions?|census)\b(?!\s*(?:of\s+)?\d)"
+    r"|^(?:the )?(?:(?!(?:in|for|at|by|on|to|from|of|during|how|per)\b)\w+ )?year\b(?! (?:of )?\d)"
+    r"|\byear (?:did|was|had|has|with|saw|is|when|in which|that)\b"
     rf"|\b{_WHICH} (?:(?:same|first|last|exact|specific|given|other|fiscal|two) )?{_TIME}\b(?! (?:spent|taken|needed))"
     r"|\bat what point\b|\b(?:time|period|date|moment) (?:when|in which|at which|during which)\b"
 )
 SEASON = re.compile(rf"\b(?:years?|season|seasons|fiscal|fy|editions?|{_TIME})\b")
 HOW_MANY = re.compile(
-    r"\bhow many\b|\bthe (?:count|number) of (?:bars|lines|colou?rs|categories|groups|slices|labels)\b"
+    r"\bhow many\b|\bthe (?:total )?(?:count|number) of (?:different |distinct )?"
+    r"(?:bars|lines|colou?rs|categories|groups|slices|labels|segments|sectors)\b"
 )
 MASSES = re.compile(  # what is surveyed or sold by the million: "How many people ...?" may be read in millions or %
     r"\bhow many (?:[\w.-]+ ){0,3}?(?:people|persons?|americans|adults|users?|subscribers?|customers?|viewers?"
@@ -28,10 +32,13 @@ READ_FROM_AXIS = re.compile(
     r"|\((?:thousand|million|billion)s?\)|(?:in|as an?) (?:per ?cent|percentage)|(?<!\d )\(?%)"
 )
 PERCENT = re.compile(
-    r"(?<![\d.])(?<![\d.]\s)(?:%|\bper ?cents?\b|\bpct\b)|\bpercentages?\b|(?<!per )\bshare\b(?! price)|\bproportion\b"
+    r"(?<![\d.])(?<![\d.]\s)(?:%|\bper ?cents?\b|\bpct\b)|\bpercentages?\b"
+    r"|(?<!per )\bshare\b(?! price)|(?:are|were) the (?:\w+ )?shares\b"
+    r"|\bproportions?\b"
 )
 SCALE = re.compile(
-    r"(?:\b(?:in|of|by|how many)|\() ?(?:u\.?s\.? )?(thousands?|millions?|billions?|trillions?|mn|bn)\b|\((\w+) ?\)"
+    r"(?:\b(?:in|of|by|how many)|\() ?(?:u\.?s\.? |(?:us|usd|eur|gbp)? ?[$€£]? ?)?"
+    r"(thousands?|millions?|billions?|trillions?|mn|bn)\b|\((\w+) ?\)"
 )
 NAMED = re.compile(  # a magnitude or a share anywhere in the question
     r"%|\b(?:per ?cents?|pct|percentages?|shares?|proportions?|thousands?|millions?|billions?|trillions?|mn|mln|bn"
@@ -48,7 +55,8 @@ PRICE = re.compile(r"\b(?:prices?|costs?|salary|salaries|wages?|rents?|fees?)\b"
 PER = re.compile(r"\bper (?!cent)")
 CHANGE = re.compile(r"\b(?:growth|gr[eo]w|change[ds]?|increased?|decreased?|fell|rose|inflation|rates?|index|margin)\b")
 UNIT = re.compile(
-    r"\bin (?:the )?(?:units? of )?([^?.,;()]+)|\bhow many ([^?.,;()]+)|\(([^()]+)\)|\bnumber of ([^?.,;()]+)"
+    r"\bin (?:the )?(?:units? of )?((?:(?! in )[^?.,;()])+)|\bhow many ([^?.,;()]+)"
+    r"|\(([^()]+)\)|\bnumber of ([^?.,;()]+)"
 )
 SPANS = {"year", "month", "week", "day", "hour", "minute", "second"}  # "in the year 2010" names no unit
 SHORT_SPANS = {"year", "month", "week", "day", "h", "min", "s"}
@@ -94,6 +102,12 @@ _VERB = r"\b(?:is|are|was|were|has|have|had|did|does|do|will|would|can|could|sho
 ASKED_FOR = re.compile(
     rf"^(?:(?:in|on|at|during|over|since|until|before|after|around|for|from|under|within) )?(which|what|who|whose)\b"
     rf"([^?.,]*?)(?:{_VERB}|[?.,]|$)"
+)
+NUMBERED = re.compile(  # things that are called by numbers: "What jersey number ...?", "Which version ...?"
+    rf"^(?:(?:in|on|at|for) )?{_WHICH} (?:(?!of\b)\w+ ){{0,2}}?(?:versions?|(?:shoe|dress|clothing|tyre|tire) sizes?"
+    r"|(?:jersey|shirt|player|model|room|flight|route|bus|page|gate|track|district|line) numbers?|routes?|highways?"
+    r"|flights?|chapters?|channels?|zip codes?|postal codes?|films?|movies?)"
+    rf"(?= (?:{_VERB}|\w+ed\b|sells?\b|sold\b|made\b|won\b|ranks?\b)|[?,]|$)"
 )
 HEAD = re.compile(
     r"^(?:what|which)(?:'s| is| was| are| were) ([^?.,]*?)"

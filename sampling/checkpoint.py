@@ -70,6 +70,8 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
     if not (has_adapter or has_model):
         steps = checkpoints(folder)
         way_out = f"the run has not finished, its last checkpoint is {steps[0]}" if steps else "name another folder"
+        if settings and settings.get("finished"):
+            way_out = "the run has finished, so files are missing: copy the folder again"
         raise ValueError(f"checkpoint folder {path} holds neither an adapter nor a model: {way_out}")
     if settings is None:
         if has_adapter:

@@ -48,6 +48,13 @@ def elsewhere(tmp_path_factory):
     assert not changed, f"a test (or a run of your own meanwhile) has changed {', '.join(changed)}"
 
 
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    from tests.after_run import finished_runs
+
+    return finished_runs(tmp_path_factory.mktemp("runs"))
+
+
 @pytest.fixture
 def without_nohup():
     """SIGHUP as a terminal's programs have it, also where the tests themselves run under nohup."""

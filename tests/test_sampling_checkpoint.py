@@ -105,6 +105,8 @@ def test_an_unfinished_run_names_its_last_checkpoint(folder):
         (folder / name).unlink()
     for step in (50, 100):
         (folder / f"checkpoint-{step}").mkdir()
+    settings = json.loads((folder / "training_settings.json").read_text())
+    (folder / "training_settings.json").write_text(json.dumps({**settings, "finished": False}))
     with pytest.raises(ValueError, match=r"has not finished, its last checkpoint is .*checkpoint-100"):
         find_checkpoint(str(folder))
 
