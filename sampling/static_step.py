@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -41,6 +42,15 @@ def decoder_of(model: torch.nn.Module) -> StaticDecoder:
 def forget(model: torch.nn.Module) -> None:
     """Give the buffers and graphs back."""
     _decoders.pop(model, None)
+
+
+def held_bytes(model: torch.nn.Module) -> tuple[int, int]:
+    """What decoding keeps from one call to the next, and how much of it is in the graphs' own pool.
+
+    The allocator counts that pool as reserved and not in use, but gives it to nobody else.
+    """
+    decoder = _decoders.get(model)
+    return (decoder.kept_bytes, decoder.pool_bytes) if decoder else (0, 0)
 
 
 def settle(model: torch.nn.Module) -> None:
@@ -91,11 +101,11 @@ class StaticDecoder:
         self.buffers = Buffers(self.device)
         self.graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph | None] = {}
         self.captures = self.device.type == "cuda"
-        self._pool = None
+        self._pool, self.pool_bytes = None, 0
 
     @property
     def kept_bytes(self) -> int:
-        return self.buffers.nbytes + self.layers.copied_bytes
+        return self.buffers.nbytes + self.layers.copied_bytes + self.pool_bytes
 
     def decode(
         self,
@@ -137,22 +147,37 @@ class StaticDecoder:
         if self.graphs[key] is None:
             self.graphs = {k: graph for k, graph in self.graphs.items() if k[0] == self.buffers.moves}
             if not any(self.graphs.values()):
-                self._pool = None  # a pool that has lost its last graph takes no other
+                self._pool, self.pool_bytes = None, 0  # a pool that has lost its last graph takes no other
             self.graphs[key] = self._captured(run.step)
         graph = self.graphs[key]
         return run.step() if graph is None else graph.replay()
 
     def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
+        stream = None
         try:
+            stream = torch.cuda.current_stream(self.device)
+            torch.cuda.synchronize(self.device)
+            torch.cuda.empty_cache()
+            before = torch.cuda.memory_reserved(self.device)
             graph = torch.cuda.CUDAGraph()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 step()
+            self.pool_bytes += max(0, torch.cuda.memory_reserved(self.device) - before)
         except Exception as error:  # in many ways, by driver and version
             self.captures = False
+            self._leave_capture(stream)
             logger.warning("decoding goes on without CUDA graphs, more slowly: %s", first_line(error))
             return None
         return graph
+
+    def _leave_capture(self, stream: torch.cuda.Stream | None) -> None:
+        """Some releases stay on the capture's stream, and with an allocator that waits for its end, where it fails."""
+        if stream is None:
+            return
+        torch.cuda.set_stream(stream)
+        with suppress(Exception):  # it has ended, as it should
+            torch._C._cuda_endAllocateToPool(stream.device_index, self._pool)
 
 
 class _Run:

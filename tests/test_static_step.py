@@ -3,9 +3,11 @@
 Nothing here needs a GPU: the step that is captured there runs uncaptured on the CPU.
 """
 
+import contextlib
 import copy
 import itertools
 import logging
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -299,6 +301,28 @@ def test_where_capture_fails_the_step_goes_on_uncaptured_and_says_so_once(qwen, 
         for _ in range(2):
             assert_same(*both(model, requests_of(model, qwen[1], 20)))
     assert caplog.text.count("without CUDA graphs") == 1 or torch.cuda.is_available()
+
+
+def test_a_capture_that_fails_leaves_neither_its_stream_nor_its_pool_behind(qwen, monkeypatch):
+    """Not every release of PyTorch cleans up by itself."""
+    decoder = static_step.StaticDecoder(copy.deepcopy(qwen[0]))
+    decoder.captures, undone = True, []
+    stream = SimpleNamespace(device_index=0)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    for name in ("synchronize", "empty_cache"):
+        monkeypatch.setattr(torch.cuda, name, lambda *rest: None)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 0)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 7))
+    monkeypatch.setattr(torch.cuda, "graph", lambda *rest, **more: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "set_stream", undone.append)
+    monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", lambda *pool: undone.append(pool), raising=False)
+
+    def waits():
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    assert decoder._captured(waits) is None and not decoder.captures
+    assert undone == [stream, (0, (0, 7))]
 
 
 # When it cannot

@@ -60,6 +60,7 @@ class EngineRollouts(GRPOTrainer):
         # of every token of every row of the last rollout
         self._rollout_entropies: list[list[float]] | None = None
         self._rollout_logps: list[list[float]] | None = None
+        self._sampled_logps: list[float] | None = None  # mean of every row of the last rollout, under its settings
 
     def _generate_and_score_completions(self, inputs):
         """TRL's rollout batch, with entropy and log-probability (B, T) of every token where the engine has drawn it."""
@@ -87,7 +88,7 @@ class EngineRollouts(GRPOTrainer):
 
         Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
         """
-        self._rollout_entropies = self._rollout_logps = None
+        self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
         if not self._engine_can(multimodal_fields):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -121,10 +122,10 @@ class EngineRollouts(GRPOTrainer):
             parts = self._decode(model, requests, settings)
             model.train(mode == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
-        if (
-            settings.top_p == 1 and not settings.top_k
-        ):  # else they are those of a distribution that the update knows not
-            self._rollout_logps = [row for part in parts for row in part.logprobs]
+        logps = [row for part in parts for row in part.logprobs]
+        self._sampled_logps = [sum(row) / max(1, len(row)) for row in logps]
+        if settings.top_p == 1 and not settings.top_k:  # else the distribution is one that the update knows not
+            self._rollout_logps = logps
         return [ids for part in parts for ids in part.token_ids], None
 
     def _decode(self, model, requests, settings):
