@@ -102,6 +102,7 @@ class StaticDecoder:
         self.graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph | None] = {}
         self.captures = self.device.type == "cuda"
         self._pool, self.pool_bytes = None, 0
+        self.checked = False  # `engine` has compared it with the model's own layers
 
     @property
     def kept_bytes(self) -> int:
@@ -137,6 +138,19 @@ class StaticDecoder:
                 run.grow()
             self.step(run)
             batch.advance()
+
+    def trial(
+        self, request: Request, settings: SamplingSettings, suppress: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """First tokens (`MIN_ROWS`, 3) of as many completions, and the logits (`MIN_ROWS`, V) that follow them."""
+        self.layers.refresh()
+        request = Request(request.prompt, request.problem_id, range(MIN_ROWS))
+        tape = Tape(MIN_ROWS, 4, False, self.buffers)
+        run = _Run(self, Batch([request], MIN_ROWS, settings, [-1], tape, 1), [request], settings, suppress)
+        run.first_token()
+        for _ in range(2):
+            run.step()
+        return tape.tokens[:, :3].clone(), run.logits()
 
     def step(self, run: _Run) -> None:
         """One more token of every row: replayed where it was captured, captured the second time it is needed."""
@@ -302,15 +316,18 @@ class _Run:
         self.tape.record(tokens, logprobs, doubts)
         self.token[: self.rows].copy_(tokens)
 
-    def step(self) -> None:
-        """Reads and writes buffers only, and asks the device for nothing: a step that can be captured."""
-        tape, settings = self.tape, self.settings
-        slot = tape.step - 1
+    def logits(self) -> torch.Tensor:
+        """(N, V) in float32, after the last tokens, whose keys and values are written down."""
+        slot = self.tape.step - 1
         self.own_bias.index_fill_(0, slot, 0.0)
         self.layers.turn(self.base[: self.rows] + slot, self.places)
         hidden = self.decoder.embedding(self.token[: self.rows])
         hidden = self.layers.forward(hidden, slot, self.places)
-        logits = self.decoder.head(hidden[:, None])[:, -1].float()
+        return self.decoder.head(hidden[:, None])[:, -1].float()
+
+    def step(self) -> None:
+        """Reads and writes buffers only, and asks the device for nothing: a step that can be captured."""
+        tape, settings, logits = self.tape, self.settings, self.logits()
         doubts = None if tape.entropies is None else entropy(logits, settings.temperature)
         if self.sorts:
             chances = weights(logits, settings, self.suppress)

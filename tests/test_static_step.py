@@ -74,7 +74,7 @@ def both(model, requests, settings=PLAIN, **changed):
 def assert_same(expected, found, tolerance: float = 2e-5) -> None:
     for one, other in zip(expected, found, strict=True):
         assert one.token_ids == other.token_ids and one.truncated == other.truncated
-        for name in ("logprobs", "entropies"):
+        for name in ("logprobs", "entropies") if one.entropies else ("logprobs",):
             for a, b in zip(getattr(one, name), getattr(other, name), strict=True):
                 assert a == pytest.approx(b, abs=tolerance)
 
@@ -365,6 +365,35 @@ def test_a_step_that_fails_leaves_the_work_to_the_models_own_layers_and_says_so_
         for _ in range(2):
             assert decode(model, requests, settings=PLAIN, eos_ids=EOS) == expected
     assert len(tried) == 1 and caplog.text.count("no kernel image") == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("adapter", [False, True], ids=["plain", "lora"])
+def test_a_decoder_that_is_not_what_the_models_layers_are_is_not_used(family, adapter, monkeypatch, caplog):
+    """Compared once; here a weight is wrong on the way into the fixed step, as from a kernel that is."""
+    model, processor = make_family(family)
+    model = adapted(model) if adapter else model
+    base = engine.base_model(model)
+    requests = requests_of(model, processor, 9)
+    expected = decode(model, requests, settings=PLAIN, eos_ids=EOS)
+    monkeypatch.setattr(engine, "decodes_static", lambda model: model not in engine._failed)
+    trial, tried = static_step.StaticDecoder.trial, []
+    monkeypatch.setattr(static_step.StaticDecoder, "trial", lambda *rest: (tried.append(1), trial(*rest))[1])
+    for _ in range(2):
+        assert_same(expected, decode(model, requests, settings=PLAIN, eos_ids=EOS))
+    assert len(tried) == 1 and static_step.decoder_of(base).checked
+    static_step.forget(base)
+    refresh = TextLayers.refresh
+
+    def wrong(layers):
+        refresh(layers)
+        layers.layers[1].fused[:8].mul_(-3)
+
+    monkeypatch.setattr(TextLayers, "refresh", wrong)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert decode(model, requests, settings=PLAIN, eos_ids=EOS) == expected
+    assert len(tried) == 2 and caplog.text.count("own layers from now on") == 1 and base in engine._failed
 
 
 def test_weights_gathered_for_one_rollout_are_not_kept_after_it(qwen):
