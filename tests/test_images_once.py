@@ -55,14 +55,15 @@ def test_the_processor_returns_the_same_bits_from_fewer_images(family, monkeypat
 
 def test_a_rollout_processes_and_hashes_every_distinct_image_once(tmp_path, monkeypatch):
     hashed, real = [], hashlib.sha256
-    trainer = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)[0]
+    trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     with monkeypatch.context() as without:
+        before = counted(without, processor)
         without.setattr("trainers.rollouts.images_once", lambda processor: contextlib.nullcontext())
         expected = rollout(trainer)
     trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     calls = counted(monkeypatch, processor)
     monkeypatch.setattr(hashlib, "sha256", lambda content: (hashed.append(len(content) > 10_000), real(content))[1])
     found = rollout(trainer)
-    assert sum(calls) == 2 and sum(hashed) == 2, "two questions, two completions of each"
+    assert sum(before) == 8 and sum(calls) == 2 and sum(hashed) == 2, "two questions, two completions of each"
     for name in ("completion_ids", "pixel_values", "image_grid_thw", "mm_token_type_ids"):
         assert torch.equal(expected[name], found[name]), name
