@@ -27,6 +27,7 @@ from sampling.settings import SamplingSettings
 logger = logging.getLogger(__name__)
 _ROOM = 64  # completion tokens a row has room for at first
 _KEPT_SHARE = 1 / 8  # of a GPU's memory; more than that is not kept from one call to the next
+_MOST_GRAPHS = 128  # each takes megabytes that no allocator counts; prompts of many lengths and numbers make many
 _decoders: WeakKeyDictionary[torch.nn.Module, StaticDecoder] = WeakKeyDictionary()
 
 
@@ -160,6 +161,9 @@ class StaticDecoder:
             return run.step()
         if self.graphs[key] is None:
             self.graphs = {k: graph for k, graph in self.graphs.items() if k[0] == self.buffers.moves}
+            captured = [k for k, graph in self.graphs.items() if graph is not None]
+            if len(captured) >= _MOST_GRAPHS:
+                del self.graphs[captured[0]]
             if not any(self.graphs.values()):
                 self._pool, self.pool_bytes = None, 0  # a pool that has lost its last graph takes no other
             self.graphs[key] = self._captured(run.step)

@@ -294,6 +294,18 @@ def test_graphs_of_buffers_that_have_moved_are_given_up(qwen, monkeypatch):
     assert len({key[0] for key, graph in decoder.graphs.items() if graph is not None}) == 1
 
 
+def test_only_so_many_graphs_are_kept(qwen, monkeypatch):
+    model = copy.deepcopy(qwen[0])
+    decoder = static_step.decoder_of(model)
+    decoder.captures = True
+    monkeypatch.setattr(decoder, "_captured", Frozen)
+    monkeypatch.setattr(static_step, "_MOST_GRAPHS", 2)
+    settings = SamplingSettings(max_new_tokens=20)
+    for rows in (40, 33, 25, 17, 40):
+        assert_same(*both(model, requests_of(model, qwen[1], rows), settings, eos_ids=EOS[:3]))
+        assert sum(graph is not None for graph in decoder.graphs.values()) <= 2
+
+
 def test_where_capture_fails_the_step_goes_on_uncaptured_and_says_so_once(qwen, caplog):
     model = copy.deepcopy(qwen[0])
     static_step.decoder_of(model).captures = True  # without a GPU it fails
