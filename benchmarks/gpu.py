@@ -9,7 +9,8 @@ first. Decoding reads the language model's weights and the keys and values so fa
 and token, an update 6 (forward, gradient of the activations, and once more under checkpointing). Logits are scaled so
 that a nucleus of 0.95 holds tens of tokens, as a trained model's does. Completions to be compared have one length;
 those of a whole step are geometric, with the end token's chance held. Stock is TRL's GRPOTrainer and transformers'
-generate. Every line is printed, and the JSON file written, as soon as it is known; no part is begun after `--seconds`.
+generate. Every line is printed, and the JSON file written, as soon as it is known; a part that fails says why, and the
+others go on. benchmarks/GPU.md says how to run it on a machine without a network.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import os
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -69,7 +71,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", default="3b", choices=tuple(SIZES))
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help=", ".join(PARTS))
-    parser.add_argument("--seconds", type=float, default=380, help="no part is begun later than this")
+    parser.add_argument("--seconds", type=float, default=360, help="no part is begun, nor a size of it, after these")
     parser.add_argument("--json", type=Path, help="write the figures into this file")
     parser.add_argument("--from-json", type=Path, help="measure nothing, read the figures from here")
     parser.add_argument("--plot", type=Path, help="draw the figures and their floors into this file")
@@ -102,6 +104,13 @@ class Bench:
         print(f"{self.seconds:5.0f} s  {part}: {name}: {value:.4g} {unit}{beside}{rest}", flush=True)
         if self.args.json:
             self.args.json.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
+
+    def late(self, what: str) -> bool:
+        """Whether it is too late to begin, which is said."""
+        if self.seconds <= self.args.seconds:
+            return False
+        print(f"{self.seconds:5.0f} s  {what}: not begun, --seconds {self.args.seconds:g} are over", flush=True)
+        return True
 
     @property
     def found(self) -> dict:
@@ -172,6 +181,8 @@ def measure_decode(bench: Bench) -> None:
         low = kind == "LoRA" and bench.dtype == torch.bfloat16
         with torch.no_grad(), torch.autocast(bench.args.device, dtype=bench.dtype) if low else nullcontext():
             for rows in bench.size.rows:
+                if bench.late(f"decode of {rows} rows, {kind}"):
+                    continue
 
                 def draw(steps: int, rows: int = rows, model: torch.nn.Module = model) -> None:
                     settings = SamplingSettings(top_p=0.95, max_new_tokens=steps)
@@ -187,15 +198,24 @@ def measure_decode(bench: Bench) -> None:
 
 
 def launches(bench: Bench, draw: Callable[[int], None], steps: int) -> dict[str, float]:
-    """Kernels and the time they take, a step of a run of `steps`; nothing on a CPU."""
+    """Kernels, the time they take, and launches by the host, a step of a run of `steps`; nothing on a CPU.
+
+    A captured step is one launch. Setting up and ending the run count too.
+    """
     if not bench.on_gpu:
         return {}
+    draw(steps)  # buffers have moved for the longer runs: what was captured for short ones is captured anew
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as seen:
         draw(steps)
         torch.cuda.synchronize()
     events = seen.key_averages()
-    computing = sum(event.self_device_time_total for event in events) / 1e3
-    return {"kernels a step": sum(event.count for event in events) / steps, "ms in kernels": computing / steps}
+    kernels = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    asked = [event for event in events if event.device_type != torch.autograd.DeviceType.CUDA]
+    return {
+        "kernels a step": sum(event.count for event in kernels) / steps,
+        "ms in kernels": sum(event.self_device_time_total for event in kernels) / 1e3 / steps,
+        "launches a step": sum(event.count for event in asked if "launch" in event.key.lower()) / steps,
+    }
 
 
 def measure_prefill(bench: Bench) -> None:
@@ -231,16 +251,22 @@ def measure_sampling(bench: Bench) -> None:
 
 
 def measure_step(bench: Bench, base: type, batch: int) -> dict[str, float]:
-    """Seconds of a rollout and its update, and their floors; the first of two steps is not counted."""
+    """Seconds of a rollout and its update, and their floors, from the last step.
+
+    Ours is the fourth: in the first three the decoder's buffers grow and its graphs are captured, and captured anew.
+    """
     size = bench.size
     accumulation = size.completions // batch
     work = training.Work(size.generations, 1.0, size.prompt / size.longest, size.longest, batch, accumulation)
-    trainer, *_ = training.run(base, bench.model_args, work, steps=2, dtype=bench.dtype, sampled=True)
+    steps = 4 if base is training.Lean and bench.on_gpu else 2
+    trainer, *_ = training.run(base, bench.model_args, work, steps=steps, dtype=bench.dtype, sampled=True)
     rollout, update = trainer.rollouts_took[-1], trainer.updates_took[-1]
     mean, longest = (trainer.state.log_history[-1][f"completions/{which}_length"] for which in ("mean", "max"))
     tokens = size.completions * (mean + size.prompt / size.generations)
     del trainer
     gc.collect()
+    if bench.on_gpu:
+        torch.cuda.empty_cache()
     return {
         "rollout": rollout, "update": update, "tokens": tokens,
         "rollout floor": longest * bench.decoding(size.completions, mean / 2),
@@ -250,6 +276,8 @@ def measure_step(bench: Bench, base: type, batch: int) -> dict[str, float]:
 
 def measure_update(bench: Bench, base: type = training.Lean, name: str = "ours") -> None:
     for batch in bench.size.batches if base is training.Lean else bench.size.batches[:1]:
+        if bench.late(f"{name}, batch {batch}"):
+            continue
         found = measure_step(bench, base, batch)
         what = f"{bench.size.completions} completions, batch {batch}"
         more = {"tokens": found["tokens"], **bench.peak()}
@@ -308,17 +336,21 @@ def main(argv: list[str] | None = None) -> int:
     bench.load()
     parts = {"decode": measure_decode, "prefill": measure_prefill, "sampling": measure_sampling,
              "update": measure_update, "stock": measure_stock}  # fmt: skip
+    failed = []
     for part in args.parts:
-        if bench.seconds > args.seconds:
-            print(f"{bench.seconds:5.0f} s  {part}: not begun, --seconds {args.seconds:g} are over", flush=True)
+        if bench.late(part):
             continue
         if part in ("update", "stock"):  # these make their own model
             bench.model = bench.prompt = None
-            gc.collect()
-        parts[part](bench)
+        gc.collect()
+        try:
+            parts[part](bench)
+        except Exception:  # on a machine lent for minutes the other figures are worth having
+            failed.append(part)
+            print(f"{bench.seconds:5.0f} s  {part}: failed\n{traceback.format_exc()}", flush=True)
     if args.plot:
         draw_figures(bench.found, args.plot)
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

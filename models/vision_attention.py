@@ -166,17 +166,21 @@ def variable_length(device: torch.device, dtype: torch.dtype, width: int) -> Cal
     try:
         from torch.nn.attention.varlen import varlen_attn
 
-        if not {"scale", "window_size", "enable_gqa"} <= set(signature(varlen_attn).parameters):
-            return None
+        missing = {"scale", "window_size", "enable_gqa"} - set(signature(varlen_attn).parameters)
+        if missing:
+            raise TypeError(f"this PyTorch's has no {', '.join(sorted(missing))}")
 
         def kernel(*parts: object, **options: object) -> torch.Tensor:
             with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
                 return varlen_attn(*parts, **options)
 
-        return kernel if _agrees(kernel, device, dtype, width) else None
+        if not _agrees(kernel, device, dtype, width):
+            raise RuntimeError("it does not give what plain attention gives")
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
-        logger.warning("variable-length attention does not work here (%s); sequences are batched by length", error)
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        logger.warning("variable-length attention does not work here (%s); sequences are batched by length", line)
         return None
+    return kernel
 
 
 def _agrees(kernel: Callable, device: torch.device, dtype: torch.dtype, width: int) -> bool:

@@ -23,11 +23,17 @@ _CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the lengt
 _ALIGNED = 8  # columns; half-precision products are fast on multiples of 16 bytes
 
 
+def knows(model: nn.Module) -> bool:
+    """Whether the model is of a family whose layers are written here."""
+    text = getattr(getattr(model, "model", None), "language_model", None)
+    return text is not None and {type(layer).__name__ for layer in text.layers} <= LAYERS and supports(model)
+
+
 def refusal(model: nn.Module) -> str | None:
     """Why the layers here cannot stand in for the model's own; None when they can."""
-    text = getattr(getattr(model, "model", None), "language_model", None)
-    if text is None or {type(layer).__name__ for layer in text.layers} - LAYERS or not supports(model):
+    if not knows(model):
         return f"{type(model).__name__} is not a family it knows"
+    text = model.model.language_model
     config = model.config.get_text_config()
     if config.hidden_act != "silu" or config.rope_parameters["rope_type"] in _CHANGING_ROPE:
         return "its activation or rotary positions are unusual"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -26,6 +27,7 @@ from sampling.settings import SamplingSettings
 logger = logging.getLogger(__name__)
 _ROOM = 64  # completion tokens a row has room for at first
 _KEPT_SHARE = 1 / 8  # of a GPU's memory; more than that is not kept from one call to the next
+_MOST_GRAPHS = 128  # each takes megabytes that no allocator counts; prompts of many lengths and numbers make many
 _decoders: WeakKeyDictionary[torch.nn.Module, StaticDecoder] = WeakKeyDictionary()
 
 
@@ -41,6 +43,15 @@ def decoder_of(model: torch.nn.Module) -> StaticDecoder:
 def forget(model: torch.nn.Module) -> None:
     """Give the buffers and graphs back."""
     _decoders.pop(model, None)
+
+
+def held_bytes(model: torch.nn.Module) -> tuple[int, int]:
+    """What decoding keeps from one call to the next, and how much of it is in the graphs' own pool.
+
+    The allocator counts that pool as reserved and not in use, but gives it to nobody else.
+    """
+    decoder = _decoders.get(model)
+    return (decoder.kept_bytes, decoder.pool_bytes) if decoder else (0, 0)
 
 
 def settle(model: torch.nn.Module) -> None:
@@ -91,11 +102,12 @@ class StaticDecoder:
         self.buffers = Buffers(self.device)
         self.graphs: dict[tuple[object, ...], torch.cuda.CUDAGraph | None] = {}
         self.captures = self.device.type == "cuda"
-        self._pool = None
+        self._pool, self.pool_bytes = None, 0
+        self.checked = False  # `engine` has compared it with the model's own layers
 
     @property
     def kept_bytes(self) -> int:
-        return self.buffers.nbytes + self.layers.copied_bytes
+        return self.buffers.nbytes + self.layers.copied_bytes + self.pool_bytes
 
     def decode(
         self,
@@ -128,6 +140,19 @@ class StaticDecoder:
             self.step(run)
             batch.advance()
 
+    def trial(
+        self, request: Request, settings: SamplingSettings, suppress: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """First tokens (`MIN_ROWS`, 3) of as many completions, and the logits (`MIN_ROWS`, V) that follow them."""
+        self.layers.refresh()
+        request = Request(request.prompt, request.problem_id, range(MIN_ROWS))
+        tape = Tape(MIN_ROWS, 4, False, self.buffers)
+        run = _Run(self, Batch([request], MIN_ROWS, settings, [-1], tape, 1), [request], settings, suppress)
+        run.first_token()
+        for _ in range(2):
+            run.step()
+        return tape.tokens[:, :3].clone(), run.logits()
+
     def step(self, run: _Run) -> None:
         """One more token of every row: replayed where it was captured, captured the second time it is needed."""
         key = (self.buffers.moves, *run.shape)
@@ -136,23 +161,41 @@ class StaticDecoder:
             return run.step()
         if self.graphs[key] is None:
             self.graphs = {k: graph for k, graph in self.graphs.items() if k[0] == self.buffers.moves}
+            captured = [k for k, graph in self.graphs.items() if graph is not None]
+            if len(captured) >= _MOST_GRAPHS:
+                del self.graphs[captured[0]]
             if not any(self.graphs.values()):
-                self._pool = None  # a pool that has lost its last graph takes no other
+                self._pool, self.pool_bytes = None, 0  # a pool that has lost its last graph takes no other
             self.graphs[key] = self._captured(run.step)
         graph = self.graphs[key]
         return run.step() if graph is None else graph.replay()
 
     def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
+        stream = None
         try:
+            stream = torch.cuda.current_stream(self.device)
+            torch.cuda.synchronize(self.device)
+            torch.cuda.empty_cache()
+            before = torch.cuda.memory_reserved(self.device)
             graph = torch.cuda.CUDAGraph()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                 step()
+            self.pool_bytes += max(0, torch.cuda.memory_reserved(self.device) - before)
         except Exception as error:  # in many ways, by driver and version
             self.captures = False
+            self._leave_capture(stream)
             logger.warning("decoding goes on without CUDA graphs, more slowly: %s", first_line(error))
             return None
         return graph
+
+    def _leave_capture(self, stream: torch.cuda.Stream | None) -> None:
+        """Some releases stay on the capture's stream, and with an allocator that waits for its end, where it fails."""
+        if stream is None:
+            return
+        torch.cuda.set_stream(stream)
+        with suppress(Exception):  # it has ended, as it should
+            torch._C._cuda_endAllocateToPool(stream.device_index, self._pool)
 
 
 class _Run:
@@ -277,15 +320,18 @@ class _Run:
         self.tape.record(tokens, logprobs, doubts)
         self.token[: self.rows].copy_(tokens)
 
-    def step(self) -> None:
-        """Reads and writes buffers only, and asks the device for nothing: a step that can be captured."""
-        tape, settings = self.tape, self.settings
-        slot = tape.step - 1
+    def logits(self) -> torch.Tensor:
+        """(N, V) in float32, after the last tokens, whose keys and values are written down."""
+        slot = self.tape.step - 1
         self.own_bias.index_fill_(0, slot, 0.0)
         self.layers.turn(self.base[: self.rows] + slot, self.places)
         hidden = self.decoder.embedding(self.token[: self.rows])
         hidden = self.layers.forward(hidden, slot, self.places)
-        logits = self.decoder.head(hidden[:, None])[:, -1].float()
+        return self.decoder.head(hidden[:, None])[:, -1].float()
+
+    def step(self) -> None:
+        """Reads and writes buffers only, and asks the device for nothing: a step that can be captured."""
+        tape, settings, logits = self.tape, self.settings, self.logits()
         doubts = None if tape.entropies is None else entropy(logits, settings.temperature)
         if self.sorts:
             chances = weights(logits, settings, self.suppress)

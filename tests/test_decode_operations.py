@@ -127,6 +127,17 @@ def test_a_layer_of_the_3b_model_takes_few_operations_and_waits_for_nothing(adap
     assert own[1] > 2.5 * fixed[1]
 
 
+@pytest.mark.parametrize(("family", "most"), [("qwen2_vl", 29), ("qwen2_5_vl", 29), ("qwen3_vl", 31)])
+def test_other_families_take_hardly_more_operations_a_layer(family, most):
+    counts = []
+    for layers in (1, 3):
+        model = make_family(family, dtype=torch.float16, layers=layers)[0]
+        model = engine.base_model(get_peft_model(model, lora_config(model.config)).eval().to("meta"))
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            counts.append(len(fixed_step(to_fake_cuda(model))))
+    assert (counts[1] - counts[0]) / 2 <= most
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
 def test_every_family_takes_the_fixed_step_in_every_precision(family, dtype):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,7 +80,9 @@ def test_zero_3_on_one_gpu_trains_and_saves(tmp_path):
 def test_the_variable_length_kernel_is_used_where_the_card_has_one():
     from models.vision_attention import variable_length
 
-    pytest.importorskip("torch.nn.attention.varlen")
+    varlen = pytest.importorskip("torch.nn.attention.varlen")
+    if "enable_gqa" not in signature(varlen.varlen_attn).parameters:
+        pytest.skip("this release's variable-length attention has no grouped heads")
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("the card is older than Ampere")
     assert variable_length(torch.device("cuda", 0), torch.bfloat16, 80) is not None

@@ -58,6 +58,18 @@ def test_a_pass_that_takes_less_than_trls_is_not_computed_twice(free, runs, tmp_
     assert all(layer.gradient_checkpointing for layer in layers), "and is checkpointed again afterwards"
 
 
+@pytest.mark.parametrize(("free", "held", "given_back"), [(1e12, 1e9, 0), (1, 1e12, 1), (1, 0, 0), (1, 1, 1)])
+def test_what_decoding_keeps_is_given_back_where_an_update_needs_it(free, held, given_back, tmp_path, monkeypatch):
+    forgotten = []
+    monkeypatch.setattr(pass_room, "free_bytes", lambda trainer: free)
+    monkeypatch.setattr(pass_room.static_step, "held_bytes", lambda model: (held, 0))
+    monkeypatch.setattr(pass_room.static_step, "forget", forgotten.append)
+    _, trainer, _ = train(tmp_path, "shared", LENGTHS, RIGHT, **OPTIONS)
+    assert len(forgotten) == given_back and all(one is base_model(trainer.model) for one in forgotten)
+    micro = [batch for batch in trainer._buffered_inputs if len(batch["advantages"])]
+    assert len(micro) == (1 if max(free, held) == 1e12 else 2)
+
+
 def rows_of(prompts, each, prompt=600, tokens=80):
     return [Row(i, i // each, prompt, tokens) for i in range(prompts * each)]
 

@@ -8,12 +8,10 @@ from transformers import Trainer
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from sampling.engine import Samples
 from tests import one_layer
 from trainers import TRAINERS
 from trainers.decomposed_trainer import DecomposedTrainer
 from trainers.resume import ExactResume
-from trainers.rollouts import EngineRollouts
 
 SIGNATURES = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
@@ -41,12 +39,6 @@ def test_no_other_method_of_the_parent_is_overridden():
     for trainer in TRAINERS.values():
         own = {name for name in vars(trainer) if not name.startswith("__")}
         assert own == {"method_class"}, "a method is weights alone; the trainer is the same for all"
-
-
-def test_the_engine_is_asked_for_samples_that_know_their_log_probabilities():
-    """The one hook that is not into TRL: what the trainer reads of the samples on their way."""
-    assert list(inspect.signature(EngineRollouts._decode).parameters) == ["self", "model", "requests", "settings"]
-    assert "logprobs" in inspect.signature(Samples).parameters
 
 
 def test_rows_of_one_prompt_stand_side_by_side_in_the_batch_of_all_processes():

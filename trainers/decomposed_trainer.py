@@ -53,7 +53,6 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
         self.reward_threshold, self.truncated, self.normaliser = reward_threshold, truncated, normaliser
         self.reward_scales = reward_scales or {}
         self._barren_updates = 0
-        self._sampled_logps: list[float] | None = None  # of this process's completions, where the engine drew them
         self._seconds = {"rollout": 0.0, "reward": 0.0, "update": 0.0}
         self._tokens_at_last_log = None
 
@@ -82,7 +81,6 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
     def _generate_and_score_completions(self, inputs):
         """TRL's rollout batch with the method's weights as its advantages."""
         start, reward_seconds = time.perf_counter(), self._seconds["reward"]
-        self._sampled_logps = None
         output = super()._generate_and_score_completions(inputs)
         batch = self._scored_batch(output)
         local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
@@ -93,12 +91,6 @@ class DecomposedTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, LeanUp
         if self.model.training:
             self._seconds["rollout"] += time.perf_counter() - start - (self._seconds["reward"] - reward_seconds)
         return output
-
-    def _decode(self, model, requests, settings):
-        """The engine's samples; their mean log-probabilities are kept for the method."""
-        parts = super()._decode(model, requests, settings)
-        self._sampled_logps = [sum(row) / max(1, len(row)) for part in parts for row in part.logprobs]
-        return parts
 
     def _scored_batch(self, output) -> ScoredBatch:
         """What a method is given: the verdicts on all processes' completions, and what is known about them."""

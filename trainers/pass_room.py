@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 from trl import GRPOTrainer
 
+from sampling import static_step
 from sampling.engine import base_model
 from trainers.micro_batches import Row, pack_fewest
 
@@ -27,6 +28,7 @@ def free_bytes(trainer: GRPOTrainer) -> float | None:
         return None
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    cached -= static_step.held_bytes(base_model(trainer.accelerator.unwrap_model(trainer.model)))[1]
     coming = sum(p.numel() * p.element_size() for p in trainer.model.parameters() if p.requires_grad and p.grad is None)
     return SHARE * (free + cached) - coming
 
@@ -36,14 +38,26 @@ def plan(
 ) -> tuple[list[list[Row]], bool]:
     """The rows in as few passes as `budget` tokens and `free` bytes allow, and whether to checkpoint them.
 
-    `patches` are those of a prompt's images. ValueError for a model whose layers are called otherwise.
+    `patches` are those of a prompt's images. Where the memory that decoding keeps for the next rollout would make for
+    other passes, it is given back: graphs are captured again in seconds, a smaller pass costs at every update.
+    ValueError for a model whose layers are called otherwise.
     """
     from training.memory import checkpoints, pass_bytes, shape_of  # imports this package
 
     model = base_model(trainer.accelerator.unwrap_model(trainer.model))
     shape, counts, work = shape_of(model.config), _counts(model), _work(trainer, model, patches)
-    packed = pack_fewest(rows, most, budget, lambda part: pass_bytes(shape, counts, work, part) <= free)
-    return packed, not packed or checkpoints(shape, counts, work, packed, free)
+
+    def within(room: float) -> tuple[list[list[Row]], bool]:
+        packed = pack_fewest(rows, most, budget, lambda part: pass_bytes(shape, counts, work, part) <= room)
+        return packed, not packed or checkpoints(shape, counts, work, packed, room)
+
+    found, held = within(free), static_step.held_bytes(model)[0]
+    if held:
+        roomy = within(free + SHARE * held)
+        if roomy != found or any(pass_bytes(shape, counts, work, part) > free for part in found[0]):
+            static_step.forget(model)
+            return roomy
+    return found
 
 
 def _counts(model: torch.nn.Module) -> object:

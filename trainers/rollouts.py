@@ -21,6 +21,7 @@ from trl.models import unwrap_model_for_generation
 from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
 from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
+from trainers.images_once import images_once
 
 logger = logging.getLogger(__name__)
 IMAGE_FIELDS = {"pixel_values", "image_grid_thw", "mm_token_type_ids"}
@@ -60,10 +61,12 @@ class EngineRollouts(GRPOTrainer):
         # of every token of every row of the last rollout
         self._rollout_entropies: list[list[float]] | None = None
         self._rollout_logps: list[list[float]] | None = None
+        self._sampled_logps: list[float] | None = None  # mean of every row of the last rollout, under its settings
 
     def _generate_and_score_completions(self, inputs):
         """TRL's rollout batch, with entropy and log-probability (B, T) of every token where the engine has drawn it."""
-        output = super()._generate_and_score_completions(inputs)
+        with images_once(self.processing_class):
+            output = super()._generate_and_score_completions(inputs)
         for name, rows in (("rollout_entropy", self._rollout_entropies), ("rollout_logps", self._rollout_logps)):
             if rows is not None:
                 padded = torch.zeros(output["completion_ids"].shape)
@@ -87,7 +90,7 @@ class EngineRollouts(GRPOTrainer):
 
         Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
         """
-        self._rollout_entropies = self._rollout_logps = None
+        self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
         if not self._engine_can(multimodal_fields):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
@@ -121,10 +124,10 @@ class EngineRollouts(GRPOTrainer):
             parts = self._decode(model, requests, settings)
             model.train(mode == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
-        if (
-            settings.top_p == 1 and not settings.top_k
-        ):  # else they are those of a distribution that the update knows not
-            self._rollout_logps = [row for part in parts for row in part.logprobs]
+        logps = [row for part in parts for row in part.logprobs]
+        self._sampled_logps = [sum(row) / max(1, len(row)) for row in logps]
+        if settings.top_p == 1 and not settings.top_k:  # else the distribution is one that the update knows not
+            self._rollout_logps = logps
         return [ids for part in parts for ids in part.token_ids], None
 
     def _decode(self, model, requests, settings):
@@ -152,11 +155,14 @@ class EngineRollouts(GRPOTrainer):
 
     def _distinct_prompts(self, prompt_ids, images, fields):
         """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
-        image_bytes = [b"".join(image.tobytes() for image in row or []) for row in images or [None] * len(prompt_ids)]
-        keys = [
-            hashlib.sha256(repr(ids).encode() + content).hexdigest()[:16]
-            for ids, content in zip(prompt_ids, image_bytes, strict=True)
-        ]
+        known: dict[tuple, str] = {}  # by the images' objects: pixels are hashed once a prompt
+        keys = []
+        for ids, row in zip(prompt_ids, images or [None] * len(prompt_ids), strict=True):
+            same = (tuple(ids), *map(id, row or []))
+            if same not in known:
+                content = b"".join(image.tobytes() for image in row or [])
+                known[same] = hashlib.sha256(repr(ids).encode() + content).hexdigest()[:16]
+            keys.append(known[same])
         grid = torch.as_tensor(np.asarray(fields["image_grid_thw"])) if "image_grid_thw" in fields else None
         pixels = torch.as_tensor(np.asarray(fields["pixel_values"])) if "pixel_values" in fields else None
         image_ends = torch.tensor([len(row or []) for row in images or [None] * len(prompt_ids)]).cumsum(0).tolist()

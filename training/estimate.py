@@ -115,6 +115,7 @@ class Job:
             weight_bytes=4 if dtype == "float32" else 2,
             compute_bytes=4 if self.precision == "fp32" else 2,
             on_gpu=self.device != "cpu",
+            card=_card_bytes() if self.device == "cuda" else math.inf,
             processes=self.processes,
             zero=self.zero,
         )
@@ -132,6 +133,12 @@ def _device(parameters: int) -> str | None:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu" if parameters < SMALL else None
+
+
+def _card_bytes() -> int:
+    import torch
+
+    return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
 
 
 # -- what is printed ------------------------------------------------------------------------------------------------

@@ -14,13 +14,12 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from trainers.micro_batches import Row, cost, pack, pack_fewest, padded_cost
+from training.rollout_memory import kept, rollout
 
 GIGABYTE = 1e9
 RESERVE, SLACK = 1.0 * GIGABYTE, 1.05
 HEAD_TOKENS, HEAD_WORDS = 4096, 32768  # TRL's fused head: tokens and vocabulary entries of one tile of logits
 LIVE_GATHERED = 1e9  # DeepSpeed's stage3_max_live_parameters: gathered at one time in the update
-PASS_TOKENS = 8192  # prompt tokens of one prefill (sampling/prefill.py)
-FIRST_ROOM = 32  # completion tokens a row has room for at first; the room doubles (sampling/shared_prefix.py)
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Counts:
     trained: int
     adapted: int  # frozen weights that an adapter sits on
     shares_prompts: bool  # whether completions of a prompt can share its computation
+    fixed_steps: bool = False  # whether a GPU decodes it in steps of fixed shape (sampling/static_step.py)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Work:
     zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
     least: bool = False  # the smallest passes there can be, as on a GPU whose memory is short
+    card: float = inf  # bytes of the GPU's memory, where it is known
 
     @property
     def rows(self) -> int:
@@ -98,17 +99,18 @@ class Work:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one device. `update` and `rollout` take turns; the rest stays."""
+    """Bytes on one device. `update` and `rollout` take turns; the rest stays, `kept` of it from rollout to rollout."""
 
     weights: float
     gradients: float
     optimiser: float
     update: float
     rollout: float
+    kept: float = 0.0
 
     @property
     def peak(self) -> float:
-        return self.weights + self.gradients + self.optimiser + max(self.update, self.rollout)
+        return self.weights + self.gradients + self.optimiser + max(self.update + self.kept, self.rollout)
 
     @property
     def needed(self) -> float:
@@ -140,11 +142,12 @@ def count_parameters(config, adapter=None) -> Counts:
     from transformers import AutoModelForImageTextToText
 
     from models.registry import VISION_MODULES
+    from sampling.decoder_layer import knows
     from trainers.shared_prompts import enable
 
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(deepcopy(config))  # `enable` writes into it
-        shares = enable(model)
+        shares, fixed = enable(model), knows(model)
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         trained, adapted = sum(sizes.values()), 0
         if adapter is not None:
@@ -158,7 +161,8 @@ def count_parameters(config, adapter=None) -> Counts:
     def count(names) -> int:
         return sum(sizes[name] for name in names)
 
-    return Counts(sum(sizes.values()), count(tower), count(blocks), count(numbered - tower), trained, adapted, shares)
+    layers = count(numbered - tower)
+    return Counts(sum(sizes.values()), count(tower), count(blocks), layers, trained, adapted, shares, fixed)
 
 
 def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
@@ -180,6 +184,7 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
         states * counts.trained / (shards if work.zero else 1),
         update(shape, counts, work),
         rollout(shape, counts, work),
+        kept(shape, counts, work),
     )
 
 
@@ -295,43 +300,3 @@ def head(shape: Shape, work: Work, tokens: int, scored: int) -> float:
     cast = words * shape.hidden * 4 if work.compute_bytes < work.weight_bytes else 0
     trained = 0 if work.rank else shape.vocabulary * shape.hidden * 4
     return tiles + cast + trained + known * shape.hidden * (4 + work.weight_bytes)
-
-
-# -- the rollout ------------------------------------------------------------------------------------------------------
-
-
-def rollout(shape: Shape, counts: Counts, work: Work) -> float:
-    """Keys and values of the whole rollout batch, the logits of one step, and copies of weights for rollouts alone.
-
-    Engine: a prompt's keys and values once (twice with several prompts: as computed, and stacked), every completion's
-    in room that doubles, old and new side by side while it grows. Otherwise prompt and completion for every row. On a
-    GPU prompts are computed `PASS_TOKENS` at a time: gate, up, activation and product of an MLP, and its input. The
-    choice of a token holds five float32 numbers a vocabulary entry and row. Merged adapters: a second copy of the
-    weights they sit on, in float32 only. ZeRO-3: all weights are gathered for generation. After it TRL holds the pixels
-    of every row twice, while it shuffles them.
-    """
-    rows, prompts = work.rows * work.updates, work.prompts_in_rollout
-    of_token = 2 * shape.layers * shape.key_value * work.weight_bytes
-    if work.engine:
-        cached = (2 if prompts > 1 else 1) * prompts * work.prompt + max(rows, 8) * room(work.completion)
-    else:
-        cached = rows * (work.prompt + work.completion)
-    merged = 4 * counts.adapted if work.rank and work.engine and work.weight_bytes == 4 else 0
-    gathered = work.weight_bytes * counts.total if work.zero == 3 else 0
-    decoding = of_token * cached + rows * shape.vocabulary * 5 * 4 + merged + gathered
-    prefill = 0
-    if work.engine and work.on_gpu:
-        together = min(prompts, max(1, PASS_TOKENS // work.prompt)) * work.prompt
-        prefill = (
-            of_token * prompts * work.prompt + together * (4 * shape.inner + 4 * shape.hidden) * work.compute_bytes
-        )
-    return max(decoding, prefill + merged + gathered, 2 * rows * work.image_bytes)
-
-
-def room(limit: int) -> int:
-    """Completion tokens that a row has room for at the widest moment: the old room and the new one while it grows."""
-    size = widest = min(FIRST_ROOM, limit)
-    while size < limit:
-        size, old = min(2 * size, limit), size
-        widest = size + old
-    return widest

@@ -1,0 +1,69 @@
+"""An image is processed and hashed once a rollout, however many rows name it; the bits stay what they are."""
+
+import contextlib
+import hashlib
+
+import pytest
+import torch
+from PIL import Image
+
+from charts.synthetic import synthetic_questions
+from tests.families import FAMILIES, family_processor
+from tests.test_families_train import family_trainer, rollout
+from trainers.images_once import images_once
+
+
+def counted(monkeypatch, processor):
+    """How many images each call of the image processor gets."""
+    kind, calls = type(processor.image_processor), []
+    real = kind.preprocess
+
+    def watched(self, images, **more):
+        calls.append(len(flat(images)))
+        return real(self, images, **more)
+
+    monkeypatch.setattr(kind, "preprocess", watched)
+    return calls
+
+
+def flat(images):
+    return [image for row in images for image in row] if isinstance(images[0], list) else images
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_processor_returns_the_same_bits_from_fewer_images(family, monkeypatch):
+    processor = family_processor(family)
+    first, second, third = (question.open_image() for question in synthetic_questions("train", 3))
+    third = third.resize((140, 84), Image.Resampling.BICUBIC)
+    rows = [[first], [first], [second], [third], [first, third]]
+    text = [processor.image_token * len(row) + " what?" for row in rows]
+    calls = counted(monkeypatch, processor)
+    expected = [processor(images=rows, text=text, padding=True, **more) for more in ({"return_tensors": "pt"}, {})]
+    assert calls == [6, 6]
+    calls.clear()
+    with images_once(processor):
+        found = [processor(images=rows, text=text, padding=True, **more) for more in ({"return_tensors": "pt"}, {})]
+        processor(images=[[second.copy()]], text=text[2:3])
+    assert calls == [3, 1]
+    for one, other in zip(expected, found, strict=True):
+        assert set(one) == set(other)
+        for name in one:
+            same = torch.equal if isinstance(one[name], torch.Tensor) else (lambda a, b: a == b)
+            assert same(one[name], other[name]), name
+    assert "_process_images" not in vars(processor)
+
+
+def test_a_rollout_processes_and_hashes_every_distinct_image_once(tmp_path, monkeypatch):
+    hashed, real = [], hashlib.sha256
+    trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
+    with monkeypatch.context() as without:
+        before = counted(without, processor)
+        without.setattr("trainers.rollouts.images_once", lambda processor: contextlib.nullcontext())
+        expected = rollout(trainer)
+    trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
+    calls = counted(monkeypatch, processor)
+    monkeypatch.setattr(hashlib, "sha256", lambda content: (hashed.append(len(content) > 10_000), real(content))[1])
+    found = rollout(trainer)
+    assert sum(before) == 8 and sum(calls) == 2 and sum(hashed) == 2, "two questions, two completions of each"
+    for name in ("completion_ids", "pixel_values", "image_grid_thw", "mm_token_type_ids"):
+        assert torch.equal(expected[name], found[name]), name
