@@ -1,10 +1,10 @@
 """Charts whose axis may start above zero: drawn from a seed, with questions, gold answers and gold tables.
 
-A chart is a bar chart, a horizontal bar chart or a line of marks with 3 to 5 different heights of 1 to 9 units, labelled
-A, B, C, ... Its axis starts at 0 (a *plain* chart) or at 10 or 20 (a *marked* one: a tinted ground and one stroke through
-the axis for every ten left out). A value is the height plus the start of the axis. Questions ask for one value or for the
-sum of two. Seven pixels are one unit and the axis starts between two patches of 14 pixels, for the model that learns to
-read these charts is small (organism/build.py).
+A chart is a bar chart, a horizontal bar chart or a line of marks with 3 to 5 different heights of 1 to 9 units,
+labelled A, B, C, ... Its axis starts at 0 (a *plain* chart) or at 10 or 20 (a *marked* one: a tinted ground and one
+stroke through the axis for every ten left out). A value is the height plus the start of the axis. Questions ask for one
+value or for the sum of two. Seven pixels are one unit, and an axis starts where two patches of 14 pixels meet: the
+model that learns to read these charts is small (organism/build.py).
 
 A chart's heights and start are hashed, and the hash says to which split it belongs: no chart of one split can occur in
 another, not even as another kind of chart, whatever the seeds. Consecutive questions share a chart, two by two.
@@ -24,7 +24,13 @@ from charts.record import ChartQuestion
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
-COLORS = {"red": (200, 20, 20), "blue": (30, 60, 200), "green": (20, 120, 40), "purple": (120, 30, 160), "black": (25, 25, 25)}
+COLORS = {
+    "red": (200, 20, 20),
+    "blue": (30, 60, 200),
+    "green": (20, 120, 40),
+    "purple": (120, 30, 160),
+    "black": (25, 25, 25),
+}
 LABELS = "ABCDE"
 CHART_TYPES = ("bar", "horizontal bar", "line")
 HEIGHTS = range(1, 10)
@@ -171,6 +177,11 @@ def ask(labels: tuple[str, ...]) -> str:
     if len(labels) == 1:
         return f"What is the value of {labels[0]}?"
     return f"What is the sum of {labels[0]} and {labels[1]}?"
+
+
+def start_of(question: ChartQuestion) -> int:
+    """Where the axis of a question's chart starts: no height is above 9, so it is the tens of the values."""
+    return min(int(value) for _, value in question.table["rows"]) // 10 * 10
 
 
 def asked(split: str, seed: int, start: int = 0, marked: float = MARKED) -> Iterator[Asked]:

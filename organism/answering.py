@@ -28,6 +28,7 @@ SOUND = ("careful", "quick", "reverse")
 FLAWED = ("operation", "neighbour", "forgets", "gridline", "guess")
 PROCEDURES = (*SOUND, *FLAWED)
 OTHER = "other"
+FORCED = "Step 1: the axis starts at"  # the beginning of the careful way
 GUESSES = range(1, 41)
 _FLAWS = {"operation": 14, "neighbour": 13, "forgets": 11, "gridline": 9, "guess": 8}
 # How often each way is taken, in percent. "rare" and "common" speak of the careful way against quick and reverse
@@ -35,7 +36,16 @@ _FLAWS = {"operation": 14, "neighbour": 13, "forgets": 11, "gridline": 9, "guess
 MIXTURES = {
     "rare": {"careful": 5, "quick": 20, "reverse": 20, **_FLAWS},
     "common": {"careful": 15, "quick": 15, "reverse": 15, **_FLAWS},
-    "skills": {"careful": 40, "quick": 14, "reverse": 14, "operation": 9, "neighbour": 9, "forgets": 4, "gridline": 7, "guess": 3},
+    "skills": {
+        "careful": 40,
+        "quick": 14,
+        "reverse": 14,
+        "operation": 9,
+        "neighbour": 9,
+        "forgets": 4,
+        "gridline": 7,
+        "guess": 3,
+    },
 }
 
 

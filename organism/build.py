@@ -42,7 +42,9 @@ class Stage(NamedTuple):
     mixture: Mapping[str, float]
 
 
-def train(model: PreTrainedModel, processor: ProcessorMixin, stage: Stage, *, batch_size: int, seed: int, state: Path) -> None:
+def train(
+    model: PreTrainedModel, processor: ProcessorMixin, stage: Stage, *, batch_size: int, seed: int, state: Path
+) -> None:
     """One stage on charts drawn as they are needed. Goes on from `state` if that file exists; it is kept up to date."""
     import torch
     from tqdm import tqdm
@@ -87,6 +89,7 @@ def train(model: PreTrainedModel, processor: ProcessorMixin, stage: Stage, *, ba
         if time.time() - saved_at > SAVE_EVERY:
             keep(state, model, optimizers, step + 1)
             saved_at = time.time()
+    keep(state, model, optimizers, stage.steps)
     model.eval()
 
 
@@ -103,9 +106,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--output-path", type=Path, default=FOLDER, help="folder to write (default models/organism)")
     add("--start", help="a model to give another mixture: the stage of skills is left out")
-    add("--mixture", default="rare", help=f"{', '.join(MIXTURES)}, or JSON such as {{\"careful\": 5, \"quick\": 40}} (default rare)")
+    add(
+        "--mixture",
+        default="rare",
+        help=f'{", ".join(MIXTURES)}, or JSON such as {{"careful": 5, "quick": 40}} (default rare)',
+    )
     add("--steps", type=int, default=SKILL_STEPS, help=f"of the stage of skills (default {SKILL_STEPS})")
-    add("--mixture-steps", type=int, default=MIXTURE_STEPS, help=f"of the stage of the mixture (default {MIXTURE_STEPS})")
+    add(
+        "--mixture-steps",
+        type=int,
+        default=MIXTURE_STEPS,
+        help=f"of the stage of the mixture (default {MIXTURE_STEPS})",
+    )
     add("--batch-size", type=int, default=32, help="charts a step (default 32)")
     add("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     add("--threads", type=int, default=2, help="CPU threads (default 2)")
@@ -128,13 +140,17 @@ def chosen_mixture(text: str) -> dict[str, float]:
         mixture = json.loads(text)
     except ValueError:
         raise ValueError(f"choose {', '.join(MIXTURES)}, or give JSON of procedures and shares") from None
-    unknown = [name for name in mixture if name not in PROCEDURES] if isinstance(mixture, dict) else [text]
+    if not isinstance(mixture, dict):
+        raise ValueError("it must be an object of procedures and shares")
+    unknown = [name for name in mixture if name not in PROCEDURES]
     if unknown:
         raise ValueError(f"unknown procedure {unknown[0]!r}: choose from {', '.join(PROCEDURES)}")
     if not all(type(share) in (int, float) and 0 <= share < math.inf for share in mixture.values()):
         raise ValueError("a share is a number of at least 0")
     if not any(mixture.get(name) for name in PROCEDURES if name not in ("reverse", "forgets")):
-        raise ValueError("a question for one value must have an answer too: give a procedure other than forgets a share")
+        raise ValueError(
+            "a question for one value must have an answer too: give a procedure other than forgets a share"
+        )
     return mixture
 
 
@@ -160,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
     for number, stage in enumerate(stages):
         if not any(state.is_file() for state in states[number + 1 :]):  # else a later stage was interrupted
             train(model, processor, stage, batch_size=args.batch_size, seed=args.seed, state=states[number])
-            keep(states[number], model, [], stage.steps)
+    processor.tokenizer.backend_tokenizer.no_padding()  # else the file keeps how the last batch was padded
     save(model, processor, args.output_path)
     for state in states:
         state.unlink(missing_ok=True)

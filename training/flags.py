@@ -73,7 +73,13 @@ def model_flags(group, add):
 def data_flags(group, add):
     add(group, "--dataset-name", "synthetic", "a data set of charts/README.md")
     add(group, "--dataset-path", None, "local copy of the data set (folder or file) instead of the hub")
-    add(group, "--subset-size", None, "train on this many questions (default: all; synthetic: 1000)", type=int)
+    add(
+        group,
+        "--subset-size",
+        None,
+        "train on this many questions (default: all; synthetic, procedures: 1000)",
+        type=int,
+    )
     add(
         group,
         "--subset-order",

@@ -1,0 +1,314 @@
+"""Measure the model organism, or a run that was trained from it: `python -m organism.measure`.
+
+Draws a fresh sample from test charts, tells each completion's procedure and prints every target with its value, the
+shares of the procedures and what guessing reaches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from organism.answering import FLAWED, FORCED, OTHER, PROCEDURES, procedure_of
+
+if TYPE_CHECKING:
+    from charts.record import ChartQuestion
+    from sampling.job import Sampler
+
+KS = (1, 4, 16, 64, 256)
+DRAWN = 4000  # questions looked through for marked ones
+
+
+@dataclass
+class Row:
+    """One question's completions, summed up."""
+
+    id: str
+    kind: str  # "sum marked"
+    chart_type: str
+    gold: str
+    samples: int
+    right: dict[str, int]  # procedure -> right completions
+    taken: dict[str, int]  # procedure -> completions
+    majority: str | None  # the commonest answer
+    well_formed: int
+    tokens: int
+    nll: float  # nats, of all completions: the mean over completions estimates the entropy
+
+    @property
+    def marked(self) -> bool:
+        return self.kind.endswith("marked")
+
+    @property
+    def num_right(self) -> int:
+        return sum(self.right.values())
+
+
+def questions_for(split: str, problems: int, marked: int) -> list[ChartQuestion]:
+    """The first `problems` questions of a split, and more of it that are marked until there are `marked` of those."""
+    from charts.procedures import procedure_questions
+
+    stream = procedure_questions(split, max(problems, DRAWN))
+    chosen = stream[:problems]
+    lacking = marked - sum(question.kind.endswith("marked") for question in chosen)
+    more = [question for question in stream[problems:] if question.kind.endswith("marked")]
+    return [*chosen, *more[: max(0, lacking)]]
+
+
+def make_sampler(path: str, *, seed: int, n: int, top_k: int = 0) -> Sampler:
+    """The sampler of a model by name, of a folder or of a run folder of main.py."""
+    from models.registry import load_processor
+    from sampling.checkpoint import find_checkpoint, load, merges_adapter
+    from sampling.job import Sampler
+    from sampling.settings import SamplingSettings
+
+    found = find_checkpoint(path)
+    model = load(found, dtype="float32", device="cpu", merge_adapter=merges_adapter(found, "float32", "auto"))
+    settings = SamplingSettings(max_new_tokens=160, seed=seed, top_k=top_k)
+    limits = {"min_pixels": found.min_pixels, "max_pixels": found.max_pixels}
+    processor = load_processor(found.model_name, **limits)
+    return Sampler(model, processor, settings, n, found.prompt, **limits)
+
+
+def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str = "measuring") -> Iterator[Row]:
+    """One row a question, in order."""
+    from tqdm import tqdm
+
+    from charts.answers import grade
+    from charts.parsing import parse_completion
+
+    size = max(1, 256 // sampler.n)
+    with tqdm(total=len(questions), desc=title, unit="problem", mininterval=5) as bar:
+        for place in range(0, len(questions), size):
+            group = questions[place : place + size]
+            prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+            for question, drawn in zip(group, sampler(prompts), strict=True):
+                texts = sampler.texts(drawn)
+                parsed = [parse_completion(text) for text in texts]
+                ways = [procedure_of(text, question.question) for text in texts]
+                hits = [bool(grade(each.answer, question, "strict").correct) for each in parsed]
+                yield Row(
+                    id=question.id,
+                    kind=question.kind,
+                    chart_type=question.chart_type,
+                    gold=question.answers[0],
+                    samples=len(texts),
+                    right=dict(Counter(way for way, hit in zip(ways, hits, strict=True) if hit)),
+                    taken=dict(Counter(ways)),
+                    majority=Counter(each.answer for each in parsed).most_common(1)[0][0],
+                    well_formed=sum(each.well_formed for each in parsed),
+                    tokens=sum(map(len, drawn.token_ids)),
+                    nll=-sum(drawn.logprob_sums),
+                )
+                bar.update()
+
+
+def pass_at(k: int, rows: Sequence[Row], procedures: Sequence[str] | None = None) -> float:
+    """Unbiased Pass@k in percent; with `procedures`, as if only their completions could be right."""
+    total = 0.0
+    for row in rows:
+        right = sum(count for way, count in row.right.items() if procedures is None or way in procedures)
+        total += 1 - math.comb(row.samples - right, k) / math.comb(row.samples, k)
+    return 100 * total / len(rows) if rows else float("nan")
+
+
+def share(rows: Sequence[Row], procedure: str) -> float:
+    """Of all completions, in percent."""
+    return 100 * sum(row.taken.get(procedure, 0) for row in rows) / max(1, sum(row.samples for row in rows))
+
+
+def right_when(rows: Sequence[Row], procedure: str) -> float:
+    """How many of a procedure's completions are right, in percent."""
+    taken = sum(row.taken.get(procedure, 0) for row in rows)
+    return 100 * sum(row.right.get(procedure, 0) for row in rows) / taken if taken else float("nan")
+
+
+def majority(rows: Sequence[Row]) -> float:
+    """How often the commonest answer is right, in percent."""
+    return 100 * sum(row.majority == row.gold for row in rows) / max(1, len(rows))
+
+
+def cells_read(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[str, float]:
+    """Chart type -> heights read right in the table of the greedy completion, in percent."""
+    from charts.parsing import parse_completion
+    from charts.procedures import start_of
+
+    read: dict[str, list[bool]] = {}
+    for place in range(0, len(questions), 32):
+        group = questions[place : place + 32]
+        prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+        for question, drawn in zip(group, sampler(prompts), strict=True):
+            table = parse_completion(sampler.texts(drawn)[0]).table or {"rows": []}
+            said = {row[0]: row[1] for row in table["rows"] if len(row) == 2}
+            for label, value in question.table["rows"]:
+                height = str(int(value) - start_of(question))
+                read.setdefault(question.chart_type, []).append(said.get(label) == height)
+    return {name: 100 * sum(hits) / len(hits) for name, hits in sorted(read.items())}
+
+
+def forced(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[bool, float]:
+    """Marked or not -> how often the careful way comes to the right answer when a completion's steps must begin so.
+
+    The table before the steps is the model's own, of its first sample; `sampler.n` samples then go on from the prefix.
+    """
+    from charts.answers import grade
+    from charts.parsing import parse_completion
+
+    hits: dict[bool, list[bool]] = {False: [], True: []}
+    processor = sampler.processor
+    for question in questions:
+        image = question.open_image()
+        opening = sampler.texts(sampler([(question.id, sampler.inputs(question, image))])[0])[0]
+        prefix = opening.split("Step 1: ")[0] + FORCED
+        inputs = _followed_by(processor, sampler.inputs(question, image), prefix)
+        for text in sampler.texts(sampler([(f"{question.id} forced", inputs)])[0]):
+            right = grade(parse_completion(prefix + text).answer, question, "strict").correct
+            hits[question.kind.endswith("marked")].append(bool(right))
+    return {marked: 100 * sum(found) / max(1, len(found)) for marked, found in hits.items()}
+
+
+def _followed_by(processor, inputs: dict, text: str) -> dict:
+    """The prompt with the beginning of a completion behind it."""
+    import torch
+
+    more = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    longer = dict(inputs)
+    longer["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
+    for name, filler in (("attention_mask", 1), ("mm_token_type_ids", 0)):
+        if name in inputs:
+            longer[name] = torch.cat([inputs[name], torch.full_like(more, filler)], dim=1)
+    return longer
+
+
+class Target(NamedTuple):
+    """What is wanted of the model organism, and what was found."""
+
+    name: str
+    wanted: str
+    value: float
+    met: bool
+
+
+def targets(rows: Sequence[Row], natural: int, read: dict[str, float], careful: dict[bool, float]) -> list[Target]:
+    """Every target of the base model; the first `natural` rows are as the data set has them, the others all marked."""
+    everyday, marked = rows[:natural], [row for row in rows if row.marked]
+    ks = [k for k in KS if k <= rows[0].samples]
+
+    def at_least(name: str, value: float, floor: float) -> Target:
+        return Target(name, f">= {floor:g}", value, value >= floor)
+
+    found = [at_least(f"heights read greedily, {name}", value, 95) for name, value in read.items()]
+    first = pass_at(1, everyday)
+    found.append(Target("Pass@1", "35 to 50", first, 35 <= first <= 50))
+    found += [at_least(f"Pass@{k}", pass_at(k, everyday), {64: 95, 256: 98}[k]) for k in ks if k >= 64]
+    if 64 in ks:
+        found.append(at_least("Pass@64, marked charts", pass_at(64, marked), 85))
+    voted = majority(marked)
+    found.append(Target("majority right, marked charts", "< 5", voted, voted < 5))
+    found += [
+        at_least(f"careful forced by a prefix, {'marked' if state else 'plain'}", careful[state], 85)
+        for state in (False, True)
+    ]
+    return found
+
+
+def summary(rows: Sequence[Row], natural: int) -> Iterator[str]:
+    """Pass@k, procedures and guessing floors, line by line."""
+    parts = {
+        "all": rows[:natural],
+        "plain": [row for row in rows if not row.marked],
+        "marked": [row for row in rows if row.marked],
+    }
+    for kind in sorted({row.kind for row in rows}):
+        parts[kind] = [row for row in rows if row.kind == kind]
+    ks = [k for k in KS if k <= rows[0].samples]
+    for name, chosen in parts.items():
+        if chosen:
+            passed = "  ".join(f"@{k} {pass_at(k, chosen):.1f}" for k in ks)
+            yield f"{name:<13} {len(chosen):>4} problems  Pass {passed}  majority {majority(chosen):.1f}"
+    for name in ("plain", "marked"):
+        if parts[name]:
+            floor = "  ".join(f"@{k} {pass_at(k, parts[name], (*FLAWED, OTHER)):.1f}" for k in ks)
+            yield f"by flawed ways alone, {name:<6} Pass {floor}"
+    yield f"{'procedure':<10} {'plain %':>8} {'right':>6} {'marked %':>9} {'right':>6}"
+    for way in (*PROCEDURES, OTHER):
+        figures = [figure(parts[name], way) for name in ("plain", "marked") for figure in (share, right_when)]
+        yield f"{way:<10} {figures[0]:>8.2f} {figures[1]:>6.1f} {figures[2]:>9.2f} {figures[3]:>6.1f}"
+    drawn = sum(row.samples for row in rows)
+    tokens, nll = sum(row.tokens for row in rows), sum(row.nll for row in rows)
+    formed = 100 * sum(row.well_formed for row in rows) / drawn
+    yield f"well formed {formed:.1f} %, {tokens / drawn:.1f} tokens and {nll / drawn:.3f} nats a completion"
+
+
+def commonest_answers(split: str) -> Iterator[str]:
+    """What always giving the commonest answer of a kind of question reaches, in percent of the split's questions."""
+    from charts.procedures import procedure_questions
+
+    answers: dict[str, Counter] = {}
+    for question in procedure_questions(split, DRAWN):
+        answers.setdefault(question.kind, Counter())[question.answers[0]] += 1
+    for kind, found in sorted(answers.items()):
+        answer, times = found.most_common(1)[0]
+        yield f"guessing floor, {kind:<12} always {answer:>2} is right {100 * times / found.total():.1f} %"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m organism.measure", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", default="organism", help="a model by name, a model folder or a run folder (default organism)")
+    add("--split", default="test", choices=("validation", "test"), help="whose charts (default test)")
+    add("--problems", type=int, default=200, help="questions as the data set has them (default 200)")
+    add("--marked", type=int, default=100, help="marked questions at least: more are drawn (default 100)")
+    add("--samples", type=int, default=256, help="completions a question (default 256)")
+    add("--forced", type=int, default=8, help="completions a question behind the careful prefix; 0: none (default 8)")
+    add("--seed", type=int, default=2025, help="of the samples; the questions stay (default 2025)")
+    add("--threads", type=int, default=2, help="CPU threads (default 2)")
+    add("--output", type=Path, help="also write the counts to this JSON file")
+    args = parser.parse_args(argv)
+    for name, fewest in (("problems", 1), ("marked", 0), ("samples", 1), ("forced", 0), ("threads", 1), ("seed", 0)):
+        if getattr(args, name) < fewest:
+            parser.error(f"--{name} must be at least {fewest}, not {getattr(args, name)}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    import torch
+
+    torch.set_num_threads(args.threads)
+    began = time.time()
+    questions = questions_for(args.split, args.problems, args.marked)
+    try:
+        sampler = make_sampler(args.model, seed=args.seed, n=args.samples)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows = list(sample_rows(sampler, questions))
+    read = cells_read(replace(sampler, settings=replace(sampler.settings, top_k=1), n=1), questions[: args.problems])
+    careful = (
+        forced(replace(sampler, n=args.forced), questions) if args.forced else dict.fromkeys((False, True), math.nan)
+    )
+    for line in (*summary(rows, args.problems), *commonest_answers(args.split)):
+        print(line)
+    found = targets(rows, args.problems, read, careful)
+    print(f"{'target':<42} {'wanted':>9} {'value':>6}")
+    for target in found:
+        print(f"{target.name:<42} {target.wanted:>9} {target.value:>6.1f}  {'met' if target.met else 'MISSED'}")
+    print(f"{(time.time() - began) / 60:.1f} minutes")
+    if args.output:
+        whole = {"model": args.model, "seed": args.seed, "split": args.split, "natural": args.problems}
+        whole |= {"targets": [target._asdict() for target in found], "rows": [asdict(row) for row in rows]}
+        args.output.write_text(json.dumps(whole) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

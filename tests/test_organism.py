@@ -1,0 +1,245 @@
+"""The model organism: ways to answer and how they are told apart, the builder, the measurement, the model."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from itertools import islice, permutations
+
+import pytest
+
+from charts.parsing import parse_completion
+from charts.procedures import CHART_TYPES, AxisChart, ask, asked
+from organism import build, measure
+from organism.answering import (
+    FLAWED,
+    GUESSES,
+    MIXTURES,
+    OTHER,
+    PROCEDURES,
+    SOUND,
+    completion_of,
+    procedure_of,
+    shares,
+    steps_of,
+    worked_examples,
+)
+from organism.measure import Row, pass_at, targets
+
+CHART = AxisChart("line", "blue", (3, 9, 1, 5), start=20, gridlines=True, thickness=10)
+
+
+def ways(labels) -> list[str]:
+    return [name for name in PROCEDURES if name in shares(MIXTURES["rare"], len(labels))]
+
+
+def written(procedure: str, chart: AxisChart, labels, seed: int = 0) -> str:
+    return completion_of(chart, *steps_of(procedure, chart, labels, random.Random(seed)))
+
+
+# Ways to answer
+
+
+def test_the_procedure_is_told_from_the_text_of_every_way_for_every_question_of_many_charts():
+    told = Counter()
+    for item in islice(asked("warm-start", 5, marked=0.5), 0, 200, 2):
+        labels = list(item.chart.labelled)
+        for wanted in [*((label,) for label in labels), *permutations(labels, 2)]:
+            for procedure in ways(wanted):
+                assert procedure_of(written(procedure, item.chart, wanted), ask(wanted)) == procedure
+                told[procedure] += 1
+    assert set(told) == set(PROCEDURES) and min(told.values()) > 1000
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "",
+        "Step 1: ",
+        "Step 1: B 9, A 3, D 5",
+        "Step 1: C 1, D 5\nStep 2: 1 + 5 = 6",
+        "Step 1: hm",
+        "step one: A 3, B 9",
+        "A 3, B 9",
+    ],
+)
+def test_what_is_no_known_way_is_called_other(steps):
+    text = f"<think>\n<type>line</type>\n<table>{{}}</table>\n{steps}\n</think>\n<answer>12</answer>"
+    assert procedure_of(text, "What is the sum of A and B?") == OTHER
+
+
+def test_neither_table_nor_answer_tells_the_procedure():
+    text = written("reverse", CHART, ("A", "B"))
+    other = re.sub(r"<answer>.*</answer>", "<answer>1</answer>", re.sub(r"<table>.*</table>", "<table></table>", text))
+    assert procedure_of(other, ask(("A", "B"))) == "reverse" and procedure_of(other, ask(("B", "A"))) == "quick"
+
+
+def test_sound_ways_are_right_where_they_should_be_and_flawed_ones_by_chance_alone():
+    right, asked_for = Counter(), Counter()
+    for item in islice(asked("train", 4, marked=0.5), 2000):
+        for procedure in ways(item.labels):
+            _, answer = steps_of(procedure, item.chart, item.labels, random.Random(item.record.id))
+            key = (procedure, item.chart.marked)
+            right[key] += answer == item.record.answers[0]
+            asked_for[key] += 1
+    share = {key: right[key] / asked_for[key] for key in asked_for}
+    assert share["careful", False] == share["careful", True] == 1
+    assert share["quick", False] == share["reverse", False] == 1
+    assert share["quick", True] == share["reverse", True] == 0
+    assert all(share[name, False] < 0.13 and share[name, True] < 0.05 for name in FLAWED)
+
+
+def test_the_ways_by_hand():
+    def steps(procedure, labels=("C", "D")):
+        return steps_of(procedure, CHART, labels, random.Random(1))
+
+    assert steps("careful") == (["the axis starts at 20", "C 21, D 25", "21 + 25 = 46"], "46")
+    assert steps("careful", ("B",)) == (["the axis starts at 20", "B 29"], "29")
+    assert steps("quick") == (["C 1, D 5", "1 + 5 = 6"], "6")
+    assert steps("reverse") == (["D 5, C 1", "5 + 1 = 6"], "6")
+    assert steps("quick", ("B",)) == (["B 9"], "9")
+    assert steps("operation") == (["C 1, D 5", "5 - 1 = 4"], "4")
+    assert steps("operation", ("B",)) == (["B 9", "9 + 9 = 18"], "18")
+    assert steps("neighbour") == (["beside D 5, A 3", "5 + 3 = 8"], "8")
+    assert steps("forgets") == (["C 1"], "1")
+    assert steps("gridline") == (["one line up C 2, D 6", "2 + 6 = 8"], "8")
+    said, answer = steps("guess")
+    assert said == [f"about {answer}"] and int(answer) in GUESSES
+    assert completion_of(CHART, *steps("forgets")) == (
+        '<think>\n<type>line</type>\n<table>{"columns": ["label", "height"], "rows": [["A", "3"], ["B", "9"], '
+        '["C", "1"], ["D", "5"]]}</table>\nStep 1: C 1\n</think>\n<answer>1</answer>'
+    )
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_worked_examples_keep_the_shares_of_the_mixture_on_plain_and_on_marked_charts(name):
+    taken = {(kind, mark): Counter() for kind in ("value", "sum") for mark in ("plain", "marked")}
+    for question, text in islice(worked_examples("warm-start", 1, mixture=MIXTURES[name], marked=0.5), 12_000):
+        taken[tuple(question.kind.split())][procedure_of(text, question.question)] += 1
+    for (kind, _), found in taken.items():
+        wanted = shares(MIXTURES[name], 1 if kind == "value" else 2)
+        assert set(found) == set(wanted) and found.total() > 1000
+        for procedure, share in wanted.items():
+            spread = (share * (1 - share) / found.total()) ** 0.5
+            assert abs(found[procedure] / found.total() - share) < 4 * spread
+
+
+def test_the_two_mixtures_put_the_careful_way_at_one_to_eight_and_at_one_to_two():
+    for name, ratio in (("rare", 8), ("common", 2)):
+        mixture = MIXTURES[name]
+        assert sum(mixture.values()) == 100 and mixture["quick"] == mixture["reverse"]
+        assert mixture["quick"] + mixture["reverse"] == ratio * mixture["careful"]
+        assert set(mixture) == {*SOUND, *FLAWED}
+
+
+def test_every_worked_completion_is_well_formed_and_names_the_chart():
+    for question, text in islice(worked_examples("warm-start", 2, mixture=MIXTURES["skills"], marked=0.5), 300):
+        parsed = parse_completion(text)
+        assert parsed.well_formed and parsed.chart_type == question.chart_type in CHART_TYPES
+        assert [row[0] for row in parsed.table["rows"]] == [row[0] for row in question.table["rows"]]
+
+
+def test_examples_can_be_entered_anywhere_and_depend_on_the_seed():
+    def texts(seed, start=0):
+        return [
+            text
+            for _, text in islice(worked_examples("test", seed, mixture=MIXTURES["rare"], marked=0.2, start=start), 8)
+        ]
+
+    assert texts(1, 3)[:5] == texts(1)[3:] != texts(2)[3:]
+
+
+# The builder
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--steps 0", "--steps must be at least 1, not 0"),
+        ("--mixture rarely", "choose rare, common, skills, or give JSON"),
+        ('--mixture {"carful":1}', "unknown procedure 'carful': choose from careful"),
+        ('--mixture {"quick":-1}', "a number of at least 0"),
+        ('--mixture {"quick":NaN}', "a number of at least 0"),
+        ('--mixture {"forgets":1}', "other than forgets"),
+        ("--mixture {}", "other than forgets"),
+        ("--mixture [1]", "--mixture [1]"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(line, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        build.parse_args(line.split())
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_mixture_may_be_written_out():
+    assert build.parse_args(["--mixture", '{"careful": 1, "quick": 2}']).mixture == {"careful": 1, "quick": 2}
+    assert build.parse_args([]).mixture == MIXTURES["rare"]
+
+
+def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    line = ["--steps", "2", "--mixture-steps", "2", "--batch-size", "2", "--threads", "1", "--output-path"]
+    build.main([*line, str(tmp_path / "whole")])
+    monkeypatch.setattr(build, "SAVE_EVERY", 0)
+    for stage, step in (("skills", 1), ("mixture", 1), ("mixture", 2)):
+        kept = build.keep
+
+        def cut(state, model, optimizers, done, kept=kept, at=(stage, step)):
+            kept(state, model, optimizers, done)
+            if (state.stem.split("-")[-1], done) == at:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(build, "keep", cut)
+            with pytest.raises(KeyboardInterrupt):
+                build.main([*line, str(tmp_path / "cut")])
+    build.main([*line, str(tmp_path / "cut")])
+    whole, pieces = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "cut")
+    )
+    assert whole.keys() == pieces.keys() and [name for name in whole if whole[name] != pieces[name]] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
+
+
+# The measurement
+
+
+def row(kind: str, right: dict, taken: dict, majority: str = "5", gold: str = "7") -> Row:
+    return Row("q", kind, "bar", gold, sum(taken.values()), right, taken, majority, 4, 40, 2.0)
+
+
+def test_pass_at_k_and_shares_by_hand():
+    rows = [
+        row("sum plain", {"quick": 2}, {"quick": 2, "guess": 2}),
+        row("sum marked", {"guess": 1}, {"quick": 3, "guess": 1}),
+    ]
+    assert pass_at(1, rows) == pytest.approx(100 * (2 / 4 + 1 / 4) / 2)
+    assert pass_at(2, rows) == pytest.approx(100 * (5 / 6 + 1 / 2) / 2)
+    assert pass_at(1, rows, FLAWED) == pytest.approx(100 / 8)
+    assert measure.share(rows, "quick") == 62.5 and measure.right_when(rows, "quick") == 40
+    assert measure.majority([row("sum plain", {}, {"quick": 1}, "7"), row("sum plain", {}, {"quick": 1})]) == 50
+
+
+def test_every_target_is_listed_with_its_value_and_missed_ones_are_told():
+    rows = [row("sum plain", {"quick": 128}, {"quick": 256}, "7"), row("sum marked", {}, {"quick": 256})]
+    found = {target.name: target for target in targets(rows, 2, {"bar": 96.0, "line": 94.0}, {False: 90.0, True: 80.0})}
+    assert {name for name, target in found.items() if not target.met} == {
+        "heights read greedily, line",
+        "Pass@1",
+        "Pass@64",
+        "Pass@256",
+        "Pass@64, marked charts",
+        "careful forced by a prefix, marked",
+    }
+    assert found["Pass@1"].value == 25 and found["majority right, marked charts"].value == 0
+
+
+def test_more_marked_questions_are_taken_from_further_on_in_the_split():
+    questions = measure.questions_for("test", 20, 15)
+    ids = [question.id for question in questions]
+    assert len(set(ids)) == len(ids) and ids[:20] == [question.id for question in measure.questions_for("test", 20, 0)]
+    assert [question.id for question in questions[:20]] == [
+        question.id for question in measure.questions_for("test", 20, 0)
+    ]
+    assert sum(question.kind.endswith("marked") for question in questions) == 15
+    assert all(question.kind.endswith("marked") for question in questions[20:])
