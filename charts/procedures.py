@@ -1,7 +1,7 @@
 """Charts whose axis may start above zero: drawn from a seed, with questions, gold answers and gold tables.
 
 A chart is a bar chart, a horizontal bar chart or a line of marks with 3 to 5 different heights of 1 to 9 units,
-labelled A, B, C, ... Its axis starts at 0 (a *plain* chart) or at 10 or 20 (a *marked* one: a tinted ground and one
+labelled A, B, C, ... Its axis starts at 0 (a *plain* chart) or at 10 or 20 (a *marked* one: tinted paper and one
 stroke through the axis for every ten left out). A value is the height plus the start of the axis. Questions ask for one
 value or for the sum of two. Seven pixels are one unit, and an axis starts where two patches of 14 pixels meet: the
 model that learns to read these charts is small (organism/build.py).
@@ -45,7 +45,7 @@ UNIT, PITCH = 7, 18  # pixels: of a unit of the axis; from one bar to the next
 LEFT, BOTTOM = 17, 98  # pixels: the corner of the axes of an upright chart
 SIDE, TOP = 28, 8  # pixels: of a horizontal chart, where the axis starts and where its first row does
 INK, FAINT, STROKE = (60, 60, 60), (215, 215, 215), (200, 0, 200)
-TINTS = {0: (255, 255, 255), 10: (255, 240, 170), 20: (180, 225, 255)}
+TINTS = {0: (255, 255, 255), 10: (255, 230, 140), 20: (160, 210, 255)}
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def draw(chart: AxisChart) -> Image.Image:
     """The chart as a fresh 112 x 112 RGB image."""
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGB", (112, 112), (255, 255, 255))
+    image = Image.new("RGB", (112, 112), TINTS[chart.start])
     canvas = ImageDraw.Draw(image)
     (_draw_horizontal if chart.chart_type == "horizontal bar" else _draw_upright)(canvas, chart)
     return image
@@ -111,7 +111,6 @@ def _font():
 def _draw_upright(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
     font, shade = _font(), COLORS[chart.color]
     top, right = BOTTOM - 10 * UNIT, LEFT + PITCH * len(chart.heights)
-    canvas.rectangle([LEFT, top, right, BOTTOM], fill=TINTS[chart.start])
     for tick in (0, 5, 10):
         y = BOTTOM - UNIT * tick
         if chart.gridlines:
@@ -137,7 +136,6 @@ def _draw_upright(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
 def _draw_horizontal(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
     font, shade = _font(), COLORS[chart.color]
     bottom, right = TOP + PITCH * len(chart.heights), SIDE + 10 * UNIT
-    canvas.rectangle([SIDE, TOP, right, bottom], fill=TINTS[chart.start])
     for tick in (0, 5, 10):
         x = SIDE + UNIT * tick
         if chart.gridlines:

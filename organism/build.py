@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent / "models" / "organism"
 SAVE_EVERY = 180  # seconds
-SKILL_STEPS, MIXTURE_STEPS = 1200, 200
+SKILL_STEPS, MIXTURE_STEPS = 1000, 200
 
 
 class Stage(NamedTuple):

@@ -75,7 +75,7 @@ def test_a_ruler_laid_on_the_picture_reads_the_gold_table():
         assert rows == chart.table["rows"]
 
 
-def test_a_marked_chart_is_tinted_and_has_a_stroke_for_every_ten_left_out():
+def test_a_marked_chart_is_on_tinted_paper_and_has_a_stroke_for_every_ten_left_out():
     for chart in charts("train", 200, marked=0.6):
         image = draw(chart)
         strokes = shaded(image, STROKE)
