@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
 
     torch.set_num_threads(args.threads)
     began = time.time()
-    stages = [Stage("mixture", args.mixture_steps, 1e-3, 0.3, args.mixture)]
+    stages = [Stage("mixture", args.mixture_steps, 3e-4, 0.5, args.mixture)]
     if args.start:
         model, processor = load_model(args.start, dtype=torch.float32), load_processor(args.start)
     else:
