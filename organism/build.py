@@ -20,16 +20,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from organism.answering import MIXTURES, PROCEDURES
+from organism.answering import FORCED, MIXTURES, PROCEDURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import torch
     from transformers import PreTrainedModel, ProcessorMixin
 
 FOLDER = Path(__file__).parent.parent / "models" / "organism"
 SAVE_EVERY = 180  # seconds
-SKILL_STEPS, MIXTURE_STEPS = 1000, 200
+SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 1000, 500, 16
 
 
 class Stage(NamedTuple):
@@ -40,6 +41,7 @@ class Stage(NamedTuple):
     learning_rate: float  # the highest
     marked: float  # share of marked charts
     mixture: Mapping[str, float]
+    rehearsed: int = 0  # examples of each step that keep the careful way in practice and say nothing about its share
 
 
 def train(
@@ -66,9 +68,10 @@ def train(
         for optimizer, saved in zip(optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         done = kept["step"]
-    stream = worked_examples(
-        "warm-start", f"{stage.name}-{seed}", mixture=stage.mixture, marked=stage.marked, start=2 * batch_size * done
-    )
+    options = {"split": "warm-start", "seed": f"{stage.name}-{seed}", "marked": stage.marked}
+    stream = worked_examples(**options, mixture=stage.mixture, start=2 * batch_size * done)
+    options["seed"] += "-rehearsed"
+    careful = worked_examples(**options, mixture={"careful": 1}, start=2 * stage.rehearsed * done)
     model.train()
     saved_at = time.time()
     bar = tqdm(range(done, stage.steps), initial=done, total=stage.steps, desc=stage.name, unit="step", mininterval=5)
@@ -77,7 +80,9 @@ def train(
         for optimizer, rate in zip(optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate
-        batch = encode(processor, list(islice(stream, 0, 2 * batch_size, 2)))  # one question a chart
+        examples = list(islice(stream, 0, 2 * batch_size, 2))  # one question a chart
+        batch = encode(processor, examples + list(islice(careful, 0, 2 * stage.rehearsed, 2)))
+        hide_choice(processor, batch["labels"][batch_size:])
         loss = model(**batch).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -91,6 +96,13 @@ def train(
             saved_at = time.time()
     keep(state, model, optimizers, stage.steps)
     model.eval()
+
+
+def hide_choice(processor: ProcessorMixin, labels: torch.Tensor) -> None:
+    """Takes everything up to the end of `FORCED` out of the loss of careful completions: the choice of the way."""
+    last = processor.tokenizer.encode(FORCED, add_special_tokens=False)[-1]
+    for row in labels:
+        row[: int((row == last).nonzero()[0]) + 1] = -100
 
 
 def keep(state: Path, model, optimizers, step: int) -> None:
@@ -164,7 +176,7 @@ def main(argv: list[str] | None = None) -> int:
 
     torch.set_num_threads(args.threads)
     began = time.time()
-    stages = [Stage("mixture", args.mixture_steps, 3e-4, 0.5, args.mixture)]
+    stages = [Stage("mixture", args.mixture_steps, 5e-4, 0.5, args.mixture, REHEARSED)]
     if args.start:
         model, processor = load_model(args.start, dtype=torch.float32), load_processor(args.start)
     else:
