@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, or tiny")
+    add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, tiny or organism")
     add("--dataset-name", required=True, help="evochart, chartqa, ..., synthetic, procedures")
     add("--output-path", required=True, type=Path, help="samples file: .json (a list) or .jsonl (one problem a line)")
     add("--num-samples", type=int, default=256, help="completions per problem (default: %(default)s)")

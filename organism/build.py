@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent / "models" / "organism"
 SAVE_EVERY = 180  # seconds
-SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 1000, 500, 16
+SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 1000, 300, 8
 
 
 class Stage(NamedTuple):
@@ -133,6 +133,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--batch-size", type=int, default=32, help="charts a step (default 32)")
     add("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     add("--threads", type=int, default=2, help="CPU threads (default 2)")
+    add("--measure-only", action="store_true", help="train nothing: organism.measure of the model in --output-path")
     args = parser.parse_args(argv)
     for name in ("steps", "mixture_steps", "batch_size", "threads"):
         if getattr(args, name) < 1:
@@ -168,6 +169,10 @@ def chosen_mixture(text: str) -> dict[str, float]:
 
 def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.measure_only:
+        from organism import measure
+
+        return measure.main(["--model", str(args.output_path), "--threads", str(args.threads)])
     import torch
 
     from models.build_tiny import new_model, save

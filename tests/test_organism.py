@@ -5,15 +5,20 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import islice, permutations
 
 import pytest
 
 from charts.parsing import parse_completion
 from charts.procedures import CHART_TYPES, AxisChart, ask, asked
+from models.build_tiny import encode
+from models.registry import ORGANISM_FOLDER, load_model, load_processor
+from models.tiny_parts import prompt_lines
 from organism import build, measure
 from organism.answering import (
     FLAWED,
+    FORCED,
     GUESSES,
     MIXTURES,
     OTHER,
@@ -201,6 +206,15 @@ def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path, monkeypatch)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
 
 
+def test_rehearsed_examples_teach_what_follows_the_choice_of_the_careful_way_and_not_the_choice():
+    processor = load_processor("tiny")  # its tokenizer knows none of these words whole: any cut must still be right
+    examples = list(islice(worked_examples("warm-start", 3, mixture={"careful": 1}, marked=0.5), 4))
+    labels = encode(processor, examples)["labels"]
+    build.hide_choice(processor, labels)
+    for row, (_, completion) in zip(labels, examples, strict=True):
+        assert processor.tokenizer.decode(row[row >= 0]) == completion.split(FORCED)[1] + "<|im_end|>"
+
+
 # The measurement
 
 
@@ -243,3 +257,32 @@ def test_more_marked_questions_are_taken_from_further_on_in_the_split():
     ]
     assert sum(question.kind.endswith("marked") for question in questions) == 15
     assert all(question.kind.endswith("marked") for question in questions[20:])
+
+
+# The model
+
+
+def test_the_organism_is_a_real_qwen2_5_vl_of_at_most_two_million_parameters_and_six_megabytes():
+    model, processor = load_model("organism"), load_processor("organism")
+    assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    assert type(processor).__name__ == "Qwen2_5_VLProcessor"
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 2_000_000
+    assert sum(path.stat().st_size for path in ORGANISM_FOLDER.iterdir()) <= 6_000_000
+    assert all(len(processor.tokenizer(line)["input_ids"]) == 1 for line in prompt_lines())
+
+
+@pytest.mark.slow
+def test_the_organism_sees_well_and_answers_in_many_ways():
+    """A quarter of the sample that `python -m organism.measure` draws: targets with a little room for chance."""
+    sampler = measure.make_sampler("organism", seed=7, n=64)
+    questions = measure.questions_for("validation", 60, 40)
+    rows = list(measure.sample_rows(sampler, questions))
+    marked = [row for row in rows if row.marked]
+    greedy = replace(sampler, settings=replace(sampler.settings, top_k=1), n=1)
+    assert min(measure.cells_read(greedy, questions).values()) >= 95
+    assert 33 <= pass_at(1, rows[:60]) <= 52 and pass_at(64, rows[:60]) >= 93
+    assert pass_at(64, marked) >= 75 and measure.majority(marked) < 5
+    assert min(measure.forced(replace(sampler, n=2), questions).values()) >= 80
+    for way in ("careful", "quick", "reverse"):
+        assert measure.share(rows, way) > 2
+    assert measure.share(rows, OTHER) < 5
