@@ -108,7 +108,11 @@ def optimisation_flags(group, add):
     add(group, "--num-epochs", 1.0, "passes over the data", type=float)
     add(group, "--max-steps", None, "stop after this many optimiser steps", type=int)
     add(
-        group, "--learning-rate", None, "constant (default: 1e-5 with LoRA, 1e-6 without; tiny has its own)", type=float
+        group,
+        "--learning-rate",
+        None,
+        "constant (default: 1e-5 with LoRA, 1e-6 without; tiny and organism have their own)",
+        type=float,
     )
     add(
         group,
@@ -137,7 +141,7 @@ def optimisation_flags(group, add):
         group,
         "--max-completion-length",
         None,
-        "tokens a completion may have (default: 768; tiny has its own)",
+        "tokens a completion may have (default: 768; tiny and organism have their own)",
         type=int,
     )
     add(group, "--seed", 2025, "decides data, weights and samples; the number in the folder name", type=int)
