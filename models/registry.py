@@ -1,4 +1,4 @@
-"""Names -> models: the short names of the command line, the embedded `tiny` and `organism`, any hub id, any local folder.
+"""Names -> models: the short names of the command line, the embedded models, any hub id, any local folder.
 
 Weights come from safetensors files only (models/weights.py) and no code from a model's repository is ever run.
 """
