@@ -163,15 +163,19 @@ def forced(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[bool, f
     from charts.parsing import parse_completion
 
     hits: dict[bool, list[bool]] = {False: [], True: []}
-    processor = sampler.processor
-    for question in questions:
-        image = question.open_image()
-        opening = sampler.texts(sampler([(question.id, sampler.inputs(question, image))])[0])[0]
-        prefix = opening.split("Step 1: ")[0] + FORCED
-        inputs = _followed_by(processor, sampler.inputs(question, image), prefix)
-        for text in sampler.texts(sampler([(f"{question.id} forced", inputs)])[0]):
-            right = grade(parse_completion(prefix + text).answer, question, "strict").correct
-            hits[question.kind.endswith("marked")].append(bool(right))
+    for place in range(0, len(questions), 32):
+        group = questions[place : place + 32]
+        inputs = {question.id: sampler.inputs(question, question.open_image()) for question in group}
+        openings = replace(sampler, n=1)(list(inputs.items()))
+        tables = [sampler.texts(drawn)[0].split("Step 1: ")[0] for drawn in openings]
+        prompts = [
+            (f"{name} forced", _followed_by(sampler.processor, prompt, table + FORCED))
+            for (name, prompt), table in zip(inputs.items(), tables, strict=True)
+        ]
+        for question, table, drawn in zip(group, tables, sampler(prompts), strict=True):
+            for text in sampler.texts(drawn):
+                right = grade(parse_completion(table + FORCED + text).answer, question, "strict").correct
+                hits[question.kind.endswith("marked")].append(bool(right))
     return {marked: 100 * sum(found) / max(1, len(found)) for marked, found in hits.items()}
 
 
