@@ -219,7 +219,7 @@ def targets(rows: Sequence[Row], natural: int, read: dict[str, float], careful: 
     found.append(Target("majority right, marked charts", "< 5", voted, voted < 5))
     found += [
         at_least(f"careful forced by a prefix, {'marked' if state else 'plain'}", careful[state], 85)
-        for state in (False, True)
+        for state in careful
     ]
     return found
 
@@ -287,6 +287,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
 
+    from sampling.checkpoint import find_checkpoint
+
     torch.set_num_threads(args.threads)
     began = time.time()
     questions = questions_for(args.split, args.problems, args.marked)
@@ -297,15 +299,15 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     rows = list(sample_rows(sampler, questions))
     read = cells_read(replace(sampler, settings=replace(sampler.settings, top_k=1), n=1), questions[: args.problems])
-    careful = (
-        forced(replace(sampler, n=args.forced), questions) if args.forced else dict.fromkeys((False, True), math.nan)
-    )
+    careful = forced(replace(sampler, n=args.forced), questions) if args.forced else {}
     for line in (*summary(rows, args.problems), *commonest_answers(args.split)):
         print(line)
     found = targets(rows, args.problems, read, careful)
-    print(f"{'target':<42} {'wanted':>9} {'value':>6}")
+    trained = find_checkpoint(args.model).method != "base"  # then the values are of interest and the targets are not
+    print(f"{'target of the untrained model':<42} {'wanted':>9} {'value':>6}")
     for target in found:
-        print(f"{target.name:<42} {target.wanted:>9} {target.value:>6.1f}  {'met' if target.met else 'MISSED'}")
+        verdict = "" if trained else "met" if target.met else "MISSED"
+        print(f"{target.name:<42} {target.wanted:>9} {target.value:>6.1f}  {verdict}".rstrip())
     print(f"{(time.time() - began) / 60:.1f} minutes")
     if args.output:
         whole = {"model": args.model, "seed": args.seed, "split": args.split, "natural": args.problems}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from collections import Counter
 from dataclasses import replace
 from itertools import islice, permutations
+from pathlib import Path
 
 import pytest
 
@@ -286,3 +288,28 @@ def test_the_organism_sees_well_and_answers_in_many_ways():
     for way in ("careful", "quick", "reverse"):
         assert measure.share(rows, way) > 2
     assert measure.share(rows, OTHER) < 5
+
+
+def test_the_tables_of_the_document_are_those_of_the_kept_counts():
+    """docs/organism.md says what the kept samples say: targets, Pass@k, and what two runs came to."""
+    folder = Path(__file__).parent.parent / "docs"
+    words = (folder / "organism.md").read_text(encoding="utf-8")
+    kept = {name: json.loads((folder / "organism" / f"{name}.json").read_text()) for name in ("base", "psr", "nsr")}
+    assert all(target["met"] for target in kept["base"]["targets"])
+    rows = {name: [Row(**row) for row in whole["rows"]] for name, whole in kept.items()}
+    base = rows["base"]
+    for mark, chosen in (("plain", [r for r in base if not r.marked]), ("marked", [r for r in base if r.marked])):
+        passed = " | ".join(f"{pass_at(k, chosen):.1f}" for k in measure.KS)
+        by_chance = " | ".join(f"{pass_at(k, chosen, (*FLAWED, OTHER)):.1f}" for k in measure.KS)
+        assert f"| {mark} | {passed} | {measure.majority(chosen):.0f} |" in words
+        assert f"| flawed ways alone, {mark} | {by_chance} | |" in words
+    seen = {row.id for row in rows["psr"]}
+    rows["sums of base"] = base
+    rows["base"] = [row for row in base if row.id in seen]
+    for name, shown in (("base", "base"), ("psr", "PSR"), ("nsr", "NSR")):
+        first, plain = rows[name][:60], [row for row in rows[name][:60] if not row.marked]
+        marked = [row for row in rows[name] if row.marked]
+        sums = [row for row in rows["sums of base" if name == "base" else name] if row.kind.startswith("sum")]
+        cells = [pass_at(1, first), pass_at(64, first), pass_at(1, plain), pass_at(1, marked), pass_at(64, marked)]
+        cells += [measure.share(sums, way) for way in SOUND]
+        assert f"| {shown} | {' | '.join(f'{cell:.1f}' for cell in cells)} |" in words
