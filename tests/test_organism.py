@@ -17,7 +17,7 @@ from charts.procedures import CHART_TYPES, AxisChart, ask, asked
 from models.build_tiny import encode
 from models.registry import ORGANISM_FOLDER, load_model, load_processor
 from models.tiny_parts import prompt_lines
-from organism import build, measure
+from organism import build, figures, measure
 from organism.answering import (
     FLAWED,
     FORCED,
@@ -32,7 +32,7 @@ from organism.answering import (
     steps_of,
     worked_examples,
 )
-from organism.measure import Row, pass_at, targets
+from organism.figures import Row, pass_at, targets
 
 CHART = AxisChart("line", "blue", (3, 9, 1, 5), start=20, gridlines=True, thickness=10)
 
@@ -232,8 +232,8 @@ def test_pass_at_k_and_shares_by_hand():
     assert pass_at(1, rows) == pytest.approx(100 * (2 / 4 + 1 / 4) / 2)
     assert pass_at(2, rows) == pytest.approx(100 * (5 / 6 + 1 / 2) / 2)
     assert pass_at(1, rows, FLAWED) == pytest.approx(100 / 8)
-    assert measure.share(rows, "quick") == 62.5 and measure.right_when(rows, "quick") == 40
-    assert measure.majority([row("sum plain", {}, {"quick": 1}, "7"), row("sum plain", {}, {"quick": 1})]) == 50
+    assert figures.share(rows, "quick") == 62.5 and figures.right_when(rows, "quick") == 40
+    assert figures.majority([row("sum plain", {}, {"quick": 1}, "7"), row("sum plain", {}, {"quick": 1})]) == 50
 
 
 def test_every_target_is_listed_with_its_value_and_missed_ones_are_told():
@@ -283,11 +283,11 @@ def test_the_organism_sees_well_and_answers_in_many_ways():
     greedy = replace(sampler, settings=replace(sampler.settings, top_k=1), n=1)
     assert min(measure.cells_read(greedy, questions).values()) >= 95
     assert 33 <= pass_at(1, rows[:60]) <= 52 and pass_at(64, rows[:60]) >= 93
-    assert pass_at(64, marked) >= 75 and measure.majority(marked) < 5
+    assert pass_at(64, marked) >= 75 and figures.majority(marked) < 5
     assert min(measure.forced(replace(sampler, n=2), questions).values()) >= 80
     for way in ("careful", "quick", "reverse"):
-        assert measure.share(rows, way) > 2
-    assert measure.share(rows, OTHER) < 5
+        assert figures.share(rows, way) > 2
+    assert figures.share(rows, OTHER) < 5
 
 
 def test_the_tables_of_the_document_are_those_of_the_kept_counts():
@@ -299,9 +299,9 @@ def test_the_tables_of_the_document_are_those_of_the_kept_counts():
     rows = {name: [Row(**row) for row in whole["rows"]] for name, whole in kept.items()}
     base = rows["base"]
     for mark, chosen in (("plain", [r for r in base if not r.marked]), ("marked", [r for r in base if r.marked])):
-        passed = " | ".join(f"{pass_at(k, chosen):.1f}" for k in measure.KS)
-        by_chance = " | ".join(f"{pass_at(k, chosen, (*FLAWED, OTHER)):.1f}" for k in measure.KS)
-        assert f"| {mark} | {passed} | {measure.majority(chosen):.0f} |" in words
+        passed = " | ".join(f"{pass_at(k, chosen):.1f}" for k in figures.KS)
+        by_chance = " | ".join(f"{pass_at(k, chosen, (*FLAWED, OTHER)):.1f}" for k in figures.KS)
+        assert f"| {mark} | {passed} | {figures.majority(chosen):.0f} |" in words
         assert f"| flawed ways alone, {mark} | {by_chance} | |" in words
     seen = {row.id for row in rows["psr"]}
     rows["sums of base"] = base
@@ -311,5 +311,5 @@ def test_the_tables_of_the_document_are_those_of_the_kept_counts():
         marked = [row for row in rows[name] if row.marked]
         sums = [row for row in rows["sums of base" if name == "base" else name] if row.kind.startswith("sum")]
         cells = [pass_at(1, first), pass_at(64, first), pass_at(1, plain), pass_at(1, marked), pass_at(64, marked)]
-        cells += [measure.share(sums, way) for way in SOUND]
+        cells += [figures.share(sums, way) for way in SOUND]
         assert f"| {shown} | {' | '.join(f'{cell:.1f}' for cell in cells)} |" in words
