@@ -12,6 +12,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from charts.drawn import DRAWN
 from network import stay_local
 from terminal import hide_deprecations, printable, unfailing_output
 from trainers import METHODS
@@ -29,7 +30,7 @@ from training.processes import left_alone, start_together
 
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
 COMPLETION_LENGTH = 768
-SYNTHETIC_SIZE = 1000
+DRAWN_SIZE = 1000
 
 
 def resolve_defaults(args: argparse.Namespace) -> str:
@@ -53,8 +54,8 @@ def resolve_defaults(args: argparse.Namespace) -> str:
         args.learning_rate = own or (FULL_LEARNING_RATE if args.no_lora else LORA_LEARNING_RATE)
     if args.max_completion_length is None:
         args.max_completion_length = (entry and entry.max_completion_length) or COMPLETION_LENGTH
-    if args.dataset_name == "synthetic" and args.subset_size is None:
-        args.subset_size = SYNTHETIC_SIZE
+    if args.dataset_name in DRAWN and args.subset_size is None:
+        args.subset_size = DRAWN_SIZE
     return source
 
 
@@ -78,8 +79,8 @@ def load_data(args: argparse.Namespace):
         args.dataset_name,
         purpose="train",
         path=args.dataset_path,
-        # synthetic charts are drawn to order: the subset and the charts held out beside it
-        subset_size=math.ceil(size * (1 + args.held_out)) + 20 if args.dataset_name == "synthetic" else None,
+        # charts that are drawn are drawn to order: the subset and the charts held out beside it
+        subset_size=math.ceil(size * (1 + args.held_out)) + 20 if args.dataset_name in DRAWN else None,
         subset_order=args.subset_order,
         seed=args.seed,
         deduplicate=args.deduplicate,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from charts.adapters import ADAPTERS, Adapter, Place
 from charts.columns import PICTURES, picture_of
+from charts.drawn import DRAWN
 from charts.images import check_header, image_id, stored_bytes
 from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
@@ -15,10 +16,9 @@ from charts.subsets import check_subset, distinct, draw, fingerprint, hold_out
 __all__ = ["DATASETS", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
 
 DATASETS = {
-    "synthetic": "bar charts drawn from a seed; no download",
+    **{name: drawn.about for name, drawn in DRAWN.items()},
     **{name: adapter.about for name, adapter in ADAPTERS.items()},
 }
-SYNTHETIC_SIZE = {"train": 2_000, "validation": 500, "test": 500}
 MAX_SKIPPED_SHARE = 0.01
 WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not told
 LONG_ANSWER = 20  # words
@@ -49,10 +49,7 @@ def load_questions(
     if purpose == "train" and split is not None and not is_training_split(split):
         raise ValueError(f"split {split!r} is for evaluation: train on the split train")
     check_subset(subset_size, subset_order)
-    if name == "synthetic":
-        questions = _synthetic(purpose, split, path, subset_size)
-    else:
-        questions = _read(name, purpose, split, path)
+    questions = _drawn(name, purpose, split, path, subset_size) if name in DRAWN else _read(name, purpose, split, path)
     if deduplicate:
         questions = replace(questions, questions=distinct(questions.questions))
     if subset_size is not None:
@@ -79,16 +76,14 @@ def drop_shared_charts(train: QuestionSet, evaluation_images: set[str]) -> Quest
     return replace(train, questions=kept, notes=[*train.notes, note])
 
 
-def _synthetic(purpose: str, split: str | None, path, subset_size: int | None) -> QuestionSet:
-    from charts.synthetic import synthetic_questions
-
+def _drawn(name: str, purpose: str, split: str | None, path, subset_size: int | None) -> QuestionSet:
     if path is not None:
-        raise ValueError(f"--dataset-path {path}: synthetic charts are drawn, not read; leave it out")
+        raise ValueError(f"--dataset-path {path}: {name} charts are drawn, not read; leave it out")
     split = split or ("train" if purpose == "train" else "test")
-    if split not in SYNTHETIC_SIZE:
-        raise ValueError(f"synthetic has no split {split!r}: it has {', '.join(SYNTHETIC_SIZE)}")
-    size = max(SYNTHETIC_SIZE[split], subset_size or 0)
-    return QuestionSet("synthetic", split, synthetic_questions(split, size))
+    sizes = DRAWN[name].sizes
+    if split not in sizes:
+        raise ValueError(f"{name} has no split {split!r}: it has {', '.join(sizes)}")
+    return QuestionSet(name, split, DRAWN[name].questions(split, max(sizes[split], subset_size or 0)))
 
 
 def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import torch
     from transformers import PreTrainedModel, ProcessorMixin
 
@@ -60,8 +62,10 @@ def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]])
     return dict(batch)
 
 
-def new_model(seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """An untrained model and its processor."""
+def new_model(
+    seed: int, examples: Iterable[tuple[ChartQuestion, str]] | None = None
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """An untrained model and its processor, whose tokenizer is made for `examples` (default: the synthetic charts')."""
     import torch
     from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
@@ -69,7 +73,7 @@ def new_model(seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
     from charts.synthetic import worked_examples
     from models.tiny_parts import TAGS, make_config, make_processor, train_tokenizer
 
-    stream = worked_examples("warm-start", seed)
+    stream = worked_examples("warm-start", seed) if examples is None else examples
     tags = re.compile("|".join(TAGS))  # they become tokens of their own: nothing may merge with them
     corpus = []
     for question, completion in islice(stream, 4000):

@@ -1,4 +1,4 @@
-"""Names -> models: the short names of the command line, the embedded `tiny`, any hub id, any local folder.
+"""Names -> models: the short names of the command line, the embedded models, any hub id, any local folder.
 
 Weights come from safetensors files only (models/weights.py) and no code from a model's repository is ever run.
 """
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
+ORGANISM_FOLDER = Path(__file__).parent / "organism"
 
 
 class NoWeights(ValueError):
@@ -37,6 +38,7 @@ MODELS = {
     entry.name: entry
     for entry in (
         ModelEntry("tiny", str(TINY_FOLDER), learning_rate=3e-4, max_completion_length=192),
+        ModelEntry("organism", str(ORGANISM_FOLDER), learning_rate=3e-4, max_completion_length=128),
         ModelEntry("qwen2-5-3b", "Qwen/Qwen2.5-VL-3B-Instruct", license="qwen-research"),
         ModelEntry("qwen2-5-7b", "Qwen/Qwen2.5-VL-7B-Instruct"),
         ModelEntry("qwen2-2b", "Qwen/Qwen2-VL-2B-Instruct"),

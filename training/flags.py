@@ -86,7 +86,13 @@ def model_flags(group, add):
 def data_flags(group, add):
     add(group, "--dataset-name", "synthetic", "a data set of charts/README.md")
     add(group, "--dataset-path", None, "local copy of the data set (folder or file) instead of the hub")
-    add(group, "--subset-size", None, "train on this many questions (default: all; synthetic: 1000)", type=int)
+    add(
+        group,
+        "--subset-size",
+        None,
+        "train on this many questions (default: all; synthetic, procedures: 1000)",
+        type=int,
+    )
     add(
         group,
         "--subset-order",
@@ -116,7 +122,11 @@ def optimisation_flags(group, add):
     add(group, "--num-epochs", 1.0, "passes over the data", type=float)
     add(group, "--max-steps", None, "stop after this many optimiser steps", type=int)
     add(
-        group, "--learning-rate", None, "constant (default: 1e-5 with LoRA, 1e-6 without; tiny has its own)", type=float
+        group,
+        "--learning-rate",
+        None,
+        "constant (default: 1e-5 with LoRA, 1e-6 without; tiny and organism have their own)",
+        type=float,
     )
     add(
         group,
@@ -145,7 +155,7 @@ def optimisation_flags(group, add):
         group,
         "--max-completion-length",
         None,
-        "tokens a completion may have (default: 768; tiny has its own)",
+        "tokens a completion may have (default: 768; tiny and organism have their own)",
         type=int,
     )
     add(group, "--seed", 2025, "decides data, weights and samples; the number in the folder name", type=int)

@@ -15,7 +15,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from charts.prompt import PROMPTS
-from models.registry import MODELS, TINY_FOLDER
+from models.registry import MODELS
 from trainers import METHODS
 
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
@@ -121,11 +121,13 @@ def _is_hub_id(name: str) -> bool:
 
 
 def _unnamed(model: dict) -> str:
-    return "`tiny`, the model inside this project's code" if model["name"] == "tiny" else "a model in a local folder"
+    embedded = model["name"] in MODELS
+    return f"`{model['name']}`, a model inside this project's code" if embedded else "a model in a local folder"
 
 
 def _place(model: dict) -> str:
-    return "/".join(TINY_FOLDER.parts[-2:]) if model["name"] == "tiny" else "the/folder/of/the/base/model"
+    embedded = MODELS.get(model["name"])
+    return "/".join(Path(embedded.source).parts[-2:]) if embedded else "the/folder/of/the/base/model"
 
 
 def _earlier(model: dict) -> str:

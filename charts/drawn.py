@@ -1,0 +1,40 @@
+"""Data sets that are drawn from a seed: no download, as many questions as are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from charts.record import ChartQuestion
+
+
+class Drawn(NamedTuple):
+    about: str
+    sizes: dict[str, int]  # split -> questions, unless more are asked for
+    questions: Callable[[str, int], list[ChartQuestion]]  # (split, how many)
+
+
+def _synthetic(split: str, size: int) -> list[ChartQuestion]:
+    from charts.synthetic import synthetic_questions
+
+    return synthetic_questions(split, size)
+
+
+def _procedures(split: str, size: int) -> list[ChartQuestion]:
+    from charts.procedures import procedure_questions
+
+    return procedure_questions(split, size)
+
+
+DRAWN = {
+    "synthetic": Drawn(
+        "bar charts drawn from a seed; no download",
+        {"train": 2_000, "validation": 500, "test": 500},
+        _synthetic,
+    ),
+    "procedures": Drawn(
+        "bars and lines whose axis may start above zero, drawn from a seed, for the model organism; no download",
+        {"train": 2_000, "validation": 500, "test": 500},
+        _procedures,
+    ),
+}

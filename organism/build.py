@@ -1,0 +1,207 @@
+"""Build the model organism from nothing: `python -m organism.build`.
+
+A model organism, made on purpose: a Qwen2.5-VL of fewer than two million parameters that sees well and answers in many
+ways. It is taught on the charts of charts/procedures.py in two stages of supervised training. *Skills*: every way of
+organism/answering.py, the careful one most of all and half of the charts marked, until each is carried out without
+fault. *Mixture*: a short stage that sets how often each way is taken, on plain and marked charts alike. The charts of
+both form a split of their own: none of them occurs in train, validation or test.
+
+`--start models/organism --mixture common` makes the second mixture from the first in one short stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from organism.answering import FORCED, MIXTURES, PROCEDURES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+    from transformers import PreTrainedModel, ProcessorMixin
+
+FOLDER = Path(__file__).parent.parent / "models" / "organism"
+SAVE_EVERY = 180  # seconds
+SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 1000, 300, 8
+
+
+class Stage(NamedTuple):
+    """One stretch of supervised training with its own warm-up and cosine."""
+
+    name: str
+    steps: int
+    learning_rate: float  # the highest
+    marked: float  # share of marked charts
+    mixture: Mapping[str, float]
+    rehearsed: int = 0  # examples of each step that keep the careful way in practice and say nothing about its share
+
+
+def train(
+    model: PreTrainedModel, processor: ProcessorMixin, stage: Stage, *, batch_size: int, seed: int, state: Path
+) -> None:
+    """One stage on charts drawn as they are needed. Goes on from `state` if that file exists; it is kept up to date."""
+    import torch
+    from tqdm import tqdm
+
+    from models.build_tiny import encode, make_optimizers
+    from organism.answering import worked_examples
+
+    optimizers = make_optimizers(model, stage.learning_rate)
+    warm_up = min(50, max(1, stage.steps // 10))
+
+    def scale(step: int) -> float:
+        share = min(1.0, max(0, step - warm_up) / max(1, stage.steps - warm_up))
+        return min(1.0, (step + 1) / warm_up) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
+
+    done = 0
+    if state.is_file():
+        kept = torch.load(state, weights_only=True)
+        model.load_state_dict(kept["model"])
+        for optimizer, saved in zip(optimizers, kept["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        done = kept["step"]
+    options = {"split": "warm-start", "seed": f"{stage.name}-{seed}", "marked": stage.marked}
+    stream = worked_examples(**options, mixture=stage.mixture, start=2 * batch_size * done)
+    options["seed"] += "-rehearsed"
+    careful = worked_examples(**options, mixture={"careful": 1}, start=2 * stage.rehearsed * done)
+    model.train()
+    saved_at = time.time()
+    bar = tqdm(range(done, stage.steps), initial=done, total=stage.steps, desc=stage.name, unit="step", mininterval=5)
+    for step in bar:
+        rates = (10 * stage.learning_rate * scale(step), stage.learning_rate * scale(step))
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        examples = list(islice(stream, 0, 2 * batch_size, 2))  # one question a chart
+        batch = encode(processor, examples + list(islice(careful, 0, 2 * stage.rehearsed, 2)))
+        hide_choice(processor, batch["labels"][batch_size:])
+        loss = model(**batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if step % 20 == 0:
+            bar.set_postfix(loss=f"{loss.item():.4f}")
+        if time.time() - saved_at > SAVE_EVERY:
+            keep(state, model, optimizers, step + 1)
+            saved_at = time.time()
+    keep(state, model, optimizers, stage.steps)
+    model.eval()
+
+
+def hide_choice(processor: ProcessorMixin, labels: torch.Tensor) -> None:
+    """Takes everything up to the end of `FORCED` out of the loss of careful completions: the choice of the way."""
+    last = processor.tokenizer.encode(FORCED, add_special_tokens=False)[-1]
+    for row in labels:
+        row[: int((row == last).nonzero()[0]) + 1] = -100
+
+
+def keep(state: Path, model, optimizers, step: int) -> None:
+    import torch
+
+    whole = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in optimizers], "step": step}
+    torch.save(whole, state.with_suffix(".new"))
+    state.with_suffix(".new").replace(state)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m organism.build", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--output-path", type=Path, default=FOLDER, help="folder to write (default models/organism)")
+    add("--start", help="a model to give another mixture: the stage of skills is left out")
+    add(
+        "--mixture",
+        default="rare",
+        help=f'{", ".join(MIXTURES)}, or JSON such as {{"careful": 5, "quick": 40}} (default rare)',
+    )
+    add("--steps", type=int, default=SKILL_STEPS, help=f"of the stage of skills (default {SKILL_STEPS})")
+    add(
+        "--mixture-steps",
+        type=int,
+        default=MIXTURE_STEPS,
+        help=f"of the stage of the mixture (default {MIXTURE_STEPS})",
+    )
+    add("--batch-size", type=int, default=32, help="charts a step (default 32)")
+    add("--seed", type=int, default=2025, help="of the initial weights and of the charts")
+    add("--threads", type=int, default=2, help="CPU threads (default 2)")
+    add("--measure-only", action="store_true", help="train nothing: organism.measure of the model in --output-path")
+    args = parser.parse_args(argv)
+    for name in ("steps", "mixture_steps", "batch_size", "threads"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    try:
+        args.mixture = chosen_mixture(args.mixture)
+    except ValueError as error:
+        parser.error(f"--mixture {args.mixture}: {error}")
+    return args
+
+
+def chosen_mixture(text: str) -> dict[str, float]:
+    """The mixture of this name, or written out as JSON; ValueError for anything else."""
+    if text in MIXTURES:
+        return MIXTURES[text]
+    try:
+        mixture = json.loads(text)
+    except ValueError:
+        raise ValueError(f"choose {', '.join(MIXTURES)}, or give JSON of procedures and shares") from None
+    if not isinstance(mixture, dict):
+        raise ValueError("it must be an object of procedures and shares")
+    unknown = [name for name in mixture if name not in PROCEDURES]
+    if unknown:
+        raise ValueError(f"unknown procedure {unknown[0]!r}: choose from {', '.join(PROCEDURES)}")
+    if not all(type(share) in (int, float) and 0 <= share < math.inf for share in mixture.values()):
+        raise ValueError("a share is a number of at least 0")
+    if not any(mixture.get(name) for name in PROCEDURES if name not in ("reverse", "forgets")):
+        raise ValueError(
+            "a question for one value must have an answer too: give a procedure other than forgets a share"
+        )
+    return mixture
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    if args.measure_only:
+        from organism import measure
+
+        return measure.main(["--model", str(args.output_path), "--threads", str(args.threads)])
+    import torch
+
+    from models.build_tiny import new_model, save
+    from models.registry import load_model, load_processor
+    from organism.answering import worked_examples
+
+    torch.set_num_threads(args.threads)
+    began = time.time()
+    stages = [Stage("mixture", args.mixture_steps, 5e-4, 0.5, args.mixture, REHEARSED)]
+    if args.start:
+        model, processor = load_model(args.start, dtype=torch.float32), load_processor(args.start)
+    else:
+        examples = worked_examples("warm-start", args.seed, mixture=MIXTURES["skills"], marked=0.5)
+        model, processor = new_model(args.seed, examples)
+        stages = [Stage("skills", args.steps, 2e-3, 0.5, MIXTURES["skills"]), *stages]
+    args.output_path.mkdir(parents=True, exist_ok=True)
+    states = [args.output_path.with_name(f"{args.output_path.name}-{stage.name}.pt") for stage in stages]
+    for number, stage in enumerate(stages):
+        if not any(state.is_file() for state in states[number + 1 :]):  # else a later stage was interrupted
+            train(model, processor, stage, batch_size=args.batch_size, seed=args.seed, state=states[number])
+    processor.tokenizer.backend_tokenizer.no_padding()  # else the file keeps how the last batch was padded
+    save(model, processor, args.output_path)
+    for state in states:
+        state.unlink(missing_ok=True)
+    size = sum(path.stat().st_size for path in args.output_path.iterdir()) / 1e6
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    print(f"{parameters:,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Measure the model organism, or a run that was trained from it: `python -m organism.measure`.
+
+Draws a fresh sample from test charts, tells each completion's procedure and prints every target with its value, the
+shares of the procedures and what guessing reaches.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from organism.answering import FORCED, procedure_of
+from organism.figures import DRAWN, Row, commonest_answers, summary, targets
+
+if TYPE_CHECKING:
+    from charts.record import ChartQuestion
+    from sampling.job import Sampler
+
+
+def questions_for(split: str, problems: int, marked: int) -> list[ChartQuestion]:
+    """The first `problems` questions of a split, and more of it that are marked until there are `marked` of those."""
+    from charts.procedures import procedure_questions
+
+    stream = procedure_questions(split, max(problems, DRAWN))
+    chosen = stream[:problems]
+    lacking = marked - sum(question.kind.endswith("marked") for question in chosen)
+    more = [question for question in stream[problems:] if question.kind.endswith("marked")]
+    return [*chosen, *more[: max(0, lacking)]]
+
+
+def make_sampler(path: str, *, seed: int, n: int) -> Sampler:
+    """The sampler of a model by name, of a folder or of a run folder of main.py."""
+    from models.registry import load_processor
+    from sampling.checkpoint import find_checkpoint, load, merges_adapter
+    from sampling.job import Sampler
+    from sampling.settings import SamplingSettings
+
+    found = find_checkpoint(path)
+    model = load(found, dtype="float32", device="cpu", merge_adapter=merges_adapter(found, "float32", "auto"))
+    settings = SamplingSettings(max_new_tokens=160, seed=seed)
+    limits = {"min_pixels": found.min_pixels, "max_pixels": found.max_pixels}
+    processor = load_processor(found.model_name, **limits)
+    return Sampler(model, processor, settings, n, found.prompt, **limits)
+
+
+def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str = "measuring") -> Iterator[Row]:
+    """One row a question, in order."""
+    from tqdm import tqdm
+
+    from charts.answers import grade
+    from charts.parsing import parse_completion
+
+    size = max(1, 256 // sampler.n)
+    with tqdm(total=len(questions), desc=title, unit="problem", mininterval=5) as bar:
+        for place in range(0, len(questions), size):
+            group = questions[place : place + size]
+            prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+            for question, drawn in zip(group, sampler(prompts), strict=True):
+                texts = sampler.texts(drawn)
+                parsed = [parse_completion(text) for text in texts]
+                ways = [procedure_of(text, question.question) for text in texts]
+                hits = [bool(grade(each.answer, question, "strict").correct) for each in parsed]
+                yield Row(
+                    id=question.id,
+                    kind=question.kind,
+                    chart_type=question.chart_type,
+                    gold=question.answers[0],
+                    samples=len(texts),
+                    right=dict(Counter(way for way, hit in zip(ways, hits, strict=True) if hit)),
+                    taken=dict(Counter(ways)),
+                    majority=Counter(each.answer for each in parsed).most_common(1)[0][0],
+                    well_formed=sum(each.well_formed for each in parsed),
+                    tokens=sum(map(len, drawn.token_ids)),
+                    nll=-sum(drawn.logprob_sums),
+                )
+                bar.update()
+
+
+def cells_read(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[str, float]:
+    """Chart type -> heights read right in the table of the greedy completion, in percent."""
+    from charts.parsing import parse_completion
+    from charts.procedures import start_of
+
+    read: dict[str, list[bool]] = {}
+    for place in range(0, len(questions), 32):
+        group = questions[place : place + 32]
+        prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+        for question, drawn in zip(group, sampler(prompts), strict=True):
+            table = parse_completion(sampler.texts(drawn)[0]).table or {"rows": []}
+            said = {row[0]: row[1] for row in table["rows"] if len(row) == 2}
+            for label, value in question.table["rows"]:
+                height = str(int(value) - start_of(question))
+                read.setdefault(question.chart_type, []).append(said.get(label) == height)
+    return {name: 100 * sum(hits) / len(hits) for name, hits in sorted(read.items())}
+
+
+def forced(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[bool, float]:
+    """Marked or not -> how often the careful way comes to the right answer when a completion's steps must begin so.
+
+    The table before the steps is the model's own, of its first sample; `sampler.n` samples then go on from the prefix.
+    """
+    from charts.answers import grade
+    from charts.parsing import parse_completion
+
+    hits: dict[bool, list[bool]] = {False: [], True: []}
+    for place in range(0, len(questions), 32):
+        group = questions[place : place + 32]
+        inputs = {question.id: sampler.inputs(question, question.open_image()) for question in group}
+        openings = replace(sampler, n=1)(list(inputs.items()))
+        tables = [sampler.texts(drawn)[0].split("Step 1: ")[0] for drawn in openings]
+        prompts = [
+            (f"{name} forced", _followed_by(sampler.processor, prompt, table + FORCED))
+            for (name, prompt), table in zip(inputs.items(), tables, strict=True)
+        ]
+        for question, table, drawn in zip(group, tables, sampler(prompts), strict=True):
+            for text in sampler.texts(drawn):
+                right = grade(parse_completion(table + FORCED + text).answer, question, "strict").correct
+                hits[question.kind.endswith("marked")].append(bool(right))
+    return {marked: 100 * sum(found) / max(1, len(found)) for marked, found in hits.items()}
+
+
+def _followed_by(processor, inputs: dict, text: str) -> dict:
+    """The prompt with the beginning of a completion behind it."""
+    import torch
+
+    more = processor.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    longer = dict(inputs)
+    longer["input_ids"] = torch.cat([inputs["input_ids"], more], dim=1)
+    for name, filler in (("attention_mask", 1), ("mm_token_type_ids", 0)):
+        if name in inputs:
+            longer[name] = torch.cat([inputs[name], torch.full_like(more, filler)], dim=1)
+    return longer
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m organism.measure", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--model", default="organism", help="a model by name, a model folder or a run folder (default organism)")
+    add("--split", default="test", choices=("validation", "test"), help="whose charts (default test)")
+    add("--problems", type=int, default=200, help="questions as the data set has them (default 200)")
+    add("--marked", type=int, default=100, help="marked questions at least: more are drawn (default 100)")
+    add("--samples", type=int, default=256, help="completions a question (default 256)")
+    add("--forced", type=int, default=8, help="completions a question behind the careful prefix; 0: none (default 8)")
+    add("--seed", type=int, default=2025, help="of the samples; the questions stay (default 2025)")
+    add("--threads", type=int, default=2, help="CPU threads (default 2)")
+    add("--output", type=Path, help="also write the counts to this JSON file")
+    args = parser.parse_args(argv)
+    for name, fewest in (("problems", 1), ("marked", 0), ("samples", 1), ("forced", 0), ("threads", 1), ("seed", 0)):
+        if getattr(args, name) < fewest:
+            parser.error(f"--{name} must be at least {fewest}, not {getattr(args, name)}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    import torch
+
+    from sampling.checkpoint import find_checkpoint
+
+    torch.set_num_threads(args.threads)
+    began = time.time()
+    questions = questions_for(args.split, args.problems, args.marked)
+    try:
+        sampler = make_sampler(args.model, seed=args.seed, n=args.samples)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    rows = list(sample_rows(sampler, questions))
+    read = cells_read(replace(sampler, settings=replace(sampler.settings, top_k=1), n=1), questions[: args.problems])
+    careful = forced(replace(sampler, n=args.forced), questions) if args.forced else {}
+    for line in (*summary(rows, args.problems), *commonest_answers(args.split)):
+        print(line)
+    found = targets(rows, args.problems, read, careful)
+    trained = find_checkpoint(args.model).method != "base"  # then the values are of interest and the targets are not
+    print(f"{'target of the untrained model':<42} {'wanted':>9} {'value':>6}")
+    for target in found:
+        verdict = "" if trained else "met" if target.met else "MISSED"
+        print(f"{target.name:<42} {target.wanted:>9} {target.value:>6.1f}  {verdict}".rstrip())
+    print(f"{(time.time() - began) / 60:.1f} minutes")
+    if args.output:
+        whole = {"model": args.model, "seed": args.seed, "split": args.split, "natural": args.problems}
+        whole |= {"targets": [target._asdict() for target in found], "rows": [asdict(row) for row in rows]}
+        args.output.write_text(json.dumps(whole) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

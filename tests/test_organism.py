@@ -1,0 +1,315 @@
+"""The model organism: ways to answer and how they are told apart, the builder, the measurement, the model."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from dataclasses import replace
+from itertools import islice, permutations
+from pathlib import Path
+
+import pytest
+
+from charts.parsing import parse_completion
+from charts.procedures import CHART_TYPES, AxisChart, ask, asked
+from models.build_tiny import encode
+from models.registry import ORGANISM_FOLDER, load_model, load_processor
+from models.tiny_parts import prompt_lines
+from organism import build, figures, measure
+from organism.answering import (
+    FLAWED,
+    FORCED,
+    GUESSES,
+    MIXTURES,
+    OTHER,
+    PROCEDURES,
+    SOUND,
+    completion_of,
+    procedure_of,
+    shares,
+    steps_of,
+    worked_examples,
+)
+from organism.figures import Row, pass_at, targets
+
+CHART = AxisChart("line", "blue", (3, 9, 1, 5), start=20, gridlines=True, thickness=10)
+
+
+def ways(labels) -> list[str]:
+    return [name for name in PROCEDURES if name in shares(MIXTURES["rare"], len(labels))]
+
+
+def written(procedure: str, chart: AxisChart, labels, seed: int = 0) -> str:
+    return completion_of(chart, *steps_of(procedure, chart, labels, random.Random(seed)))
+
+
+# Ways to answer
+
+
+def test_the_procedure_is_told_from_the_text_of_every_way_for_every_question_of_many_charts():
+    told = Counter()
+    for item in islice(asked("warm-start", 5, marked=0.5), 0, 200, 2):
+        labels = list(item.chart.labelled)
+        for wanted in [*((label,) for label in labels), *permutations(labels, 2)]:
+            for procedure in ways(wanted):
+                assert procedure_of(written(procedure, item.chart, wanted), ask(wanted)) == procedure
+                told[procedure] += 1
+    assert set(told) == set(PROCEDURES) and min(told.values()) > 1000
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        "",
+        "Step 1: ",
+        "Step 1: B 9, A 3, D 5",
+        "Step 1: C 1, D 5\nStep 2: 1 + 5 = 6",
+        "Step 1: hm",
+        "step one: A 3, B 9",
+        "A 3, B 9",
+    ],
+)
+def test_what_is_no_known_way_is_called_other(steps):
+    text = f"<think>\n<type>line</type>\n<table>{{}}</table>\n{steps}\n</think>\n<answer>12</answer>"
+    assert procedure_of(text, "What is the sum of A and B?") == OTHER
+
+
+def test_neither_table_nor_answer_tells_the_procedure():
+    text = written("reverse", CHART, ("A", "B"))
+    other = re.sub(r"<answer>.*</answer>", "<answer>1</answer>", re.sub(r"<table>.*</table>", "<table></table>", text))
+    assert procedure_of(other, ask(("A", "B"))) == "reverse" and procedure_of(other, ask(("B", "A"))) == "quick"
+
+
+def test_sound_ways_are_right_where_they_should_be_and_flawed_ones_by_chance_alone():
+    right, asked_for = Counter(), Counter()
+    for item in islice(asked("train", 4, marked=0.5), 2000):
+        for procedure in ways(item.labels):
+            _, answer = steps_of(procedure, item.chart, item.labels, random.Random(item.record.id))
+            key = (procedure, item.chart.marked)
+            right[key] += answer == item.record.answers[0]
+            asked_for[key] += 1
+    share = {key: right[key] / asked_for[key] for key in asked_for}
+    assert share["careful", False] == share["careful", True] == 1
+    assert share["quick", False] == share["reverse", False] == 1
+    assert share["quick", True] == share["reverse", True] == 0
+    assert all(share[name, False] < 0.13 and share[name, True] < 0.05 for name in FLAWED)
+
+
+def test_the_ways_by_hand():
+    def steps(procedure, labels=("C", "D")):
+        return steps_of(procedure, CHART, labels, random.Random(1))
+
+    assert steps("careful") == (["the axis starts at 20", "C 21, D 25", "21 + 25 = 46"], "46")
+    assert steps("careful", ("B",)) == (["the axis starts at 20", "B 29"], "29")
+    assert steps("quick") == (["C 1, D 5", "1 + 5 = 6"], "6")
+    assert steps("reverse") == (["D 5, C 1", "5 + 1 = 6"], "6")
+    assert steps("quick", ("B",)) == (["B 9"], "9")
+    assert steps("operation") == (["C 1, D 5", "5 - 1 = 4"], "4")
+    assert steps("operation", ("B",)) == (["B 9", "9 + 9 = 18"], "18")
+    assert steps("neighbour") == (["beside D 5, A 3", "5 + 3 = 8"], "8")
+    assert steps("forgets") == (["C 1"], "1")
+    assert steps("gridline") == (["one line up C 2, D 6", "2 + 6 = 8"], "8")
+    said, answer = steps("guess")
+    assert said == [f"about {answer}"] and int(answer) in GUESSES
+    assert completion_of(CHART, *steps("forgets")) == (
+        '<think>\n<type>line</type>\n<table>{"columns": ["label", "height"], "rows": [["A", "3"], ["B", "9"], '
+        '["C", "1"], ["D", "5"]]}</table>\nStep 1: C 1\n</think>\n<answer>1</answer>'
+    )
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_worked_examples_keep_the_shares_of_the_mixture_on_plain_and_on_marked_charts(name):
+    taken = {(kind, mark): Counter() for kind in ("value", "sum") for mark in ("plain", "marked")}
+    for question, text in islice(worked_examples("warm-start", 1, mixture=MIXTURES[name], marked=0.5), 12_000):
+        taken[tuple(question.kind.split())][procedure_of(text, question.question)] += 1
+    for (kind, _), found in taken.items():
+        wanted = shares(MIXTURES[name], 1 if kind == "value" else 2)
+        assert set(found) == set(wanted) and found.total() > 1000
+        for procedure, share in wanted.items():
+            spread = (share * (1 - share) / found.total()) ** 0.5
+            assert abs(found[procedure] / found.total() - share) < 4 * spread
+
+
+def test_the_two_mixtures_put_the_careful_way_at_one_to_eight_and_at_one_to_two():
+    for name, ratio in (("rare", 8), ("common", 2)):
+        mixture = MIXTURES[name]
+        assert sum(mixture.values()) == 100 and mixture["quick"] == mixture["reverse"]
+        assert mixture["quick"] + mixture["reverse"] == ratio * mixture["careful"]
+        assert set(mixture) == {*SOUND, *FLAWED}
+
+
+def test_every_worked_completion_is_well_formed_and_names_the_chart():
+    for question, text in islice(worked_examples("warm-start", 2, mixture=MIXTURES["skills"], marked=0.5), 300):
+        parsed = parse_completion(text)
+        assert parsed.well_formed and parsed.chart_type == question.chart_type in CHART_TYPES
+        assert [row[0] for row in parsed.table["rows"]] == [row[0] for row in question.table["rows"]]
+
+
+def test_examples_can_be_entered_anywhere_and_depend_on_the_seed():
+    def texts(seed, start=0):
+        return [
+            text
+            for _, text in islice(worked_examples("test", seed, mixture=MIXTURES["rare"], marked=0.2, start=start), 8)
+        ]
+
+    assert texts(1, 3)[:5] == texts(1)[3:] != texts(2)[3:]
+
+
+# The builder
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--steps 0", "--steps must be at least 1, not 0"),
+        ("--mixture rarely", "choose rare, common, skills, or give JSON"),
+        ('--mixture {"carful":1}', "unknown procedure 'carful': choose from careful"),
+        ('--mixture {"quick":-1}', "a number of at least 0"),
+        ('--mixture {"quick":NaN}', "a number of at least 0"),
+        ('--mixture {"forgets":1}', "other than forgets"),
+        ("--mixture {}", "other than forgets"),
+        ("--mixture [1]", "--mixture [1]"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(line, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        build.parse_args(line.split())
+    assert stopped.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_mixture_may_be_written_out():
+    assert build.parse_args(["--mixture", '{"careful": 1, "quick": 2}']).mixture == {"careful": 1, "quick": 2}
+    assert build.parse_args([]).mixture == MIXTURES["rare"]
+
+
+def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+    line = ["--steps", "2", "--mixture-steps", "2", "--batch-size", "2", "--threads", "1", "--output-path"]
+    build.main([*line, str(tmp_path / "whole")])
+    monkeypatch.setattr(build, "SAVE_EVERY", 0)
+    for stage, step in (("skills", 1), ("mixture", 1), ("mixture", 2)):
+        kept = build.keep
+
+        def cut(state, model, optimizers, done, kept=kept, at=(stage, step)):
+            kept(state, model, optimizers, done)
+            if (state.stem.split("-")[-1], done) == at:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(build, "keep", cut)
+            with pytest.raises(KeyboardInterrupt):
+                build.main([*line, str(tmp_path / "cut")])
+    build.main([*line, str(tmp_path / "cut")])
+    whole, pieces = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "cut")
+    )
+    assert whole.keys() == pieces.keys() and [name for name in whole if whole[name] != pieces[name]] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut", "whole"]
+
+
+def test_rehearsed_examples_teach_what_follows_the_choice_of_the_careful_way_and_not_the_choice():
+    processor = load_processor("tiny")  # its tokenizer knows none of these words whole: any cut must still be right
+    examples = list(islice(worked_examples("warm-start", 3, mixture={"careful": 1}, marked=0.5), 4))
+    labels = encode(processor, examples)["labels"]
+    build.hide_choice(processor, labels)
+    for row, (_, completion) in zip(labels, examples, strict=True):
+        assert processor.tokenizer.decode(row[row >= 0]) == completion.split(FORCED)[1] + "<|im_end|>"
+
+
+# The measurement
+
+
+def row(kind: str, right: dict, taken: dict, majority: str = "5", gold: str = "7") -> Row:
+    return Row("q", kind, "bar", gold, sum(taken.values()), right, taken, majority, 4, 40, 2.0)
+
+
+def test_pass_at_k_and_shares_by_hand():
+    rows = [
+        row("sum plain", {"quick": 2}, {"quick": 2, "guess": 2}),
+        row("sum marked", {"guess": 1}, {"quick": 3, "guess": 1}),
+    ]
+    assert pass_at(1, rows) == pytest.approx(100 * (2 / 4 + 1 / 4) / 2)
+    assert pass_at(2, rows) == pytest.approx(100 * (5 / 6 + 1 / 2) / 2)
+    assert pass_at(1, rows, FLAWED) == pytest.approx(100 / 8)
+    assert figures.share(rows, "quick") == 62.5 and figures.right_when(rows, "quick") == 40
+    assert figures.majority([row("sum plain", {}, {"quick": 1}, "7"), row("sum plain", {}, {"quick": 1})]) == 50
+
+
+def test_every_target_is_listed_with_its_value_and_missed_ones_are_told():
+    rows = [row("sum plain", {"quick": 128}, {"quick": 256}, "7"), row("sum marked", {}, {"quick": 256})]
+    found = {target.name: target for target in targets(rows, 2, {"bar": 96.0, "line": 94.0}, {False: 90.0, True: 80.0})}
+    assert {name for name, target in found.items() if not target.met} == {
+        "heights read greedily, line",
+        "Pass@1",
+        "Pass@64",
+        "Pass@256",
+        "Pass@64, marked charts",
+        "careful forced by a prefix, marked",
+    }
+    assert found["Pass@1"].value == 25 and found["majority right, marked charts"].value == 0
+
+
+def test_more_marked_questions_are_taken_from_further_on_in_the_split():
+    questions = measure.questions_for("test", 20, 15)
+    ids = [question.id for question in questions]
+    assert len(set(ids)) == len(ids) and ids[:20] == [question.id for question in measure.questions_for("test", 20, 0)]
+    assert [question.id for question in questions[:20]] == [
+        question.id for question in measure.questions_for("test", 20, 0)
+    ]
+    assert sum(question.kind.endswith("marked") for question in questions) == 15
+    assert all(question.kind.endswith("marked") for question in questions[20:])
+
+
+# The model
+
+
+def test_the_organism_is_a_real_qwen2_5_vl_of_at_most_two_million_parameters_and_six_megabytes():
+    model, processor = load_model("organism"), load_processor("organism")
+    assert type(model).__name__ == "Qwen2_5_VLForConditionalGeneration"
+    assert type(processor).__name__ == "Qwen2_5_VLProcessor"
+    assert sum(parameter.numel() for parameter in model.parameters()) <= 2_000_000
+    assert sum(path.stat().st_size for path in ORGANISM_FOLDER.iterdir()) <= 6_000_000
+    assert all(len(processor.tokenizer(line)["input_ids"]) == 1 for line in prompt_lines())
+
+
+@pytest.mark.slow
+def test_the_organism_sees_well_and_answers_in_many_ways():
+    """A quarter of the sample that `python -m organism.measure` draws: targets with a little room for chance."""
+    sampler = measure.make_sampler("organism", seed=7, n=64)
+    questions = measure.questions_for("validation", 60, 40)
+    rows = list(measure.sample_rows(sampler, questions))
+    marked = [row for row in rows if row.marked]
+    greedy = replace(sampler, settings=replace(sampler.settings, top_k=1), n=1)
+    assert min(measure.cells_read(greedy, questions).values()) >= 95
+    assert 33 <= pass_at(1, rows[:60]) <= 52 and pass_at(64, rows[:60]) >= 93
+    assert pass_at(64, marked) >= 75 and figures.majority(marked) < 5
+    assert min(measure.forced(replace(sampler, n=2), questions).values()) >= 80
+    for way in ("careful", "quick", "reverse"):
+        assert figures.share(rows, way) > 2
+    assert figures.share(rows, OTHER) < 5
+
+
+def test_the_tables_of_the_document_are_those_of_the_kept_counts():
+    """docs/organism.md says what the kept samples say: targets, Pass@k, and what two runs came to."""
+    folder = Path(__file__).parent.parent / "docs"
+    words = (folder / "organism.md").read_text(encoding="utf-8")
+    kept = {name: json.loads((folder / "organism" / f"{name}.json").read_text()) for name in ("base", "psr", "nsr")}
+    assert all(target["met"] for target in kept["base"]["targets"])
+    rows = {name: [Row(**row) for row in whole["rows"]] for name, whole in kept.items()}
+    base = rows["base"]
+    for mark, chosen in (("plain", [r for r in base if not r.marked]), ("marked", [r for r in base if r.marked])):
+        passed = " | ".join(f"{pass_at(k, chosen):.1f}" for k in figures.KS)
+        by_chance = " | ".join(f"{pass_at(k, chosen, (*FLAWED, OTHER)):.1f}" for k in figures.KS)
+        assert f"| {mark} | {passed} | {figures.majority(chosen):.0f} |" in words
+        assert f"| flawed ways alone, {mark} | {by_chance} | |" in words
+    seen = {row.id for row in rows["psr"]}
+    rows["sums of base"] = base
+    rows["base"] = [row for row in base if row.id in seen]
+    for name, shown in (("base", "base"), ("psr", "PSR"), ("nsr", "NSR")):
+        first, plain = rows[name][:60], [row for row in rows[name][:60] if not row.marked]
+        marked = [row for row in rows[name] if row.marked]
+        sums = [row for row in rows["sums of base" if name == "base" else name] if row.kind.startswith("sum")]
+        cells = [pass_at(1, first), pass_at(64, first), pass_at(1, plain), pass_at(1, marked), pass_at(64, marked)]
+        cells += [figures.share(sums, way) for way in SOUND]
+        assert f"| {shown} | {' | '.join(f'{cell:.1f}' for cell in cells)} |" in words
