@@ -50,8 +50,8 @@ def earlier_samples(part: Part, settings: dict[str, Any], questions: Sequence[Ch
     before, now = (record["sampling"]["num_samples"] for record in (part.settings, settings))
     if other:
         raise ValueError(
-            f"{where} is finished already, with other settings: {'; '.join(other)}. Name another file, or give --overwrite, "
-            "which deletes it"
+            f"{where} is finished already, with other settings: {'; '.join(other)}. Name another file, or give "
+            "--overwrite, which deletes it"
         )
     if before > now:
         raise ValueError(
