@@ -275,9 +275,9 @@ def test_the_organism_is_a_real_qwen2_5_vl_of_at_most_two_million_parameters_and
 
 @pytest.mark.slow
 def test_the_organism_sees_well_and_answers_in_many_ways():
-    """A quarter of the sample that `python -m organism.measure` draws: targets with a little room for chance."""
+    """A quarter of the sample that `python -m organism.measure` draws, anew: targets with a little room for chance."""
     sampler = measure.make_sampler("organism", seed=7, n=64)
-    questions = measure.questions_for("validation", 60, 40)
+    questions = measure.questions_for("test", 60, 40)
     rows = list(measure.sample_rows(sampler, questions))
     marked = [row for row in rows if row.marked]
     greedy = replace(sampler, settings=replace(sampler.settings, top_k=1), n=1)
