@@ -54,6 +54,15 @@ class RatioMetric(GRPOTrainer):
         found = torch.stack([gaps.masked_fill(~counts, 0.0).sum(dtype=torch.float64), counts.sum()])
         self._gap = found if self._gap is None else self._gap + found
 
+    @property
+    def _gap_so_far(self) -> list[float] | None:
+        """`_gap` as numbers, for a checkpoint between two logs."""
+        return None if self._gap is None else self._gap.tolist()
+
+    @_gap_so_far.setter
+    def _gap_so_far(self, sums: list[float] | None) -> None:
+        self._gap = None if sums is None else torch.tensor(sums, dtype=torch.float64, device=self.accelerator.device)
+
     def log(self, logs, start_time=None):
         if self.model.training and self._gap is not None:
             total, tokens = self.accelerator.reduce(self._gap, reduction="sum").tolist()

@@ -31,7 +31,7 @@ from training.early_warning import HELD_OUT
 # Between two updates: micro-batches done, and what has been summed up since the last log.
 COUNTERS = (
     "_step", "_globalstep_last_logged", "_rows_at_once",
-    "_barren_updates", "_bad_updates", "_bad_in_a_row", "_seconds", "_tokens_at_last_log",
+    "_barren_updates", "_bad_updates", "_bad_in_a_row", "_seconds", "_tokens_at_last_log", "_gap_so_far",
 )  # fmt: skip
 
 
