@@ -281,3 +281,10 @@ def test_the_evaluation_and_the_help_import_no_torch(program):
     code = f"import sys\n{body}\n{heavy}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("mode", "way_out"), [("psr", "a lower --reward-threshold"), ("nsr", "a higher --reward")])
+def test_what_helps_where_nothing_is_left_to_learn_from_fits_the_method(mode, way_out):
+    """PSR starves of right completions, NSR of wrong ones: what helps the one harms the other."""
+    told = METHODS[mode].remedies_without_signal
+    assert way_out in told and ("harder questions" in told) == (mode == "nsr")

@@ -23,6 +23,10 @@ class GRPO(Method):
     learns_from = "every completion, by its reward within the group of its prompt"
     style = Style("#0072b2", "o", "-")
     finds = ("positive",)
+    remedies_without_signal = (
+        "more generations (--num-generations), or questions that the model answers right sometimes, neither always nor "
+        "never."
+    )
     shared_flags = ()
     named_in_folder = False  # the baseline's folder has the plain name
 

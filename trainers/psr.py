@@ -26,6 +26,10 @@ class PSR(Method):
     style = Style("#d55e00", "s", (0, (7, 1.5, 1.2, 1.5)))
     never = ("negative",)
     telling = (1.0,)
+    remedies_without_signal = (
+        "more generations (--num-generations), a model that has learned more, easier questions, or a lower "
+        "--reward-threshold when accuracy is soft."
+    )
 
     def weights(self, batch):
         return (batch.correct == 1).to(batch.correct.dtype)
