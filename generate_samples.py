@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from network import stay_local
-from terminal import hide_deprecations, printable, unfailing_output
+from charts.drawn import DRAWN
+from common.network import stay_local
+from common.terminal import hide_deprecations, printable, unfailing_output
 
 DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
 
@@ -130,8 +131,8 @@ def describe(args: argparse.Namespace, checkpoint: Any, data: dict[str, Any], dt
     from importlib.metadata import version
 
     from charts.prompt import PROMPTS, prompt_hash
-    from models.fingerprints import adapter_fingerprint, model_fingerprint
-    from sampling.checkpoint import merges_adapter
+    from checkpoints.finding import merges_adapter
+    from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
     from sampling.journal import run_hash
     from sampling.settings import SamplingSettings
 
@@ -169,16 +170,16 @@ def device_and_dtype(wanted: str) -> tuple[str, str]:
 
 def prepare(args: argparse.Namespace):
     """All that can fail for a reason of the user's, before the model is loaded: (checkpoint, settings, questions)."""
+    from checkpoints.finding import check_adapter, find_checkpoint
     from models.registry import load_config, load_processor
     from models.weights import check_model_weights
-    from sampling.checkpoint import check_adapter, find_checkpoint
     from sampling.settings import SamplingSettings
 
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
     if args.max_new_tokens is not None and args.max_new_tokens < 1:
         raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
     checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
-    stay_local(checkpoint.source, args.dataset_name, args.dataset_path)
+    stay_local(checkpoint.source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
     load_config(checkpoint.source)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
@@ -235,8 +236,8 @@ def _finished(output: Path) -> int:
 
 
 def _sample(args, checkpoint, settings, device: str, groups, finished: dict[str, bytes], journal, stop, earlier):
+    from checkpoints.finding import load
     from models.registry import load_processor
-    from sampling.checkpoint import load
     from sampling.job import Sampler, run_job
     from sampling.progress import Progress
     from sampling.settings import SamplingSettings
@@ -271,7 +272,7 @@ def say(line: str, index: int = 1) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    from sampling.stopping import Stopped, StopSignals
+    from common.signals import Stopped, StopSignals
 
     hide_deprecations()
     try:

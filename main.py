@@ -13,20 +13,18 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from charts.drawn import DRAWN
-from network import stay_local
-from terminal import hide_deprecations, printable, unfailing_output
+from common.network import stay_local
+from common.processes import is_main_process, left_alone, on_main_process, start_together
+from common.terminal import hide_deprecations, printable, unfailing_output
+from settings.arguments import parse_args, resolve_accumulation
+from settings.grpo_config import build_config, plan_steps
 from trainers import METHODS
-from training.arguments import parse_args, resolve_accumulation
-from training.config import build_config, plan_steps
 from training.hardware import (
     choose_precision,
-    is_main_process,
-    on_main_process,
     skip_deepspeed_compilation,
     use_first_gpu,
     weights_dtype,
 )
-from training.processes import left_alone, start_together
 
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
 COMPLETION_LENGTH = 768
@@ -61,8 +59,8 @@ def resolve_defaults(args: argparse.Namespace) -> str:
 
 def check_model(args: argparse.Namespace) -> None:
     """Reads configuration and processor, so that a name that leads nowhere fails before a folder or model is made."""
+    from checkpoints.finding import check_adapter
     from models.registry import load_config, load_processor
-    from sampling.checkpoint import check_adapter
 
     load_config(args.start.source)
     check_adapter(args.start)
@@ -99,13 +97,13 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     from rewards import build_rewards
     from trainers import TRAINERS
     from training.early_warning import EarlyWarning, Watch, bounds_of
-    from training.heap import FreeHeap
+    from training.malloc_trim import FreeHeap
     from training.report import TrainingProgress, make_bystanders
     from training.rows import build_rows
     from training.starting import with_adapter
 
     if args.log_completions:
-        from training.shown import escape_shown_completions
+        from training.escape_completions import escape_shown_completions
 
         escape_shown_completions()
     processor = load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
@@ -160,9 +158,9 @@ def prepare(args: argparse.Namespace):
 
     Returns (config, training questions, held-out questions, folder, settings record, checkpoint to resume).
     """
+    from checkpoints.run_folder import prepare_folder, run_folder, settings_record
     from models.weights import check_model_weights
     from training.report import few_generations_warning, set_up_wandb
-    from training.run_folder import prepare_folder, run_folder, settings_record
     from training.starting import model_record
 
     source = resolve_defaults(args)
@@ -193,7 +191,7 @@ def prepare(args: argparse.Namespace):
 
 def estimate(args: argparse.Namespace) -> None:
     """--estimate: prints what this run would need. No run folder, no weights from the network. Raises ValueError."""
-    from training.estimate import report
+    from estimate.report import report
 
     resolve_defaults(args)
     check_model(args)
@@ -253,7 +251,7 @@ def run(argv: list[str] | None) -> int:
 
     try:
         args = parse_args(argv)
-        stay_local(begin(args).source, args.dataset_name, args.dataset_path)
+        stay_local(begin(args).source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
         gpu_line = use_first_gpu()
         if gpu_line:
             say(gpu_line)
@@ -264,9 +262,9 @@ def run(argv: list[str] | None) -> int:
     except (ValueError, OSError) as error:
         say_error(str(error))
         return 2
-    from training.model_card import model_card
+    from checkpoints.model_card import model_card
+    from checkpoints.run_folder import discard_replaced
     from training.report import banner, end_without_backends
-    from training.run_folder import discard_replaced
 
     for line in banner(METHODS[args.mode].from_settings(args), args.reward_threshold).split("\n"):
         say(line)
@@ -285,10 +283,10 @@ def run(argv: list[str] | None) -> int:
 
 def train_and_save(trainer, folder: Path, record: dict, checkpoint: Path | None, num_held_out: int) -> int:
     """Trains from `checkpoint` or from the beginning and saves the result in `folder`; the exit code."""
-    from models.fingerprints import file_fingerprints, weight_files
+    from checkpoints.fingerprints import file_fingerprints, weight_files
+    from checkpoints.run_folder import write_settings
     from training.early_warning import keep_best
     from training.interruption import Interruption
-    from training.run_folder import write_settings
 
     with Interruption(trainer) as interruption:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

@@ -39,7 +39,7 @@ from models.registry import load_processor, lora_config
 from sampling.engine import Request, decode
 from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
-from training.memory import count_parameters, shape_of
+from update.memory import count_parameters, shape_of
 
 PARTS = ("decode", "prefill", "sampling", "update", "stock")
 SPREAD = 6.0  # standard deviation of the scaled logits

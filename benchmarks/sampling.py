@@ -30,12 +30,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from sampling.choice import choose, weights
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.job import ROWS
 from sampling.prefill import prefill
+from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
 from sampling.settings import SamplingSettings
-from sampling.streams import BLOCK_STEPS, stream_key, uniforms
+from sampling.token_sampling import choose, weights
 
 HAZARD = 1 / 24
 PROBLEM = "benchmark"

@@ -37,9 +37,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.sampling import hold_lengths
 from charts.record import ChartQuestion
 from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
-from trainers.lean_update import LeanUpdate
-from trainers.rollouts import EngineRollouts
 from training.rows import training_rows
+from update.packed_update import PackedUpdate
+from update.rollouts import EngineRollouts
 
 PARTS = ("sweep", "memory", "whole", "project")
 FULL_RUN = 10_000 * 2  # completions: the README's 10,000 questions, 2 each
@@ -157,7 +157,7 @@ def timed(base: type) -> type:
     return Timed
 
 
-class Lean(EngineRollouts, LeanUpdate):
+class Lean(EngineRollouts, PackedUpdate):
     """Both parts of this project that concern speed, without any of its methods."""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from charts import layouts
+from charts import file_layouts
 from charts.custom import WANTED, read_custom
 from charts.parsing import as_table
 from charts.values import accepted, first
@@ -226,7 +226,7 @@ ADAPTERS = {
             wanted="image, query or question, label or answer",
             train=Place("HuggingFaceM4/ChartQA", "train"),
             evaluate=Place("HuggingFaceM4/ChartQA", "test"),
-            layout=layouts.chartqa,
+            layout=file_layouts.chartqa,
         ),
         Adapter(
             "plotqa",
@@ -235,7 +235,7 @@ ADAPTERS = {
             wanted="image, question_string or question, answer",
             train=Place(None, "train"),
             evaluate=Place(None, "test"),
-            layout=layouts.plotqa,
+            layout=file_layouts.plotqa,
         ),
         Adapter(
             "chartfc",
@@ -244,7 +244,7 @@ ADAPTERS = {
             wanted="image, question or claim, answer or label",
             train=Place(None, "train"),
             evaluate=Place(None, "test"),
-            layout=layouts.chartfc,
+            layout=file_layouts.chartfc,
         ),
         Adapter(
             "chartqapro",
@@ -275,7 +275,7 @@ ADAPTERS = {
             wanted=WANTED,
             train=Place(None, "train"),
             evaluate=Place(None, "test"),
-            layout=layouts.jsonl,
+            layout=file_layouts.jsonl,
             needs_image=False,
         ),
     )

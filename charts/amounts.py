@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from charts.asked import Asked, beside_number
+from charts.answer_hints import Asked, beside_number
 from charts.gold import Gold, is_countable, is_whole
 from charts.quantities import UNITS, Quantity, same_currency
 

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from charts import public_rules
 from charts.gold import Gold
+from charts.matcher import match, relative_error
 from charts.record import ChartQuestion
-from charts.strict import match, relative_error
 
 RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench")
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule

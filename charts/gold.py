@@ -6,12 +6,12 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from charts.asked import Asked, beside_number, read_question
+from charts.answer_hints import Asked, beside_number, read_question
+from charts.answer_lists import read_list
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_season, read_short_year
-from charts.listing import read_list
+from charts.dates_and_ranges import read_open, read_range, read_ratio
 from charts.quantities import SCALES, UNITS, Quantity, read_quantity
-from charts.spans import read_open, read_range, read_ratio
 from charts.spelling import key, tidy, unmarked
 
 DEFAULT_TOLERANCE = Decimal("0.05")

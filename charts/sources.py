@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from charts import layouts
+from charts import file_layouts
 from charts.adapters import Adapter, Place
 from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
 from charts.images import open_image
@@ -79,7 +79,7 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
     folder = Path(path).expanduser()
     if not folder.exists():
         raise ValueError(f"--dataset-path {path}: no such file or folder")
-    if adapter.layout is layouts.jsonl and (parts := layouts.divided(folder)):
+    if adapter.layout is file_layouts.jsonl and (parts := file_layouts.divided(folder)):
         return _from_parts(folder, wanted, *parts)
     if adapter.layout and folder.is_dir():
         for alias in (wanted, *_aliases(wanted)):

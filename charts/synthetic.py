@@ -35,7 +35,7 @@ COLORS = {
 LABELS = "ABCDEF"
 VALUES = range(10, 50, 2)
 AXIS_TOP = 50
-# Share of the space of charts that a split owns, in percent. "warm-start" feeds models/build_tiny.py and nothing else.
+# Share of the space of charts that a split owns, in percent. "warm-start" is for building the model `tiny`.
 SPLITS = {"train": range(0, 50), "validation": range(50, 60), "test": range(60, 70), "warm-start": range(70, 100)}
 # How often a kind of question is asked, and what kind of answer it has. The warm start of the embedded model practises
 # all kinds about evenly, and sums of two to four bars; the other splits ask more of what it can do (values) and of what

@@ -9,7 +9,9 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from evaluation.cli import check_output, name_some, write_whole
+from common.commands import check_output, name_some
+from common.files import write_whole
+from common.terminal import printable
 from evaluation.json_stream import json_values
 from evaluation.pass_at_k import default_method, exact_line, fit_ks, load, parse_ks
 from evaluation.results import (
@@ -22,7 +24,6 @@ from evaluation.results import (
     read_results,
     to_text,
 )
-from terminal import printable
 
 
 def load_either(path: str, args: Namespace) -> Results:

@@ -11,10 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from evaluation.cli import cell
+from common.commands import cell
+from common.terminal import printable
 from evaluation.results import Results, common_rows, paired_difference
 from evaluation.styles import GRID, MUTED, RC, TEXT, WARNING, styles_for
-from terminal import printable
 
 BAND, BAND_EDGE = 0.05, 0.4  # faint within, outlined: five bands on top of each other stay five bands
 

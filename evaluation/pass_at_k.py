@@ -16,8 +16,9 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from evaluation.cli import Parser, check_output, exit_code, name_some, write_whole
-from terminal import printable, unfailing_output
+from common.commands import Parser, check_output, exit_code, name_some
+from common.files import write_whole
+from common.terminal import printable, unfailing_output
 
 EPILOG = """\
 Reads our samples files (.json, .jsonl) and the results of human-eval, evalplus and RLVR-Decomposed.

@@ -19,8 +19,9 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from evaluation.cli import Parser, check_output, exit_code, write_whole
-from terminal import printable, unfailing_output
+from common.commands import Parser, check_output, exit_code
+from common.files import write_whole
+from common.terminal import printable, unfailing_output
 
 PAGE = Path(__file__).with_name("report_page.html")
 

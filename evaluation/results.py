@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import trainers
-from evaluation.cli import name_some
+from common.commands import name_some
 from evaluation.estimators import pass_at_k
 from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, charts_agree
 from evaluation.samples import SampleSet

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.cli import name_some
+from common.commands import name_some
 from evaluation.foreign import problems_of
 from evaluation.json_stream import json_values
 

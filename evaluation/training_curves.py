@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from evaluation.cli import cell
+from common.commands import cell
 from evaluation.curves import add_words
 from evaluation.styles import GRID, MUTED, RC, TEXT, display_name, styles_for
 

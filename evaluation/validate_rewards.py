@@ -21,8 +21,8 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from evaluation.cli import Parser, exit_code
-from terminal import printable, unfailing_output
+from common.commands import Parser, exit_code
+from common.terminal import printable, unfailing_output
 from trainers import METHODS
 
 REWARD_LINE = re.compile(r"Rewards Accuracy: \[(.*?)\]")

@@ -51,7 +51,7 @@ def train(
     import torch
     from tqdm import tqdm
 
-    from models.build_tiny import encode, make_optimizers
+    from embedded.build_tiny import encode, make_optimizers
     from organism.answering import worked_examples
 
     optimizers = make_optimizers(model, stage.learning_rate)
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         return measure.main(["--model", str(args.output_path), "--threads", str(args.threads)])
     import torch
 
-    from models.build_tiny import new_model, save
+    from embedded.build_tiny import new_model, save
     from models.registry import load_model, load_processor
     from organism.answering import worked_examples
 

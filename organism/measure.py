@@ -37,8 +37,8 @@ def questions_for(split: str, problems: int, marked: int) -> list[ChartQuestion]
 
 def make_sampler(path: str, *, seed: int, n: int) -> Sampler:
     """The sampler of a model by name, of a folder or of a run folder of main.py."""
+    from checkpoints.finding import find_checkpoint, load, merges_adapter
     from models.registry import load_processor
-    from sampling.checkpoint import find_checkpoint, load, merges_adapter
     from sampling.job import Sampler
     from sampling.settings import SamplingSettings
 
@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
 
-    from sampling.checkpoint import find_checkpoint
+    from checkpoints.finding import find_checkpoint
 
     torch.set_num_threads(args.threads)
     began = time.time()

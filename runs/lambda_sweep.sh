@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt
-exec python -m runs.sweep "$@"
+exec python -m study.sweep "$@"

@@ -10,5 +10,5 @@ cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt
 [[ ${1:-} == "" || ${1:-} == --quick ]] || { echo "error: $1 is unknown; the one flag is --quick" >&2; exit 2; }
 FOLDER=${FOLDER:-reproduction${1:+_quick}}
-python -m runs.study reproduce ${1:+--quick} --counts "$FOLDER/counts" --work "$FOLDER/models" --jobs "${JOBS:-2}"
-python -m runs.reproduction --print ${1:+--quick} --counts "$FOLDER/counts"
+python -m study.commands reproduce ${1:+--quick} --counts "$FOLDER/counts" --work "$FOLDER/models" --jobs "${JOBS:-2}"
+python -m study.reproduction --print ${1:+--quick} --counts "$FOLDER/counts"

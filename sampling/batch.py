@@ -15,8 +15,8 @@ import numpy as np
 import torch
 
 from sampling.prefill import Prompt
+from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
 from sampling.settings import SamplingSettings
-from sampling.streams import BLOCK_STEPS, stream_key, uniforms
 
 MIN_ROWS = 8
 _DROP_SHARE = 8  # ended rows leave once they are an eighth of the batch

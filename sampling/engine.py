@@ -24,12 +24,12 @@ import torch
 
 from sampling import static_step
 from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line
-from sampling.choice import choose, entropy, weights
 from sampling.copied_prefix import CopiedPrefixCache
 from sampling.decoder_layer import refusal
 from sampling.prefill import Prompt, prefill_each
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
+from sampling.token_sampling import choose, entropy, weights
 
 logger = logging.getLogger(__name__)
 MOST_APART, MOST_APART_IN_HALF = 0.01, 0.3  # total variation between fixed step and own layers; above it is a fault

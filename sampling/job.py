@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charts.record import ChartQuestion
+from common.signals import StopSignals
 from sampling.engine import Samples, on, sample_each
 from sampling.journal import Journal
 from sampling.problems import as_line, error_record, prompt_inputs, record, save_image
 from sampling.progress import Progress
 from sampling.settings import SamplingSettings
-from sampling.stopping import StopSignals
 
 if TYPE_CHECKING:
     import torch
@@ -68,7 +68,7 @@ class Sampler:
         options = {"n": self.n - first, "settings": self.settings, "eos_ids": self.eos_ids, "suppress": self.suppress}
         options["first_sample"] = first
         if self.backend == "generate":
-            from sampling.stock import generate
+            from sampling.hf_generate import generate
 
             return [
                 generate(self.model, on(self.model.device, inputs), problem_id=name, chunk=self.chunk, **options)

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.files import sync_folder, write_whole
+
 _UNHASHED = {"run", "checkpoint", "versions"}  # a moved folder or a new package version does not make another run
 
 
@@ -208,28 +210,6 @@ def same_run(output: Path, settings: dict[str, Any]) -> bool:
 
 def settings_path(output: Path) -> Path:
     return output.with_name(f"{output.stem}.settings.json")
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside `path`, flush to disk, rename: a reader sees the old file or the new one. One writer at a time."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line, on_device
-from sampling.choice import choose, entropy, quick_weights, weights
 from sampling.decoder_layer import Places, TextLayers
 from sampling.settings import SamplingSettings
+from sampling.token_sampling import choose, entropy, quick_weights, weights
 
 logger = logging.getLogger(__name__)
 _ROOM = 64  # completion tokens a row has room for at first

@@ -6,12 +6,12 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from training.arguments import ABOVE_MINIMUM, LORA_ONLY, MAXIMUM, MINIMUM, ONLY_FOR, build_parser, flag
+from settings.arguments import ABOVE_MINIMUM, LORA_ONLY, MAXIMUM, MINIMUM, ONLY_FOR, build_parser, flag
 
 TRAIN = "--mode nsr --vlm-name tiny --dataset-name synthetic --subset-size 8 --report-to none"
 SAMPLE = "--checkpoint-path tiny --dataset-name synthetic --subset-size 2 --num-samples 2 --output-path s.json"
 MAIN, GENERATE, SCORE, PLOT = "main.py", "generate_samples.py", "evaluation/pass_at_k.py", "evaluation/plotting.py"
-PAGE, CHECK, SWEEP = "evaluation/report.py", "evaluation/validate_rewards.py", "runs/sweep.py"
+PAGE, CHECK, SWEEP = "evaluation/report.py", "evaluation/validate_rewards.py", "study/sweep.py"
 
 
 def write(name: str, content: str | bytes):

@@ -114,7 +114,7 @@ def everything_on_stderr() -> Iterator[list[str]]:
 
 def as_process(case: Case) -> tuple[int, str]:
     """(exit code, stderr) of the program as a user starts it."""
-    program = ["-m", "runs.sweep"] if case.program == "runs/sweep.py" else [str(ROOT / case.program)]
+    program = ["-m", "study.sweep"] if case.program == "study/sweep.py" else [str(ROOT / case.program)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, *program, *case.argv], cwd=case.folder, env=environment, capture_output=True, text=True

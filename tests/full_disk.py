@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
+from checkpoints.manifest import STAGING, checkpoints, damage, newest_usable
+from common.processes import start_together
 from tests import forked
 from tests.nan_on_one_rank import gathered
 from tests.small_disk import fill, on_small_disk
 from tests.test_resume import build, seen
-from training.checkpoints import STAGING, checkpoints, damage, newest_usable
-from training.processes import start_together
 
 RUN = {"mode": "w-reinforce", "updates": 2, "rows": 16}
 FULL, ROOMY, ENDED = 3, 5, 9  # the steps before which the disk is filled and cleared; how a run ends that is broken off

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import torch
 
+from checkpoints.manifest import STAGING, checkpoints, damage, newest_usable
+from common.processes import start_together
 from tests import forked
 from tests.nan_on_one_rank import gathered
 from tests.test_resume import build, seen
-from training.checkpoints import STAGING, checkpoints, damage, newest_usable
-from training.processes import start_together
 
 RUN = {"mode": "w-reinforce", "updates": 2, "rows": 16}
 SECONDS = 120.0  # a run, and a process whose partner is gone, must have ended by then

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
-from training.disk import refusal
-from training.run_folder import prepare_folder
+from checkpoints.disks import refusal
+from checkpoints.run_folder import prepare_folder
 
 MOUNT = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
 RECORD = {"settings": {}, "data": {"fingerprint": "f"}, "prompt": {"hash": "h"}}

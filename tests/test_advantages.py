@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.scored import NAN, scored
-from trainers.decomposed_trainer import kept_scale
 from trainers.method import correctness
 from trainers.nsr import NSR
 from trainers.psr import PSR
+from trainers.trainer import kept_scale
 from trainers.w_reinforce import WReinforce
 
 CORRECT = torch.tensor([1.0, 0.0, 0.0, NAN, 1.0])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.arguments import MODES, build_parser, parse_args, resolve_accumulation
+from settings.arguments import MODES, build_parser, parse_args, resolve_accumulation
 
 ROOT = Path(__file__).parent.parent
 

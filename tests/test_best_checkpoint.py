@@ -5,10 +5,10 @@ import os
 import signal
 from pathlib import Path
 
+from checkpoints import exact_resume
+from checkpoints.manifest import checkpoints, step_of
 from tests.test_early_warning import BOUNDS
 from tests.test_resume import build
-from trainers import resume
-from training.checkpoints import checkpoints, step_of
 from training.early_warning import HELD_OUT, EarlyWarning, Watch
 from training.interruption import Interruption
 
@@ -67,14 +67,14 @@ def test_a_best_checkpoint_that_is_gone_gives_way_to_the_next_measurement(tmp_pa
 
 
 def test_a_best_checkpoint_that_the_disk_refuses_leaves_the_one_before(tmp_path, monkeypatch):
-    real = resume.publish
+    real = exact_resume.publish
 
     def full_at_4(written, final):
         if step_of(final) == 4:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(written, final)
 
-    monkeypatch.setattr(resume, "publish", full_at_4)
+    monkeypatch.setattr(exact_resume, "publish", full_at_4)
     trainer = trained(tmp_path, {2: 0.5, 4: 0.9, 6: 0.7})
     assert best(trainer) == (str(tmp_path / "checkpoint-6"), 6, 0.7) and steps(tmp_path) == [8, 6, 2]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from training.checkpoints import MANIFEST, STAGING, checkpoints, clear_staging, damage, keep_newest, publish
+from checkpoints.manifest import MANIFEST, STAGING, checkpoints, clear_staging, damage, keep_newest, publish
 
 CONTENT = {"trainer_state.json": "{}", "adapter_model.safetensors": "weights", "global_step5/shard.pt": "optimiser"}
 

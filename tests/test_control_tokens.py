@@ -19,8 +19,8 @@ from charts.prompt import PROMPTS, messages, plain_text
 from charts.record import ChartQuestion
 from models.registry import control_tokens, image_step, load_processor
 from sampling.problems import prompt_inputs
+from settings.arguments import parse_args
 from tests.families import FAMILIES, family_processor
-from training.arguments import parse_args
 from training.rows import training_rows
 
 # What the tokenizers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL have beyond the embedded one's tokens.

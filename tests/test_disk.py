@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from terminal import Unfailing
+from checkpoints.disks import refusal, room
+from common.terminal import Unfailing
 from tests.small_disk import can_mount, on_small_disk
-from training.disk import refusal, room
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,8 +12,8 @@ import torch
 
 import generate_samples
 import main
+from checkpoints.manifest import publish
 from models.registry import TINY_FOLDER, load_config, load_model, load_processor
-from training.checkpoints import publish
 
 
 class Bomb:
@@ -179,7 +179,7 @@ def test_a_pickle_in_a_checkpoint_with_a_right_manifest_does_not_run(name, kind,
 
 
 def test_without_that_look_the_libraries_themselves_would_not_run_it_either(mark, tmp_path):
-    """What transformers passes to torch.load; held here because training/pickles.py is only the kinder message."""
+    """What transformers passes to torch.load; held here because checkpoints/pickles.py is only the kinder message."""
     import inspect
 
     from transformers import Trainer

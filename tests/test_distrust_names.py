@@ -11,9 +11,9 @@ import pytest
 
 import generate_samples
 import main
+from common.terminal import printable
 from evaluation import pass_at_k, plotting, report
 from models.registry import TINY_FOLDER
-from terminal import printable
 from tests.test_distrust_code import samples
 
 NASTY = "\x1b[2J\x1b]0;owned\x07\r\nerror: forged </script><b onload=x>'\"`$(id);\u202e\u2028\ud83d"
@@ -73,7 +73,7 @@ def test_a_spreadsheet_computes_nothing_from_a_name(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("program", ["main", "generate", "score", "plot", "sweep"])
 def test_an_error_that_quotes_a_flag_is_one_harmless_line(program, capsys):
-    from runs import sweep
+    from study import sweep
 
     run = {
         "main": lambda: main.main(["--mode", "nsr", "--vlm-name", NASTY, "--report-to", "none"]),
@@ -104,7 +104,7 @@ def test_a_model_folder_with_a_nasty_name_trains_and_says_so_harmlessly(tmp_path
 
 
 def test_completions_that_are_shown_can_neither_move_the_cursor_nor_forge_a_line(capsys):
-    from training.shown import escape_shown_completions
+    from training.escape_completions import escape_shown_completions
 
     escape_shown_completions()
     from trl.trainer import grpo_trainer

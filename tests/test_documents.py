@@ -4,8 +4,8 @@ By default every command of every block is parsed by its own program with `tiny`
 checked as far as they can be before data or models are read, and the commands of the README that train, sample, score
 and draw are run, in small. With `-m slow` so are those of docs/training.md, docs/evaluation.md and docs/data.md. Never
 run here: the scripts, whose whole run takes minutes to hours (tests/test_distrust_shell.py runs three of them with
-programs in place of Python), benchmarks, runs/ and models.build_tiny for the same reason, and what needs an interrupted
-run (tests/test_interruption.py). `accelerate launch` is parsed here and run by tests/test_main.py.
+programs in place of Python), benchmarks, runs/ and embedded.build_tiny for the same reason, and what needs an
+interrupted run (tests/test_interruption.py). `accelerate launch` is parsed here and run by tests/test_main.py.
 """
 
 import os
@@ -48,7 +48,7 @@ def test_every_command_is_accepted_by_its_program(name, folder, monkeypatch):
         "python -m no_such_module",
         "python generate_samples.py --checkpoint-path tiny",
         "python evaluation/pass_at_k.py --sample-path x",
-        "python -m runs.reproduction --prints",
+        "python -m study.reproduction --prints",
         "./run_tests.sh --no-such-flag",
         "./run_tests.sh tests/no_such_file.py",
         "./no_such_script.sh",

@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 import main
+from estimate import gpu_sizes
+from estimate.report import measure_prompts
+from estimate.timing import CARDS, bound
 from models.registry import TINY_FOLDER, load_processor, lora_config
+from settings.arguments import parse_args
 from tests.test_memory import TINY, tiny_trainer, work_of
 from tests.test_models import qwen2_5_vl_3b
-from training import cards
-from training.arguments import parse_args
-from training.estimate import measure_prompts
-from training.memory import Counts, Memory, Shape, count_parameters, memory, shape_of
-from training.timing import CARDS, bound
+from update.memory import Counts, Memory, Shape, count_parameters, memory, shape_of
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def needs(gigabytes):
 
 def test_a_card_that_is_too_small_names_the_flag_that_is_enough_and_what_it_saves():
     args = flags(disable_gradient_checkpointing=True)
-    lines = list(cards.advice(lambda a: needs(30 if a.disable_gradient_checkpointing else 20), args, 1))
+    lines = list(gpu_sizes.advice(lambda a: needs(30 if a.disable_gradient_checkpointing else 20), args, 1))
     assert [line.split()[2] for line in lines[1:]] == ["no:", "no:", "yes", "yes", "yes"]
     assert "without --disable-gradient-checkpointing saves 10.0 GB and is enough (20.0 GB)" in lines[2]
     assert "without --disable-gradient-checkpointing (saves 10.0 GB): not enough: still 20.0 GB; ZeRO-3" in lines[1]
@@ -62,10 +62,10 @@ def test_several_changes_are_named_when_one_is_not_enough():
     def memory_of(args):
         return needs(10 + 2 * args.batch_size + args.max_completion_length / 64 + 30 * args.no_lora)
 
-    line = list(cards.advice(memory_of, flags(no_lora=True), 1))[1]
+    line = list(gpu_sizes.advice(memory_of, flags(no_lora=True), 1))[1]
     assert "LoRA instead of --no-lora (saves 30.0 GB), then --batch-size 1 --gradient-accumulation-steps 16" in line
     assert line.endswith("together enough (16.0 GB)")
-    assert "no flag is enough" in list(cards.advice(lambda args: needs(100), flags(), 1))[1]
+    assert "no flag is enough" in list(gpu_sizes.advice(lambda args: needs(100), flags(), 1))[1]
 
 
 def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(config):
@@ -84,7 +84,7 @@ def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(
     more = {"no_lora": True, "plain_update": True, "disable_gradient_checkpointing": True, "updates_per_rollout": 2}
     args = flags(rollouts="generate", **more)
     before = memory_of(args)
-    for name, changed in cards.changes(args, 1):
+    for name, changed in gpu_sizes.changes(args, 1):
         main.resolve_accumulation(changed, 1)
         after = memory_of(changed)
         assert after.peak <= before.peak and (after.update < before.update or after.rollout < before.rollout), name

@@ -141,7 +141,7 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
         sampled.extend(row for part in parts for row in part.logprobs)
         return parts
 
-    import trainers.rollouts as rollouts_module
+    import update.rollouts as rollouts_module
 
     original, rollouts_module.decode = rollouts_module.decode, keep
     try:
@@ -162,7 +162,7 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
 
 def test_out_of_memory_in_a_rollout_halves_the_rows_at_once_and_draws_the_same(tmp_path, monkeypatch):
     """Not real exhaustion: a decode that refuses more than two rows, on the real engine."""
-    import trainers.rollouts as rollouts_module
+    import update.rollouts as rollouts_module
 
     trainer, _ = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     expected = rollout(trainer)["completion_ids"]

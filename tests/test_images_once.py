@@ -10,7 +10,7 @@ from PIL import Image
 from charts.synthetic import synthetic_questions
 from tests.families import FAMILIES, family_processor
 from tests.test_families_train import family_trainer, rollout
-from trainers.images_once import images_once
+from update.images_once import images_once
 
 
 def counted(monkeypatch, processor):
@@ -58,7 +58,7 @@ def test_a_rollout_processes_and_hashes_every_distinct_image_once(tmp_path, monk
     trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     with monkeypatch.context() as without:
         before = counted(without, processor)
-        without.setattr("trainers.rollouts.images_once", lambda processor: contextlib.nullcontext())
+        without.setattr("update.rollouts.images_once", lambda processor: contextlib.nullcontext())
         expected = rollout(trainer)
     trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     calls = counted(monkeypatch, processor)

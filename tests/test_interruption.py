@@ -14,9 +14,9 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from sampling.stopping import StopSignals
+from checkpoints.manifest import checkpoints, damage
+from common.signals import StopSignals
 from tests.test_resume import build, seen, weights
-from training.checkpoints import checkpoints, damage
 from training.interruption import Interruption
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ import torch
 
 from tests.families import FAMILIES
 from tests.test_families_train import family_trainer
-from trainers.ratios import GAP
+from update.ratios import GAP
 
 CONFIG = {"num_generations": 4, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "max_steps": 1,
           "max_completion_length": 8, "logging_steps": 1, "seed": 1, "learning_rate": 1e-3}  # fmt: skip

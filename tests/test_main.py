@@ -12,10 +12,10 @@ import torch
 
 import main
 from evaluation.validate_rewards import main as validate_rewards
+from settings.arguments import parse_args
 from tests import one_layer
 from trainers import TRAINERS
 from training import hardware
-from training.arguments import parse_args
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--vlm-name", "tiny", "--dataset-name", "synthetic"]

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from evaluation.validate_rewards import Counts, complaint
+from settings.arguments import parse_args
 from tests import one_layer
 from tests.scored import NAN, scored
 from trainers import TRAINERS
 from trainers.maxrl import MaxRL
-from training.arguments import parse_args
 
 
 def weights(correct, generations=None):

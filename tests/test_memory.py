@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import main
+from estimate.report import Job
+from estimate.timing import time_steps
 from models.registry import TINY_FOLDER, lora_config
 from sampling.shared_prefix import SharedPrefixCache
+from settings.arguments import parse_args
 from tests.test_models import qwen2_5_vl_3b
-from trainers.micro_batches import Row
-from training.arguments import parse_args
-from training.estimate import Job
-from training.memory import (
+from update.memory import (
     Counts,
     Shape,
     Work,
@@ -26,8 +26,8 @@ from training.memory import (
     shape_of,
     update,
 )
-from training.rollout_memory import CHOICE_BYTES, fixed_buffers, kept, rollout, room
-from training.timing import time_steps
+from update.packing import Row
+from update.rollout_memory import CHOICE_BYTES, fixed_buffers, kept, rollout, room
 
 TINY = ["--vlm-name", "tiny", "--dataset-name", "synthetic", "--subset-size", "20", "--report-to", "none"]
 
@@ -148,13 +148,13 @@ def saved_bytes(layers, tokens, rank, autocast):
     from transformers import AutoModelForImageTextToText
     from trl.trainer.utils import add_fused_lm_head
 
-    from trainers import shared_prompts
+    from update import shared_prefix
 
     config = small_config(layers)
     dtype = torch.bfloat16 if autocast and rank else torch.float32
     model = AutoModelForImageTextToText.from_config(config, dtype=dtype)
     add_fused_lm_head(model)
-    shared_prompts.enable(model)
+    shared_prefix.enable(model)
     model = get_peft_model(model, lora_config(config, r=rank)) if rank else model
     model.train()
     ids = torch.randint(20, 400, (1, 5 * tokens - 1), generator=torch.Generator().manual_seed(0))
@@ -162,7 +162,7 @@ def saved_bytes(layers, tokens, rank, autocast):
         "input_ids": ids,
         "shift_labels": ids[:, tokens - 1 :],
         "position_ids": torch.arange(5 * tokens - 1).expand(3, 1, -1),
-        "shared_prompts": shared_prompts.lay_out([tokens - 1], [[tokens] * 4], torch.device("cpu")),
+        "shared_prompts": shared_prefix.lay_out([tokens - 1], [[tokens] * 4], torch.device("cpu")),
     }
     weights = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
     kept = {}

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import trainers
+from checkpoints.run_folder import run_folder
 from evaluation import results, validate_rewards
 from evaluation.results import method_key
 from evaluation.styles import OTHERS, STYLES
@@ -25,7 +26,6 @@ from trainers.w_reinforce import WReinforce
 from trainers.w_reinforce_trainer import WReinforceTrainer
 from training.early_warning import Watch
 from training.report import banner, few_generations_warning
-from training.run_folder import run_folder
 
 ROOT = Path(__file__).parent.parent
 VERDICTS = [1, 0, 0, NAN, 0, 0, 0, 0, 1, 1, 1, NAN]  # a mixed prompt, an all-wrong one, an all-right one
@@ -120,7 +120,7 @@ class Reading(Method):
 @pytest.mark.parametrize("updates", [1, 2])
 def test_the_trainer_gives_a_method_the_scored_batch(updates, tmp_path, monkeypatch):
     monkeypatch.setattr(Reading, "seen", [])
-    from trainers.decomposed_trainer import trainer_of
+    from trainers.trainer import trainer_of
 
     said = ["a b .", "b c d .", "h .", "d a .", "b .", "b b .", "a .", "c ."]
     settings = {"generations": 4, "batch": 8 // updates, "steps_per_generation": updates, "max_steps": 2 * updates}
@@ -157,7 +157,7 @@ def mean_logps(model, completions) -> list[float]:
 
 def test_the_engine_knows_how_probable_each_completion_was(tmp_path, monkeypatch):
     monkeypatch.setattr(Reading, "seen", [])
-    from trainers.decomposed_trainer import trainer_of
+    from trainers.trainer import trainer_of
 
     trainer = one_layer.trainer(trainer_of(Reading), tmp_path, batch=8, max_steps=1)
     drawn, generate = [], trainer._generate_single_turn
@@ -275,7 +275,7 @@ def test_the_evaluation_and_the_help_import_no_torch(program):
     modules = [f"evaluation.{file.stem}" for file in sorted((ROOT / "evaluation").glob("*.py"))]
     body = {
         "evaluation": f"import importlib\nfor name in {modules}: importlib.import_module(name)",
-        "main.py --help": "import main\nfrom training.arguments import build_parser\nbuild_parser().format_help()",
+        "main.py --help": "import main\nfrom settings.arguments import build_parser\nbuild_parser().format_help()",
     }[program]
     heavy = "print(sorted({'torch', 'trl', 'transformers', 'accelerate', 'peft'} & set(sys.modules)))"
     code = f"import sys\n{body}\n{heavy}"

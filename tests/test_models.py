@@ -11,7 +11,8 @@ from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from charts.prompt import PROMPTS, messages
 from charts.synthetic import synthetic_questions, worked_examples
-from models.build_tiny import Row, encode, figures
+from embedded.build_tiny import Row, encode, figures
+from embedded.parts import SPECIAL_TOKENS, TAGS, prompt_lines
 from models.registry import (
     LORA_TARGETS,
     MODELS,
@@ -23,7 +24,6 @@ from models.registry import (
     set_pixel_limits,
     unsampleable_token_ids,
 )
-from models.tiny_parts import SPECIAL_TOKENS, TAGS, prompt_lines
 from tests.families import FAMILIES, make_family
 
 
@@ -225,7 +225,7 @@ def test_the_tokenizer_writes_any_string_and_takes_digits_one_by_one(tiny):
 
 
 def test_the_prompt_that_tiny_learned_is_the_prompt_of_the_project(tiny):
-    """A changed prompt leaves tiny's tokenizer without its lines: run `python -m models.build_tiny`."""
+    """A changed prompt leaves tiny's tokenizer without its lines: run `python -m embedded.build_tiny`."""
     tokenizer = tiny[1].tokenizer
     assert all(len(tokenizer(line)["input_ids"]) == 1 for line in prompt_lines())
 
@@ -263,7 +263,7 @@ def test_figures_are_the_unbiased_estimate_by_hand():
 @pytest.mark.slow
 def test_tiny_has_room_to_learn_and_diversity_to_lose():
     """Pass@1 between 30 and 60 %, Pass@64 between 80 and 96 %, on charts of the validation split."""
-    from models.build_tiny import measure, pass_at
+    from embedded.build_tiny import measure, pass_at
 
     processor = load_processor("tiny", min_pixels=3136, max_pixels=401408)
     rows = measure(load_model("tiny").eval(), processor, split="validation", problems=100, samples=96, seed=7)

@@ -14,9 +14,9 @@ import pytest
 
 from charts.parsing import parse_completion
 from charts.procedures import CHART_TYPES, AxisChart, ask, asked
-from models.build_tiny import encode
+from embedded.build_tiny import encode
+from embedded.parts import prompt_lines
 from models.registry import ORGANISM_FOLDER, load_model, load_processor
-from models.tiny_parts import prompt_lines
 from organism import build, figures, measure
 from organism.answering import (
     FLAWED,

@@ -3,12 +3,12 @@
 import pytest
 
 from sampling.engine import base_model
-from tests import test_lean_update
-from tests.test_lean_update import LENGTHS, RIGHT, gap, train
+from tests import test_packed_update
 from tests.test_memory import COUNTS, SHAPE, work_of
-from trainers import pass_room
-from trainers.micro_batches import Row, cost, pack, pack_fewest
-from training.memory import checkpoints, pass_bytes, passes
+from tests.test_packed_update import LENGTHS, RIGHT, gap, train
+from update import pass_room
+from update.memory import checkpoints, pass_bytes, passes
+from update.packing import Row, cost, pack, pack_fewest
 
 OPTIONS = {"mode": "grpo", "per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
 
@@ -16,7 +16,7 @@ OPTIONS = {"mode": "grpo", "per_device_train_batch_size": 4, "gradient_accumulat
 def layer_runs(monkeypatch):
     """How often the first language layer runs in trainers made from now on."""
     counted = {"layers": 0}
-    make = test_lean_update.family_trainer
+    make = test_packed_update.family_trainer
 
     def watched(*args, **options):
         trainer, processor = make(*args, **options)
@@ -24,7 +24,7 @@ def layer_runs(monkeypatch):
         layer.register_forward_pre_hook(lambda *args: counted.__setitem__("layers", counted["layers"] + 1))
         return trainer, processor
 
-    monkeypatch.setattr(test_lean_update, "family_trainer", watched)
+    monkeypatch.setattr(test_packed_update, "family_trainer", watched)
     return counted
 
 

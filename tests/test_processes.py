@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from common.processes import left_alone
 from tests import one_layer
 from tests.one_layer import WORDS, accuracy, brevity
 from trainers import TRAINERS
-from trainers.reward_errors import RewardByRow
-from training.processes import left_alone
 from training.report import Bystander, make_bystanders
 from training.rows import check_images
+from update.reward_errors import RewardByRow
 
 ROOT = Path(__file__).parent.parent
 MIXED = ["a b .", "b c d .", "c .", "d a ."]

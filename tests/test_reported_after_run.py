@@ -10,8 +10,8 @@ import torch
 from peft import PeftModel
 
 from models.registry import TINY_FOLDER
+from settings.arguments import parse_args
 from tests.after_run import NAME, adapted, check_metadata, logits, refused, sample, samples, train
-from training.arguments import parse_args
 
 ROOT = Path(__file__).parent.parent
 
@@ -58,7 +58,7 @@ def test_the_code_of_the_card_answers_a_question_about_a_picture(runs, which, tm
 
 
 def card_of(model: dict, **settings) -> str:
-    from training.model_card import model_card
+    from checkpoints.model_card import model_card
 
     defaults = vars(parse_args(["--mode", settings.pop("mode", "nsr")]))
     settings = {**defaults, "num_processes": 1, "learning_rate": 1e-5, "max_completion_length": 768,
@@ -134,7 +134,7 @@ def test_a_base_model_that_has_moved_is_named_with_base_model(moved, runs, tmp_p
 
 
 def test_a_second_stage_and_a_merge_find_a_base_model_that_has_moved(moved, tmp_path, capsys):
-    from models.merge import main as merge
+    from checkpoints.merge import main as merge
 
     run, base = moved
     assert "--base-model" in refused(capsys, train(tmp_path, "--mode psr --vlm-name", run))
@@ -169,7 +169,7 @@ def test_a_base_model_with_other_weights_is_refused(moved, tmp_path, capsys):
 @pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
 @pytest.mark.parametrize("older", [False, True])
 def test_the_damage_message_names_the_file_that_differs(runs, name, older, tmp_path, capsys):
-    from models.fingerprints import files_fingerprint, weight_files
+    from checkpoints.fingerprints import files_fingerprint, weight_files
 
     run = shutil.copytree(runs["lora"], tmp_path / "run")
     if older:  # as recorded before each file had a fingerprint of its own

@@ -15,11 +15,11 @@ from charts.adapters import ADAPTERS
 from charts.answers import grade
 from charts.public_rules import chartqapro_scores
 from charts.record import ChartQuestion
+from common.signals import StopSignals
 from evaluation import pass_at_k, plotting
 from rewards.chart_types import same_type
 from rewards.tables import rms_f1
-from sampling.stopping import StopSignals
-from training.arguments import parse_args
+from settings.arguments import parse_args
 
 ROOT = Path(__file__).parent.parent
 

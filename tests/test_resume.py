@@ -14,11 +14,11 @@ from peft import LoraConfig
 from safetensors.torch import load_file
 
 import main
+from checkpoints.exact_resume import EpochOrder, load_weights
+from checkpoints.manifest import checkpoints, damage
 from tests import one_layer
 from tests.families import FAMILIES, make_family
 from trainers import TRAINERS
-from trainers.resume import EpochOrder, load_weights
-from training.checkpoints import checkpoints, damage
 
 CLOCK = ("time/", "step_time", "tokens_per_second", "train_")  # what a clock has measured
 RUNS = {

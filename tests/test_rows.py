@@ -6,8 +6,8 @@ from PIL import Image
 
 import main
 from charts.record import ChartQuestion
+from settings.arguments import parse_args
 from training import rows
-from training.arguments import parse_args
 
 LIMITS = {"min_pixels": 3136, "max_pixels": 28 * 28 * 16}
 

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from trainers import METHODS
-from trainers.method import Method, option
-from training.checkpoints import publish
-from training.run_folder import (
+from checkpoints.manifest import publish
+from checkpoints.run_folder import (
     SETTINGS_FILE,
     claim,
     differences,
@@ -23,6 +21,8 @@ from training.run_folder import (
     settings_record,
     write_settings,
 )
+from trainers import METHODS
+from trainers.method import Method, option
 
 DATA = {"name": "synthetic", "split": "train", "fingerprint": "f00d", "num_questions": 100}
 
@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path):
 HOLD = """
 import sys
 from pathlib import Path
-from training.run_folder import claim
+from checkpoints.run_folder import claim
 claim(Path(sys.argv[1]))
 print(1, flush=True)
 input()

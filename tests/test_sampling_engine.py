@@ -10,12 +10,12 @@ from PIL import Image
 from charts.record import ChartQuestion
 from models.registry import lora_config, unsampleable_token_ids
 from sampling import engine
-from sampling.choice import weights
 from sampling.engine import Request, decode, sample, sample_each
+from sampling.hf_generate import generate
 from sampling.prefill import prefill, prefill_each
 from sampling.problems import prompt_inputs
 from sampling.settings import SamplingSettings
-from sampling.stock import generate
+from sampling.token_sampling import weights
 from tests.families import FAMILIES, make_family
 
 EOS = [2, *range(20, 490, 12)]  # so many that rows end at every step and leave the batch

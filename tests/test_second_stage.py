@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import main
 from models.registry import TINY_FOLDER
+from settings.arguments import parse_args
 from tests.after_run import (
     NAME,
     SHORT,
@@ -23,7 +24,6 @@ from tests.after_run import (
     samples,
     train,
 )
-from training.arguments import parse_args
 
 
 def trainer_of(tmp_path, line, *more):
@@ -50,7 +50,7 @@ def test_the_kl_term_of_a_second_stage_is_zero_at_its_start(runs, tmp_path):
 
 
 def test_a_second_stage_in_bfloat16_leaves_the_weights_of_the_base_model_alone(runs):
-    from sampling.checkpoint import find_checkpoint
+    from checkpoints.finding import find_checkpoint
     from training.starting import with_adapter
 
     base = AutoModelForImageTextToText.from_pretrained(TINY_FOLDER, dtype=torch.bfloat16)
@@ -98,7 +98,7 @@ def test_a_second_stage_that_is_interrupted_goes_on_exactly(runs, tmp_path):
 )
 def test_another_shape_than_the_adapters_is_refused_with_the_way_out(runs, flags, told, tmp_path, capsys):
     error = refused(capsys, train(tmp_path, f"--mode psr {flags} --vlm-name", runs["lora"]))
-    assert told in error and "python -m models.merge" in error and not list(tmp_path.iterdir())
+    assert told in error and "python -m checkpoints.merge" in error and not list(tmp_path.iterdir())
 
 
 def test_a_second_stage_asks_as_the_first_did_unless_told_otherwise(runs, tmp_path):
@@ -129,7 +129,7 @@ def test_a_checkpoint_inside_a_run_begins_a_second_stage_too(runs, tmp_path):
 
 
 def test_a_merged_folder_is_a_full_model_for_plain_transformers(runs, tmp_path, capsys):
-    from models.merge import main as merge
+    from checkpoints.merge import main as merge
 
     out = tmp_path / "merged"
     assert merge([str(runs["lora"]), str(out)]) == 0
@@ -165,7 +165,7 @@ def test_a_merged_folder_is_a_full_model_for_plain_transformers(runs, tmp_path, 
     ],
 )
 def test_a_merge_that_cannot_be_is_refused_and_touches_nothing(runs, source, output, told, tmp_path, capsys):
-    from models.merge import main as merge
+    from checkpoints.merge import main as merge
 
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("precious")

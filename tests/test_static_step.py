@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from models.registry import lora_config
-from sampling import choice, engine, static_step
+from sampling import engine, static_step, token_sampling
 from sampling.batch import Request
 from sampling.decoder_layer import TextLayers, refusal
 from sampling.engine import decode, sample_each
@@ -187,7 +187,7 @@ def replayed(model, samples) -> list[list[float]]:
 
 
 def test_a_trainers_rollouts_are_the_same_and_its_adapter_is_not_merged(family, tmp_path, monkeypatch, request):
-    from trainers import rollouts
+    from update import rollouts
 
     name = request.node.callspec.params["family"]
     options = {"dtype": torch.float32, "gradient_checkpointing": True, "config": {"beta": 0.04}}
@@ -222,7 +222,7 @@ def test_ended_rows_leave_and_the_room_doubles(qwen):
 def test_a_nucleus_too_wide_for_the_quick_search_is_noticed_and_done_again(qwen, monkeypatch):
     model, processor = copy.deepcopy(qwen[0]), qwen[1]
     settings = SamplingSettings(top_p=0.6, temperature=0.7, max_new_tokens=40)
-    monkeypatch.setattr(choice, "_TRIES", (4, 8))
+    monkeypatch.setattr(token_sampling, "_TRIES", (4, 8))
     again = []
     monkeypatch.setattr(
         static_step._Run, "again", lambda run, real=static_step._Run.again: (again.append(1), real(run))

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from runs import factor_tables, factors, plan, reproduction, sweep, tables
-from runs.counts import training_curves, warnings_of
-from runs.plan import FULL, QUICK
-from runs.stages import Run, Stage, Study, description, is_kept, perform
-from runs.summary import Arm, band, difference, guessing_floor, read_arm
-from training.arguments import parse_args
+from settings.arguments import parse_args
+from study import ablation_tables, ablations, plan, reproduction, sweep, tables
+from study.measurements import training_curves, warnings_of
+from study.plan import FULL, QUICK
+from study.stages import Run, Stage, Study, description, is_kept, perform
+from study.summary import Arm, band, difference, guessing_floor, read_arm
 
 CHARTS = {"ids": ["a1", "a2", "b1"], "clusters": ["a", "a", "b"], "kinds": ["max"] * 3, "yes_no": [True, False, False]}
 
@@ -60,7 +60,7 @@ def every_stage(size):
     rates = dict.fromkeys(plan.METHODS, size.rates[0])
     return [
         plan.validation_base(size), *plan.grid(size), *plan.finals(rates, size), *plan.paper_sampling(rates, size),
-        *factors.stages(rates, size), *factors.long_stages(size).values(),
+        *ablations.stages(rates, size), *ablations.long_stages(size).values(),
     ]  # fmt: skip
 
 
@@ -143,7 +143,7 @@ def test_a_stage_is_run_once_and_needs_neither_model_nor_samples_afterwards(tmp_
 
 
 def test_the_document_is_what_the_kept_counts_give():
-    """Document and data cannot drift apart: python -m runs.reproduction brings them together again."""
+    """Document and data cannot drift apart: python -m study.reproduction brings them together again."""
     text = reproduction.DOCUMENT.read_text(encoding="utf-8")
     assert reproduction.BLOCK.findall(text), "the document has tables"
     assert reproduction.rebuilt(text, reproduction.COUNTS) == text
@@ -175,7 +175,7 @@ def test_the_abstract_is_what_the_kept_counts_give():
         if mode == "nsr":
             assert f"points, NSR by {one} and {many}:" in opening
     assert "of Pass@256 only PSR's change is significant" in abstract
-    changed = factor_tables.factor_arms(reproduction.COUNTS, FULL)
+    changed = ablation_tables.factor_arms(reproduction.COUNTS, FULL)
     same, large = changed["rate-3e-5"], changed["rate-1e-4"]
     assert {one.seeds for one in (*same.values(), *large.values())} == {3}
     values, bounds = difference(same["nsr"], same["psr"], [1, 64])
@@ -183,7 +183,7 @@ def test_the_abstract_is_what_the_kept_counts_give():
     assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in abstract
     nsr, psr = (-100 * difference(large[mode], found["base"], [64])[0][0] for mode in ("nsr", "psr"))
     assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in abstract
-    long = {one: stage.name for one, stage in factors.long_stages(FULL).items()}
+    long = {one: stage.name for one, stage in ablations.long_stages(FULL).items()}
     psr = read_arm(reproduction.COUNTS, "PSR", [long["psr", 1]])
     gained, lost = 100 * difference(psr, found["base"], [1, 64])[0]
     assert f"PSR gains {gained:.1f} points of Pass@1 and loses {-lost:.1f} of Pass@64" in abstract
@@ -222,7 +222,7 @@ def test_a_kept_log_says_when_the_early_warnings_would_have_come():
 
 
 def kept_factor(study, name, mode, rates, right):
-    for stage in factors.of_factor(name, mode, rates, QUICK):
+    for stage in ablations.of_factor(name, mode, rates, QUICK):
         kept_stage(study, stage, right)
 
 
@@ -242,32 +242,32 @@ def kept_stage(study, stage, right, **more):
 def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(tmp_path):
     study, size, rates = Study(tmp_path, tmp_path), QUICK, dict.fromkeys(plan.METHODS, "1e-4")
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
-    assert factor_tables.factor_table(tmp_path, size) is None
+    assert ablation_tables.factor_table(tmp_path, size) is None
     kept_stage(study, plan.base(size), 0)
     kept_factor(study, "own-rates", "psr", rates, 64)
     kept_factor(study, "own-rates", "nsr", rates, 32)
     kept_factor(study, "on-policy", "psr", rates, 32)
     kept_factor(study, "on-policy", "nsr", rates, 64)
     kept_factor(study, "unclipped", "nsr", rates, 64)  # without PSR's no row
-    first, same, second = factor_tables.factor_table(tmp_path, size).splitlines()[2:]
+    first, same, second = ablation_tables.factor_table(tmp_path, size).splitlines()[2:]
     assert same.startswith("| both at 1e-4 | 1 | +33.3 ["), "the rate chosen is the study's own run, measured once"
     assert first.startswith(f"| each at its own rate | 1 {'| +33.3 [+0.0, +50.0] ' * 3}| +16.7 [")
     cells = [cell.strip() for cell in second.strip("|").split("|")]
     assert cells[:2] == ["one update per rollout batch", "1"]
     assert cells[2].startswith("+16.7") and cells[5].startswith("+33.3") and cells[8].startswith("+16.7")
     assert cells[10].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
-    training = factor_tables.factor_training(tmp_path, size)
+    training = ablation_tables.factor_training(tmp_path, size)
     assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
     size = replace(size, seeds=(1, 2))
-    kept_stage(study, factors.long_stages(size)["nsr", 1], 0, warnings={"entropy": 400})
-    kept_stage(study, factors.long_stages(size)["nsr", 2], 0)
-    row, again = factor_tables.long_table(tmp_path, size).splitlines()[2:]
+    kept_stage(study, ablations.long_stages(size)["nsr", 1], 0, warnings={"entropy": 400})
+    kept_stage(study, ablations.long_stages(size)["nsr", 2], 0)
+    row, again = ablation_tables.long_table(tmp_path, size).splitlines()[2:]
     assert row.endswith("| 0.100 → 0.200; 80 | entropy at 400 |") and row.startswith("| NSR − base | 2 |")
     assert again.startswith("| NSR, seed 2 − base | 2 |") and again.endswith("| none |")
 
 
 def test_every_factor_has_a_name_to_show():
-    assert list(factor_tables.SHOWN) == list(factors.FACTORS)
+    assert list(ablation_tables.SHOWN) == list(ablations.FACTORS)
 
 
 def test_draws_of_the_same_are_averaged_once_all_are_kept(tmp_path):
@@ -275,12 +275,12 @@ def test_draws_of_the_same_are_averaged_once_all_are_kept(tmp_path):
     study, rates = Study(tmp_path, tmp_path), dict.fromkeys(plan.METHODS, "1e-4")
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
     kept_stage(study, plan.base(size), 0)
-    stages = {mode: factors.of_factor("rate-3e-5", mode, rates, size) for mode in factors.CONTRASTED}
+    stages = {mode: ablations.of_factor("rate-3e-5", mode, rates, size) for mode in ablations.CONTRASTED}
     for psr, nsr, right in zip(stages["psr"], stages["nsr"], (64, 32, 0), strict=True):
-        assert "rate-3e-5" not in factor_tables.factor_arms(tmp_path, size)
+        assert "rate-3e-5" not in ablation_tables.factor_arms(tmp_path, size)
         kept_stage(study, psr, right)
         kept_stage(study, nsr, 0)
-    rows = [line.strip("| ").split(" | ") for line in factor_tables.factor_table(tmp_path, size).splitlines()[2:]]
+    rows = [line.strip("| ").split(" | ") for line in ablation_tables.factor_table(tmp_path, size).splitlines()[2:]]
     gains = [(label, seeds, gain.split(" ")[0].strip("*")) for label, seeds, gain, *_ in rows]
     assert gains == [
         ("both at 3e-5", "3", "+16.7"),
@@ -355,18 +355,18 @@ def test_kept_counts_of_another_stage_choose_no_rate(tmp_path):
 
 def test_factors_are_changed_at_one_rate_for_both_methods():
     rates = {"psr": "1e-4", "nsr": "1e-5"}
-    for name, change in factors.FACTORS.items():
-        psr, nsr = (factors.runs(name, mode, rates, FULL) for mode in factors.CONTRASTED)
+    for name, change in ablations.FACTORS.items():
+        psr, nsr = (ablations.runs(name, mode, rates, FULL) for mode in ablations.CONTRASTED)
         assert [run.seed for run in psr] == [run.seed for run in nsr] and psr
         for one, other in zip(psr, nsr, strict=True):
             assert (one.flags == other.flags) == (name != "own-rates")
             if "rate" not in change:
-                assert one.flags[one.flags.index("--learning-rate") + 1] == factors.RATE
+                assert one.flags[one.flags.index("--learning-rate") + 1] == ablations.RATE
 
 
 def test_factors_before_the_rates_are_chosen_are_refused(tmp_path):
     with pytest.raises(ValueError, match="not chosen there"):
-        factors.perform_all(Study(tmp_path, tmp_path), FULL)
+        ablations.perform_all(Study(tmp_path, tmp_path), FULL)
 
 
 @pytest.mark.parametrize("size", [FULL, QUICK], ids=["full", "quick"])

@@ -1,4 +1,4 @@
-"""What trainers/decomposed_trainer.py assumes of TRL. A red test here means: read the new version before pinning it."""
+"""What trainers/trainer.py assumes of TRL. A red test here means: read the new version before pinning it."""
 
 import inspect
 
@@ -8,10 +8,10 @@ from transformers import Trainer
 from trl import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from checkpoints.exact_resume import ExactResume
 from tests import one_layer
 from trainers import TRAINERS
-from trainers.decomposed_trainer import DecomposedTrainer
-from trainers.resume import ExactResume
+from trainers.trainer import MethodTrainer
 
 SIGNATURES = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],
@@ -30,11 +30,11 @@ RESUME_SIGNATURES = {
 @pytest.mark.parametrize("method", SIGNATURES)
 def test_the_hooked_methods_keep_their_signature(method):
     assert list(inspect.signature(getattr(GRPOTrainer, method)).parameters) == SIGNATURES[method]
-    assert method in vars(DecomposedTrainer), "a hook that is not used any more should leave the table"
+    assert method in vars(MethodTrainer), "a hook that is not used any more should leave the table"
 
 
 def test_no_other_method_of_the_parent_is_overridden():
-    ours = {name for name in vars(DecomposedTrainer) if hasattr(GRPOTrainer, name) and not name.startswith("__")}
+    ours = {name for name in vars(MethodTrainer) if hasattr(GRPOTrainer, name) and not name.startswith("__")}
     assert ours - {"_tag_names", "_name", "_paper"} <= set(SIGNATURES)
     for trainer in TRAINERS.values():
         own = {name for name in vars(trainer) if not name.startswith("__")}
@@ -67,7 +67,7 @@ def test_resuming_can_rely_on_how_an_epoch_is_run_and_a_checkpoint_is_placed():
 
 
 def test_the_memory_that_a_checkpoint_must_hold_has_these_names(tmp_path):
-    """What TRL's trainer has between two updates; a new name here is something that trainers/resume.py may miss."""
+    """What TRL's trainer has between two updates; a new name here is something that exact_resume.py may miss."""
     plain = one_layer.trainer(GRPOTrainer, tmp_path)
     held = {name for name, value in vars(plain).items() if name.startswith("_") and not callable(value)}
     changing = {"_step", "_buffered_inputs", "_metrics", "_logs", "_pending_extra_logs", "_pending_metrics",

@@ -9,7 +9,7 @@ from benchmarks.training import full_size_config
 from models import vision_attention
 from models.registry import lora_config
 from tests.operations import Operations, packed_attention
-from trainers import shared_prompts
+from update import shared_prefix
 
 PROMPTS, COMPLETIONS, PROMPT, LONGEST, SIDE = 8, 8, 600, 80, 36
 
@@ -21,26 +21,26 @@ def test_operations_of_a_forward_and_backward_pass(varlen, most, monkeypatch):
     config = full_size_config()
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
-        shared_prompts.enable(model)
+        shared_prefix.enable(model)
         vision_attention.enable(model)
         model = get_peft_model(model, lora_config(config)).train()
     model.enable_input_require_grads()
     inner = model.get_base_model().model
     inner.visual.forward = torch.no_grad()(inner.visual.forward)  # as the trainer does
     lengths = [[LONGEST - n % 3 for n in range(COMPLETIONS)]] * PROMPTS
-    row = shared_prompts.lay_out([PROMPT - 1] * PROMPTS, lengths, torch.device("meta"))
+    row = shared_prefix.lay_out([PROMPT - 1] * PROMPTS, lengths, torch.device("meta"))
     ids = torch.full((1, row.groups[-1].start + row.groups[-1].tokens), 100)
     for group in row.groups:
         ids[0, group.start + 10 : group.start + 10 + SIDE**2 // 4] = config.image_token_id
     operations = Operations()
     if varlen:
-        for module in (shared_prompts, vision_attention):
+        for module in (shared_prefix, vision_attention):
             monkeypatch.setattr(module, "variable_length", lambda *kind: packed_attention(operations))
     with operations:
         inner(
             input_ids=ids.to("meta"),
             position_ids=torch.zeros(3, 1, ids.shape[1], dtype=torch.long, device="meta"),
-            shared_prompts=row,
+            shared_prefix=row,
             pixel_values=torch.empty(PROMPTS * SIDE**2, 1176, device="meta"),
             image_grid_thw=torch.tensor([[1, SIDE, SIDE]] * PROMPTS),
         ).last_hidden_state.sum().backward()

@@ -9,7 +9,7 @@ import torch
 
 from tests import one_layer
 from trainers import METHODS, TRAINERS
-from trainers.row_tensors import loss_mask
+from update.collate import loss_mask
 
 # four groups of two; the second process has no right one, so under PSR it is sent one of the first process's prompts
 COMPLETIONS = ["a b .", "b c d .", "a .", "h a .", "b b .", "c c d .", "a b c d e", "b a ."]

@@ -27,6 +27,6 @@ def __getattr__(name):
     # On first use, so that the table can be read without torch and TRL.
     if name != "TRAINERS":
         raise AttributeError(f"module 'trainers' has no attribute {name!r}")
-    from trainers.decomposed_trainer import trainer_of
+    from trainers.trainer import trainer_of
 
     return {name: trainer_of(method) for name, method in METHODS.items()}

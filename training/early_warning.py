@@ -1,7 +1,7 @@
 """Early warnings of what ends training on negative samples, and the stop that keeps the best checkpoint.
 
 Pure NSR over hundreds of steps can lose the model: completions become random (entropy), endless (length, truncation) or
-formless (format), and the ratio of a wrong token is not bounded above (trainers/ratios.py). Each of these is compared
+formless (format), and the ratio of a wrong token is not bounded above (update/ratios.py). Each of these is compared
 with the start of the run, over windows of rollout batches, and said once when it crosses its bound.
 """
 
@@ -17,10 +17,10 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+from checkpoints.exact_resume import HELD_OUT
+from checkpoints.manifest import damage
 from trainers import METHODS
-from training.checkpoints import damage
 
-HELD_OUT = "eval_decomposed/accuracy"
 NO_NEGATIVES = (
     "no completion of the last {window} rollout batches was wrong: only {rest} is left. What helps: more "
     "--num-generations, an earlier checkpoint, harder questions, or a higher --reward-threshold when accuracy is soft"

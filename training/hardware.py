@@ -4,31 +4,7 @@ from __future__ import annotations
 
 import os
 
-
-def launched() -> bool:
-    """Whether a launcher (accelerate, torchrun, deepspeed) started this process."""
-    return "LOCAL_RANK" in os.environ
-
-
-def is_main_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def on_main_process(function):
-    """Runs `function` on the main process; its result, or its ValueError, on every process."""
-    from accelerate.state import PartialState
-    from accelerate.utils import broadcast_object_list
-
-    outcome = [None, None]
-    if PartialState().is_main_process:
-        try:
-            outcome[0] = function()
-        except ValueError as error:
-            outcome[1] = str(error)
-    broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise ValueError(outcome[1])
-    return outcome[0]
+from common.processes import launched
 
 
 def use_first_gpu() -> str | None:

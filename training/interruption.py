@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from transformers import TrainerCallback
 
-from terminal import stop_signals, tell_from_handler
-from training.hardware import is_main_process, launched
+from common.processes import is_main_process, launched
+from common.terminal import stop_signals, tell_from_handler
 
 # A launcher passes a Ctrl-C on to processes that the terminal has sent it to already.
 SAME_SIGNAL_SECONDS = 3.0

@@ -13,8 +13,8 @@ from PIL import Image
 from charts.images import fit_image
 from charts.prompt import messages
 from charts.record import ChartQuestion
+from common.terminal import printable
 from models.registry import control_tokens, image_step
-from terminal import printable
 
 BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
 

@@ -12,9 +12,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.fingerprints import file_fingerprints, weight_files
+from checkpoints.finding import SETTINGS_FILE, Checkpoint, check_adapter_config, find_checkpoint
+from checkpoints.fingerprints import file_fingerprints, weight_files
 from models.registry import LORA_TARGETS, MODELS, resolve_model
-from sampling.checkpoint import SETTINGS_FILE, Checkpoint, check_adapter_config, find_checkpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,7 +71,7 @@ def _take_shape(args: argparse.Namespace, adapter: Path) -> None:
     shape = {"lora_rank": config["r"], "lora_alpha": config["lora_alpha"]}
     shape["lora_targets"] = sorted(config["target_modules"])
     asked = dict(vars(args), lora_targets=sorted(args.lora_targets or ()))
-    merge = f"merge it first (python -m models.merge {args.vlm_name} FOLDER) and start from that folder"
+    merge = f"merge it first (python -m checkpoints.merge {args.vlm_name} FOLDER) and start from that folder"
     if args.no_lora:
         raise ValueError(f"--no-lora trains every weight, and {args.vlm_name} holds an adapter: {merge}")
     for name, value in shape.items():

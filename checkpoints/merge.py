@@ -1,0 +1,131 @@
+"""A run folder's adapter and its base model -> a full model in a folder of its own.
+
+    python -m checkpoints.merge grpo-start-ckpts/qwen2-5-3b-prm-large-train-v2-nsr-2025 merged
+
+The sum is made in float32, which needs memory for the base model in float32, and is exact to its last bits. --dtype
+bfloat16 rounds it once, at the end, and with it part of what a small adapter has changed. The folder loads with
+transformers alone, and main.py and generate_samples.py take it as a model that knows its prompt and image limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.network import stay_local
+from common.terminal import hide_deprecations, printable
+
+if TYPE_CHECKING:
+    from checkpoints.finding import Checkpoint
+
+DTYPES = ("float32", "bfloat16", "float16")
+TIED = ("lm_head", "embed_tokens")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        raise ValueError(f"{message} (see --help)")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(
+        prog="python -m checkpoints.merge",
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("run_folder", help="run folder of main.py with an adapter, or one of its checkpoints")
+    add("output", type=Path, help="folder to make")
+    add("--dtype", choices=DTYPES, default="float32", help="of the weights written (default: %(default)s)")
+    add("--base-model", help="where the base model of the adapter is now, if not where it was in training")
+    add("--overwrite", action="store_true", help="replace a model folder that is in the way")
+    return parser.parse_args(argv)
+
+
+def check_output(output: Path, overwrite: bool, inputs: list[Path]) -> None:
+    """ValueError when the folder cannot be made, or what is there must not be replaced."""
+    if not output.parent.is_dir():
+        raise ValueError(f"{output}: folder {output.parent} does not exist; create it first")
+    place = output.resolve()
+    if any(place == path or place in path.parents or path in place.parents for path in map(Path.resolve, inputs)):
+        raise ValueError(f"{output} is, holds or lies in a folder that is read; name another one")
+    if not output.exists():
+        return
+    if not overwrite:
+        raise ValueError(f"{output} is there already; name another folder, or replace it with --overwrite")
+    if not (output / "config.json").is_file():
+        raise ValueError(f"{output} is no model folder, so --overwrite does not replace it; name another folder")
+
+
+def check_adapter(checkpoint: Checkpoint) -> None:
+    """ValueError when there is no adapter, or one that cannot be added into the base model's weights."""
+    from checkpoints.finding import check_adapter as check_fit
+    from models.registry import load_config
+
+    if checkpoint.adapter is None:
+        raise ValueError(f"{checkpoint.path} holds no adapter: it is a full model already")
+    check_fit(checkpoint)
+    config = json.loads((checkpoint.adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    tied = [target for target in config["target_modules"] if target.split(".")[-1] in TIED]
+    if tied and load_config(checkpoint.source).get_text_config().tie_word_embeddings:
+        raise ValueError(
+            f"{checkpoint.path}: its adapter acts on {tied[0]}, which shares its weights with another layer of this "
+            "model, so it cannot be added into them"
+        )
+
+
+def merge(checkpoint: Checkpoint, output: Path, dtype: str = "float32") -> None:
+    """Writes the full model, its processor, card and settings to `output`, replaced when all of it is written."""
+    import torch
+
+    from checkpoints.finding import SETTINGS_FILE, load
+    from checkpoints.fingerprints import file_fingerprints, weight_files
+    from checkpoints.model_card import model_card
+    from models.registry import load_processor
+
+    limits = {"min_pixels": checkpoint.min_pixels, "max_pixels": checkpoint.max_pixels}
+    processor = load_processor(checkpoint.source, **limits)
+    model = load(checkpoint, dtype="float32", device="cpu", merge_adapter=True).to(getattr(torch, dtype))
+    partial = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        model.save_pretrained(partial)
+        processor.save_pretrained(partial)
+        card = model_card(output.resolve().name, checkpoint.record, merged=True)
+        (partial / "README.md").write_text(card, encoding="utf-8")
+        record = {**checkpoint.record, "finished": True, "weights": file_fingerprints(weight_files(partial))}
+        settings = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        (partial / SETTINGS_FILE).write_text(settings, encoding="utf-8")
+        if output.exists():
+            shutil.rmtree(output)
+        partial.rename(output)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    hide_deprecations()
+    try:
+        args = parse_args(argv)
+        from checkpoints.finding import find_checkpoint
+
+        checkpoint = find_checkpoint(args.run_folder, args.base_model)
+        stay_local(checkpoint.source, data_is_here=True)
+        check_adapter(checkpoint)
+        inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
+        check_output(args.output, args.overwrite, inputs)
+        merge(checkpoint, args.output, args.dtype)
+    except (ValueError, OSError) as error:
+        print(printable(f"error: {error}"), file=sys.stderr)
+        return 2
+    print(f"✓ Merged model saved to {args.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

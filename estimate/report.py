@@ -1,0 +1,287 @@
+"""--estimate: what a run would need, before it. Peak memory, tokens per update, the flag to change, hours.
+
+Only the configuration and the processor are read; nothing is downloaded beyond them and the data, nothing is written.
+All of it is an estimate: memory by the formulas of `update.memory` for completions that all reach the length limit,
+hours from one timed step or, without a device, a bound (`estimate.timing`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import math
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from estimate.gpu_sizes import GIGABYTE, advice
+from estimate.timing import CARDS, Timing, bound, time_steps
+from training.hardware import choose_precision, weights_dtype
+from update.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of, tokens_of
+
+SAMPLE = 8  # questions whose prompts are measured
+SMALL = 50e6  # parameters up to which a step is timed on a CPU
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts of a sample of the training questions, through the real processor."""
+
+    lengths: list[int]  # tokens, image included
+    patches: list[int]
+    patch_width: int
+    image_tokens: int  # of the largest image
+
+    @property
+    def mean(self) -> float:
+        return sum(self.lengths) / len(self.lengths)
+
+
+def measure_prompts(processor, questions, args: argparse.Namespace) -> Prompts:
+    """Prompts of `SAMPLE` questions spread evenly over the data, as the trainer will see them."""
+    from sampling.problems import prompt_inputs
+
+    limits = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
+    lengths, patches, width, spatial = [], [], 0, processor.image_processor.merge_size**2
+    for question in questions[:: max(1, len(questions) // SAMPLE)][:SAMPLE]:
+        try:
+            image = question.open_image() if question.open_image is not None else None
+        except ValueError:
+            continue  # training leaves such a row out too
+        inputs = prompt_inputs(processor, question, image, **limits)
+        lengths.append(inputs["input_ids"].shape[1])
+        if image is not None:
+            patches.append(int(inputs["image_grid_thw"].prod()))
+            width = inputs["pixel_values"].shape[-1]
+    if not lengths:
+        raise ValueError(f"--estimate: none of {SAMPLE} sampled questions has a readable image")
+    return Prompts(lengths, patches or [0], width, max(patches, default=0) // spatial)
+
+
+class Job:
+    """A run by its flags: what each process does, and the memory of it. Flags can be changed to see what that saves."""
+
+    def __init__(self, args: argparse.Namespace, questions):
+        from models.registry import load_config, load_processor
+
+        self.args, self.questions = args, questions
+        self.config = load_config(args.start.source)
+        self.processor = load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+        self.shape = shape_of(self.config)
+        self.processes = int(os.environ.get("WORLD_SIZE", "1"))
+        deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
+        self.zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")) if deepspeed else 0
+        self._counts: dict[bool, Counts] = {}
+        self._prompts: dict[int, Prompts] = {}
+        self.device = _device(self.counts(args).total)
+        choice = {"auto": "bf16"}.get(args.precision, args.precision)
+        self.precision = choose_precision(args.precision) if self.device else choice
+
+    def counts(self, args) -> Counts:
+        from models.registry import lora_config
+
+        if args.no_lora not in self._counts:
+            lora = {"r": args.lora_rank, "alpha": args.lora_alpha, "targets": args.lora_targets}
+            adapter = None if args.no_lora else lora_config(self.config, **lora)
+            self._counts[args.no_lora] = count_parameters(self.config, adapter)
+        return self._counts[args.no_lora]
+
+    def prompts(self, args) -> Prompts:
+        if args.max_pixels not in self._prompts:
+            self._prompts[args.max_pixels] = measure_prompts(self.processor, self.questions, args)
+        return self._prompts[args.max_pixels]
+
+    def work(self, args) -> Work:
+        prompts, dtype = self.prompts(args), weights_dtype(self.precision, args.no_lora, self.zero > 0)
+        shares = self.counts(args).shares_prompts
+        return Work(
+            prompt=max(prompts.lengths),
+            patches=max(prompts.patches),
+            patch_width=prompts.patch_width,
+            completion=args.max_completion_length,
+            batch=args.batch_size,
+            accumulation=args.gradient_accumulation_steps,
+            updates=args.updates_per_rollout,
+            moments=2 if args.optimiser == "adam" else 0,
+            generations=args.num_generations,
+            rank=0 if args.no_lora else args.lora_rank,
+            checkpointing=not args.disable_gradient_checkpointing,
+            packed=shares and not args.plain_update,
+            dealt=not args.plain_update and args.entropy_bonus == 0,
+            reference=args.no_lora and args.kl_beta > 0,
+            engine=args.rollouts == "engine" and shares,
+            weight_bytes=4 if dtype == "float32" else 2,
+            compute_bytes=4 if self.precision == "fp32" else 2,
+            on_gpu=self.device != "cpu",
+            card=_card_bytes() if self.device == "cuda" else math.inf,
+            processes=self.processes,
+            zero=self.zero,
+        )
+
+    def memory(self, args) -> Memory:
+        return memory(self.shape, self.counts(args), self.work(args))
+
+    def least_memory(self, args) -> Memory:
+        """With passes as small as the trainer makes them on a GPU whose memory is short."""
+        return memory(self.shape, self.counts(args), replace(self.work(args), least=True))
+
+
+def _device(parameters: int) -> str | None:
+    """Where a step can be timed: a GPU, or the CPU for a small model."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu" if parameters < SMALL else None
+
+
+def _card_bytes() -> int:
+    import torch
+
+    return torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+
+
+# -- what is printed ------------------------------------------------------------------------------------------------
+
+
+def report(
+    args: argparse.Namespace, questions, held_out: int, updates_per_epoch: int, make_trainer: Callable
+) -> Iterator[str]:
+    """The lines of --estimate, each as soon as it is known; ValueError for what cannot be estimated.
+
+    `make_trainer(args, folder, precision, load)` makes the real trainer for the timed step.
+    """
+    job = Job(args, questions)
+    steps = args.max_steps or math.ceil(updates_per_epoch * args.num_epochs)
+    yield f"Estimate of --mode {args.mode} with {args.vlm_name}; nothing is trained, only what says so is measured"
+    yield from _sizes(job, steps)
+    yield from _memory_lines(job)
+    yield from advice(job.least_memory, args, job.processes)
+    if job.device is None:
+        yield from _bounds(job, steps)
+    else:
+        yield from _hours(job, steps, held_out, make_trainer)
+
+
+def _sizes(job: Job, steps: int) -> Iterator[str]:
+    args, counts, work, prompts = job.args, job.counts(job.args), job.work(job.args), job.prompts(job.args)
+    trained = f"{counts.trained:,} trained" + ("" if args.no_lora else f" (LoRA, rank {args.lora_rank})")
+    yield f"Model       {counts.total:,} parameters, {counts.vision:,} of them vision; {trained}"
+    shown = f"mean {prompts.mean:.0f}, longest {max(prompts.lengths)} ({prompts.image_tokens} of the largest image)"
+    yield f"Prompts     {shown} tokens in {len(prompts.lengths)} of {len(job.questions)} questions"
+    rows, average = work.rows * work.processes, replace(work, prompt=round(prompts.mean))
+    tokens = sum(tokens_of(part, average) for part in passes(average)) * work.processes
+    plain = rows * (average.prompt + work.completion)
+    yield (
+        f"Updates     {steps:,} of {rows} completions; each computes at most {tokens:,} tokens (completions of "
+        f"{work.completion}, all with weight; {plain:,} if each came with its own prompt)"
+    )
+
+
+def _memory_lines(job: Job) -> Iterator[str]:
+    work, found = job.work(job.args), job.memory(job.args)
+    checkpointing = checkpoints(job.shape, job.counts(job.args), work, passes(work))
+    kind = f"{job.processes} x " if job.processes > 1 else ""
+    where = "on the CPU" if job.device == "cpu" else "on the GPU"
+    sharing = f", DeepSpeed ZeRO-{job.zero}" if job.zero else ""
+    yield (
+        f"Memory      {kind}{_gb(found.peak)} of tensors at the peak, {where} in {job.precision}{sharing}, completions "
+        f"of {work.completion} tokens, gradient checkpointing {'on' if checkpointing else 'off'}"
+    )
+    biggest = max(tokens_of(part, work) for part in passes(work))
+    yield (
+        f"            weights {_gb(found.weights)}, gradients {_gb(found.gradients)}, "
+        f"optimiser {_gb(found.optimiser)}; on top the update ({biggest:,} tokens a pass) {_gb(found.update)} "
+        f"or the rollout {_gb(found.rollout)}"
+    )
+
+
+def _bounds(job: Job, steps: int) -> Iterator[str]:
+    args, whole = job.args, job.work(job.args)
+    half = replace(whole, completion=max(1, whole.completion // 2))
+    gpus = f"{job.processes} such GPUs" if job.processes > 1 else "one such GPU"
+    yield "Hours       need a device to time a step on; there is none here for a model of this size. Not measured but a"
+    yield f"            bound from operations and memory traffic at the data sheets' half-precision peaks, on {gpus};"
+    yield "            real runs take a multiple of it:"
+    for card in CARDS:
+        shown = [
+            f"{bound(card, job.shape, job.counts(args), work) * steps / work.updates / 3600:.2f} h with completions of "
+            f"{work.completion}"
+            for work in (whole, half)
+        ]
+        yield f"            {card.name}: at least {', '.join(shown)} tokens"
+
+
+def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Iterator[str]:
+    import torch
+
+    args, whole = job.args, job.args.max_completion_length
+    lengths = [max(1, whole // 2), whole]
+    yield (
+        f"Timing      one rollout batch and its updates with completions of {lengths[0]} and of {lengths[1]} tokens; "
+        "Ctrl-C ends it, the lines above stand"
+    )
+    try:
+        timing = _time(job, lengths, make_trainer)
+    except torch.OutOfMemoryError:
+        yield "Hours       not measured: the timed step ran out of memory on this device"
+        return
+    rollouts = steps / args.updates_per_rollout
+    shown = [f"{_hm(t * rollouts)} if all have {length}" for t, length in zip(timing.seconds, lengths, strict=True)]
+    each = " and ".join(f"{took:.2f} s" for took in timing.seconds)
+    yield f"Hours       {', '.join(shown)} tokens, without held-out measurements and saving"
+    yield (
+        f"            measured on this {'GPU' if job.device == 'cuda' else 'CPU'}: {each} for a rollout batch and its "
+        f"updates, with {timing.weights}"
+    )
+    yield "            and every completion in the update; those without weight leave a real one, and most are shorter"
+    if held_out and steps >= args.eval_steps:
+        count = steps // args.eval_steps
+        one = timing.rollouts[-1] / (args.batch_size * args.gradient_accumulation_steps * args.updates_per_rollout)
+        yield (
+            f"            roughly {_hm(one * held_out / job.processes * count)} more for {count} measurements of "
+            f"{held_out} held-out questions (--eval-steps {args.eval_steps})"
+        )
+    if timing.peak:
+        estimated = _gb(job.memory(args).peak)
+        yield f"            measured peak of the timed step: {_gb(timing.peak)} (estimated {estimated})"
+
+
+def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
+    """The timed step, in a temporary folder. Weights come from this machine or are drawn, never from the network."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    from models.registry import NoWeights, load_model
+
+    kind = []
+
+    def load(name: str, *, dtype: str):
+        try:
+            model = load_model(name, dtype=dtype, local_files_only=True)
+            kind.append("the model's weights")
+            return model
+        except NoWeights:
+            kind.append("random weights (none are stored here)")
+        torch.manual_seed(job.args.seed)
+        with contextlib.nullcontext() if job.zero == 3 else torch.device(job.device):  # ZeRO-3 places what it shards
+            return AutoModelForImageTextToText.from_config(job.config, dtype=dtype, trust_remote_code=False)
+
+    changed = {"report_to": "none", "log_completions": False}
+    if job.args.no_lora and job.args.kl_beta:  # TRL would load the second model from the hub
+        changed["kl_beta"] = 0.0
+        kind.append("no KL term,")
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        args = argparse.Namespace(**{**vars(job.args), **changed})
+        held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0  # by others in this process
+        timing = time_steps(make_trainer(args, folder, job.precision, load), args.mode, lengths)
+        return replace(timing, weights=" ".join(kind), peak=max(0, timing.peak - held))
+
+
+def _gb(size: float) -> str:
+    return f"{size / GIGABYTE:.2f} GB" if size >= 0.995e7 else f"{size / 1e6:.1f} MB"
+
+
+def _hm(seconds: float) -> str:
+    """Hours, or minutes below one hour."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.1f} min"

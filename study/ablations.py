@@ -1,0 +1,91 @@
+"""What makes the methods differ? One factor at a time, for PSR and NSR at one learning rate. And ten times the updates.
+
+At its own best rate a method also has its own step size. So the factors are changed for both methods at RATE, the
+middle of the study's grid, the updates of the main study; measured on the same test problems with 64 samples each, or
+the study's own 256. The first rows say what the rate itself does; a factor has the first seed unless it names others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from study import plan
+from study.plan import Size, flags
+from study.stages import Run, Stage, Study, perform
+
+SAMPLES = 64
+CONTRASTED = ("psr", "nsr")
+RATE = "3e-5"
+LASTING = (("psr", 1), ("nsr", 1), ("nsr", 2), ("w-reinforce", 1))  # method, seed: trained for ten times the updates
+# A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
+STOP = ("--stop-on-collapse", "--warn-window", "100")
+SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
+FACTORS: dict[str, dict] = {
+    "own-rates": {"rate": None, "seeds": (1, 2, 3)},  # the one chosen for the method
+    "rate-1e-5": {"rate": "1e-5"},
+    "rate-3e-5": {"seeds": (1, 2, 3)},
+    "rate-1e-4": {"rate": "1e-4", "seeds": (1, 2, 3)},
+    "seed-1": {},  # how far apart draws of the same lie
+    "seed-2": {"seeds": (2,)},
+    "seed-3": {"seeds": (3,)},
+    "on-policy": {"per_rollout": 1},
+    "unclipped": {"more": ("--clip", "1e6"), "seeds": (1, 2)},
+    "kept-normaliser": {"more": ("--normaliser", "kept")},
+    "sequence-averaging": {"more": ("--averaging", "sequence")},
+    "2-generations": {"generations": 2},
+    "4-generations": {"generations": 4},
+    "16-generations": {"generations": 16},
+    "16-completions": {"completions": 16},
+    "sgd": SGD,
+    "sgd-on-policy": {**SGD, "per_rollout": 1},
+    "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1, "seeds": (1, 2)},
+    "sgd-0.03-on-policy": {**SGD, "rate": "0.03", "per_rollout": 1},  # NSR's updates are as long as PSR's at 0.1
+}
+
+
+def runs(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Run]:
+    """Runs of `mode` with this factor changed, one a seed of `size`; the study's own where only the rate differs."""
+    options = {"rate": RATE, "seeds": (1,), **FACTORS[factor]}
+    rate = options.pop("rate") or rates[mode]
+    seeds = [seed for seed in options.pop("seeds") if seed in size.seeds]
+    if not options:
+        return [plan.run(mode, rate, seed, size) for seed in seeds]
+    changed = flags(size.updates, rate, *options.pop("more", ()), **options)
+    names = {seed: f"{factor}-seed-{seed}" if seed > 1 else factor for seed in seeds}
+    return [Run(f"{mode}-{name}-lr{rate}-{size.updates}u", mode, seed, changed) for seed, name in names.items()]
+
+
+def long(mode: str, seed: int, size: Size) -> Run:
+    one = plan.run(mode, RATE, seed, replace(size, updates=10 * size.updates))
+    return replace(one, flags=(*one.flags, *STOP))
+
+
+def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Stage]:
+    """The measurements of `mode` with this factor changed, one a seed; the study's own where that is the same run."""
+    own = [plan.run(mode, rates[mode], seed, size) for seed in size.seeds]
+    return [
+        plan.test(one, size) if one in own else plan.test(one, size, samples=SAMPLES)
+        for one in runs(factor, mode, rates, size)
+    ]
+
+
+def stages(rates: dict[str, str], size: Size) -> list[Stage]:
+    """The base, and both methods with every factor changed, each once."""
+    every = [stage for factor in FACTORS for mode in CONTRASTED for stage in of_factor(factor, mode, rates, size)]
+    return list(dict.fromkeys([plan.base(size), *every]))
+
+
+def long_stages(size: Size) -> dict[tuple[str, int], Stage]:
+    """(Method, seed) -> measurement."""
+    return {one: plan.test(long(*one, size), size, samples=SAMPLES) for one in LASTING if one[1] in size.seeds}
+
+
+def perform_all(study: Study, size: Size) -> None:
+    """ValueError before the learning rates are chosen."""
+    rates = plan.choose_rates(study, size)
+    if not rates:
+        raise ValueError(
+            f"--counts {study.counts}: the learning rates are not chosen there; ./runs/reproduce_tiny.sh chooses them, "
+            "and docs/reproduction/counts has those of the study"
+        )
+    perform(study, [*stages(rates, size), *long_stages(size).values()])

@@ -1,0 +1,45 @@
+"""The commands behind the shell files of this folder: python -m study.commands reproduce --counts ... --work ..."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from common.commands import Parser, exit_code
+from common.terminal import unfailing_output
+from study import ablations, plan
+from study.stages import Study
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        "what",
+        choices=("reproduce", "factors"),
+        help="reproduce: the methods against the base; factors: what makes them differ, after the former",
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
+    parser.add_argument(
+        "--counts", type=Path, default=Path("reproduction/counts"), help="what is kept (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=Path("reproduction/models"), help="may be deleted (default: %(default)s)"
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(_run, parse_args(argv))
+
+
+def _run(args: argparse.Namespace) -> int:
+    study = Study(args.counts, args.work, jobs=args.jobs)
+    perform_all = ablations.perform_all if args.what == "factors" else plan.reproduce
+    perform_all(study, plan.QUICK if args.quick else plan.FULL)
+    return 0
+
+
+if __name__ == "__main__":
+    unfailing_output()
+    raise SystemExit(main())

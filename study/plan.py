@@ -1,0 +1,140 @@
+"""What the study of docs/reproduction.md runs: every model and every measurement, by name.
+
+Methods differ in their learning rate alone. It is chosen for each from one grid on the validation split, which is
+widened for a method whose best rate lies at an end; the test split is sampled afterwards. Everything else is the same
+for all: prompts (they depend on the seed only), completions, updates.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from study.stages import Run, Stage, Study, is_kept, perform
+
+METHODS = ("grpo", "psr", "nsr", "w-reinforce")
+CONTRAST = ("nsr", "psr")  # compared with each other, beside each with the base
+RATES = ("1e-6", "3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "1e-3")  # what a grid may be widened to
+PAPER_SAMPLING = ("--temperature", "0.6", "--top-p", "0.95")
+COMPLETIONS, GENERATIONS, BATCH = 64, 8, 16  # of an update, of a prompt, of a forward pass
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything; `samples` per problem of the test split."""
+
+    updates: int
+    rates: tuple[str, ...]
+    seeds: tuple[int, ...]
+    problems: int
+    samples: int
+    validation_problems: int = 200
+    validation_samples: int = 32
+
+
+FULL = Size(updates=300, rates=("3e-5", "1e-4", "1e-5"), seeds=(1, 2, 3), problems=400, samples=256)
+QUICK = Size(updates=100, rates=("1e-4",), seeds=(1,), problems=100, samples=64)
+
+
+def flags(
+    updates: int,
+    rate: str,
+    *more: str,
+    completions: int = COMPLETIONS,
+    generations: int = GENERATIONS,
+    per_rollout: int = 4,
+) -> tuple[str, ...]:
+    """main.py's flags of a run of `updates` updates in which every question is seen once."""
+    batch = min(BATCH, completions)
+    return (
+        *("--subset-size", str(updates * completions // generations), "--num-generations", str(generations)),
+        *("--batch-size", str(batch), "--gradient-accumulation-steps", str(completions // batch)),
+        *("--updates-per-rollout", str(per_rollout), "--no-lora", "--learning-rate", rate),
+        *("--disable-gradient-checkpointing", *more),
+    )
+
+
+def run(mode: str, rate: str, seed: int, size: Size) -> Run:
+    return Run(f"{mode}-lr{rate}-{size.updates}u-s{seed}", mode, seed, flags(size.updates, rate))
+
+
+def validation(mode: str, rate: str, size: Size) -> Stage:
+    """First seed, on the validation split."""
+    one = run(mode, rate, size.seeds[0], size)
+    return Stage(f"validation-{one.name}", one, "validation", size.validation_problems, size.validation_samples)
+
+
+def validation_base(size: Size) -> Stage:
+    return Stage("validation-base", None, "validation", size.validation_problems, size.validation_samples)
+
+
+def grid(size: Size) -> list[Stage]:
+    """Every method at every learning rate, first seed, on the validation split."""
+    return [validation(mode, rate, size) for rate in size.rates for mode in METHODS]
+
+
+def right(study: Study, mode: str, rate: str, size: Size) -> int:
+    """Right answers of a method at a rate on the validation split."""
+    return sum(json.loads(study.counts_of(validation(mode, rate, size)).read_text(encoding="utf-8"))["c"])
+
+
+def search(study: Study, mode: str, size: Size) -> tuple[str | None, str | None]:
+    """(The best rate of `mode`, None), or (None, the rate to try next): the best has no better one on either side.
+
+    Ends at the ends of RATES. A grid of one rate is no search. ValueError for kept counts of other settings.
+    """
+    tried = sorted(size.rates, key=float)
+    if len(tried) == 1:
+        return tried[0], None
+    while True:
+        missing = [rate for rate in tried if not is_kept(study, validation(mode, rate, size))]
+        if missing:
+            return None, missing[0]
+        best = max(tried, key=lambda rate: right(study, mode, rate, size))
+        if best == tried[0] and best != RATES[0]:
+            tried.insert(0, RATES[RATES.index(best) - 1])
+        elif best == tried[-1] and best != RATES[-1]:
+            tried.append(RATES[RATES.index(best) + 1])
+        else:
+            return best, None
+
+
+def choose_rates(study: Study, size: Size) -> dict[str, str] | None:
+    """Method -> the learning rate with the most right answers on the validation split; None before all are tried."""
+    best = {mode: search(study, mode, size)[0] for mode in METHODS}
+    return best if all(best.values()) else None
+
+
+def base(size: Size, *sampling: str, samples: int | None = None) -> Stage:
+    n = samples or size.samples
+    return Stage(f"test-base-{n}{'-paper' if sampling else ''}", None, "test", size.problems, n, tuple(sampling))
+
+
+def test(one: Run, size: Size, *sampling: str, samples: int | None = None) -> Stage:
+    n = samples or size.samples
+    name = f"test-{one.name}-{n}{'-paper' if sampling else ''}"
+    return Stage(name, one, "test", size.problems, n, tuple(sampling))
+
+
+def finals(rates: dict[str, str], size: Size) -> list[Stage]:
+    """The base and every method at its own learning rate with every seed, on the test split."""
+    return [base(size)] + [test(run(mode, rates[mode], seed, size), size) for seed in size.seeds for mode in METHODS]
+
+
+def paper_sampling(rates: dict[str, str], size: Size) -> list[Stage]:
+    """The first seed sampled as in the paper, 64 a problem."""
+    runs = [run(mode, rates[mode], size.seeds[0], size) for mode in METHODS]
+    return [base(size, *PAPER_SAMPLING, samples=64)] + [test(one, size, *PAPER_SAMPLING, samples=64) for one in runs]
+
+
+def reproduce(study: Study, size: Size) -> dict[str, str]:
+    """All stages of the main question; the learning rates chosen."""
+    if len(size.rates) > 1:
+        perform(study, [validation_base(size), *grid(size)])
+    while not (rates := choose_rates(study, size)):
+        wider = {mode: search(study, mode, size)[1] for mode in METHODS}
+        perform(study, [validation(mode, rate, size) for mode, rate in wider.items() if rate])
+    perform(study, finals(rates, size))
+    if size is FULL:
+        perform(study, paper_sampling(rates, size))
+    return rates

@@ -1,0 +1,174 @@
+"""Stages of a study: train a model, sample from it, keep the counts. What is kept is not run again.
+
+A stage is one call of generate_samples.py, after one of main.py when its model is not there yet. Its result is a small
+JSON file (study/measurements.py) in the folder of counts; models and samples are in a work folder that may be deleted:
+a stage whose counts are kept needs neither.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from common.terminal import printable
+
+ROOT = Path(__file__).resolve().parent.parent
+NEVER = str(10**9)  # steps between held-out measurements: the samples of the stage are what is measured
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run. `flags` are those of main.py without mode, model, data set, seed and folders."""
+
+    name: str
+    mode: str
+    seed: int
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Samples of one model (of `run`; None: the model as it is) on the first problems of a split."""
+
+    name: str
+    run: Run | None
+    split: str | None  # None: the evaluation split of the data set
+    problems: int
+    samples: int
+    flags: tuple[str, ...] = ()  # further ones of generate_samples.py
+
+
+@dataclass
+class Study:
+    """Where a study is kept and what it is about."""
+
+    counts: Path
+    work: Path
+    model: str = "tiny"
+    dataset: tuple[str, ...] = ("--dataset-name", "synthetic")
+    jobs: int = 2
+    locks: dict[str, threading.Lock] = field(default_factory=dict)
+
+    def counts_of(self, stage: Stage) -> Path:
+        return self.counts / f"{stage.name}.json"
+
+    def train_command(self, run: Run) -> list[str]:
+        return [
+            *("python", "main.py", "--mode", run.mode, "--vlm-name", self.model, *self.dataset),
+            *("--seed", str(run.seed), *run.flags),
+            *("--report-to", "none", "--eval-steps", NEVER, "--save-steps", "100", "--save-total-limit", "1"),
+            *("--output-root", str(self.work / run.name)),
+        ]
+
+    def sample_command(self, stage: Stage) -> list[str]:
+        checkpoint = str(self.folder_of(stage.run)) if stage.run else self.model
+        return [
+            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *self.dataset),
+            *(("--split", stage.split) if stage.split else ()),
+            *("--subset-size", str(stage.problems), "--num-samples", str(stage.samples), *stage.flags),
+            *("--output-path", str(self.work / f"{stage.name}.json")),
+        ]
+
+    def folder_of(self, run: Run) -> Path:
+        from checkpoints.run_folder import run_folder
+
+        return run_folder(str(self.work / run.name), self.model, run.mode, run.seed)
+
+
+def perform(study: Study, stages: Iterable[Stage]) -> None:
+    """Runs the stages whose counts are missing, `study.jobs` at a time. ValueError, naming the log, if one fails."""
+    stages = list(stages)
+    missing = [stage for stage in stages if not is_kept(study, stage)]
+    study.counts.mkdir(parents=True, exist_ok=True)
+    study.work.mkdir(parents=True, exist_ok=True)
+    kept = len(stages) - len(missing)
+    print(printable(f"{len(stages)} stages, {kept} of them kept in {study.counts}"), flush=True)
+    for stage in missing:
+        if stage.run:
+            study.locks.setdefault(stage.run.name, threading.Lock())
+    with ThreadPoolExecutor(study.jobs) as pool, tqdm(total=len(missing), unit="stage", disable=not missing) as bar:
+        try:
+            for stage in pool.map(lambda stage: _perform(study, stage), missing):
+                bar.write(printable(f"kept {study.counts_of(stage)}"), file=sys.stdout)
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def is_kept(study: Study, stage: Stage) -> bool:
+    """Whether the counts of exactly this stage are there; ValueError when a file of its name is of another one."""
+    path = study.counts_of(stage)
+    if not path.exists():
+        return False
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))["stage"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise ValueError(f"{path} is no file of counts; move it away") from None
+    if kept != description(study, stage):
+        raise ValueError(f"{path} was made with other settings; use another folder of counts, or move it away")
+    return True
+
+
+def description(study: Study, stage: Stage) -> dict:
+    """What a stage is, as kept beside its counts: enough to see whether a kept file is of this stage."""
+    run = stage.run
+    return {
+        "model": study.model,
+        "data": list(study.dataset),
+        "mode": run.mode if run else "base",
+        "seed": run.seed if run else None,
+        "flags": list(run.flags) if run else [],
+        "split": stage.split,
+        "problems": stage.problems,
+        "samples": stage.samples,
+        "sampling": list(stage.flags),
+    }
+
+
+def _perform(study: Study, stage: Stage) -> Stage:
+    from study.measurements import keep
+
+    if stage.run:
+        with study.locks[stage.run.name]:  # two stages of one model train it once
+            _train(study, stage.run)
+    samples = study.work / f"{stage.name}.json"
+    _call([*study.sample_command(stage), "--overwrite"], study.work / f"{stage.name}.sampling.log")
+    commands = [study.train_command(stage.run)] if stage.run else []
+    keep(
+        samples,
+        study.counts_of(stage),
+        stage=description(study, stage),
+        commands=[shlex.join(command) for command in (*commands, study.sample_command(stage))],
+        run_folder=study.folder_of(stage.run) if stage.run else None,
+    )
+    samples.unlink()
+    return stage
+
+
+def _train(study: Study, run: Run) -> None:
+    settings = study.folder_of(run) / "training_settings.json"
+    state = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else None
+    if state and state["finished"]:
+        return
+    _call([*study.train_command(run), *(["--resume"] if state else [])], study.work / f"{run.name}.training.log")
+
+
+def _call(command: list[str], log: Path) -> None:
+    with log.open("a", encoding="utf-8") as file:
+        environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ}
+        command = [sys.executable, *command[1:]]
+        code = subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file, check=False).returncode
+    if code:
+        last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+        raise ValueError(f"{shlex.join(command[:4])} ... ended with exit code {code}: {''.join(last)} (see {log})")

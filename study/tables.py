@@ -1,0 +1,155 @@
+"""The tables of the study as markdown, from the kept counts. None for a table none of whose rows is kept yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from evaluation.styles import display_name
+from study import plan
+from study.plan import METHODS, Size
+from study.stages import Stage, Study
+from study.summary import Arm, band, difference, guessing_floor, read_arm
+
+SHOWN = (1, 4, 16, 64, 256)
+
+
+def shown_ks(n: int) -> list[int]:
+    return [k for k in SHOWN if k <= n]
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
+    return "\n".join(lines)
+
+
+def points(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def signed(value: float, bounds: Sequence[float]) -> str:
+    """'+1.2 [0.3, 2.1]' in points; bold where the interval, rounded as it is shown, leaves zero out."""
+    text = f"{100 * value:+.1f} [{100 * bounds[0]:+.1f}, {100 * bounds[1]:+.1f}]".replace("-", "−")
+    return f"**{text}**" if round(100 * bounds[0], 1) > 0 or round(100 * bounds[1], 1) < 0 else text
+
+
+def arms(counts: Path, stages: Sequence[Stage]) -> dict[str, Arm]:
+    """'base' and every method with kept stages -> its arm."""
+    found = {}
+    for name in ("base", *METHODS):
+        own = [stage.name for stage in stages if (stage.run.mode if stage.run else "base") == name]
+        arm = read_arm(counts, display_name(name), own)
+        if arm:
+            found[name] = arm
+    return found
+
+
+def rates_chosen(counts: Path, size: Size) -> dict[str, str] | None:
+    return plan.choose_rates(Study(counts, counts), size)
+
+
+def final_arms(counts: Path, size: Size) -> dict[str, Arm]:
+    rates = rates_chosen(counts, size)
+    return arms(counts, plan.finals(rates, size) if rates else [plan.base(size)])
+
+
+def paper_arms(counts: Path, size: Size) -> dict[str, Arm]:
+    rates = rates_chosen(counts, size)
+    return arms(counts, plan.paper_sampling(rates, size)) if rates else {}
+
+
+def learning_rates(counts: Path, size: Size) -> str | None:
+    """Pass@1 on the validation split: the base, and every method at every learning rate that it was tried at."""
+    chosen = rates_chosen(counts, size) or {}
+    found = {
+        (mode, rate): arm
+        for mode in METHODS
+        for rate in plan.RATES
+        if (arm := read_arm(counts, mode, [plan.validation(mode, rate, size).name]))
+    }
+    untrained = read_arm(counts, "base", [plan.validation_base(size).name])
+    rates = [rate for rate in plan.RATES if any(tried == rate for _, tried in found)]
+    if not rates:
+        return None
+    rows = [["Base", *[points(untrained.curve([1])[0])] * len(rates)]] if untrained else []
+    for mode in METHODS:
+        cells = [points(found[mode, rate].curve([1])[0]) if (mode, rate) in found else "–" for rate in rates]
+        bold = [f"**{cell}**" if chosen.get(mode) == rate else cell for cell, rate in zip(cells, rates, strict=True)]
+        rows.append([display_name(mode), *bold])
+    return markdown(["", *rates], rows)
+
+
+def curve_table(found: dict[str, Arm]) -> str | None:
+    """Pass@k of every arm with its band over charts and seeds."""
+    if not found:
+        return None
+    ks = shown_ks(min(arm.n for arm in found.values()))
+    rows = []
+    for arm in found.values():
+        bounds = [f"[{points(low)}, {points(high)}]" for low, high in band(arm, ks)]
+        seeds = "–" if arm.kept[0]["stage"]["seed"] is None else str(arm.seeds)
+        rows.append([arm.label, seeds, *(f"{points(v)} {b}" for v, b in zip(arm.curve(ks), bounds, strict=True))])
+    return markdown(["", "seeds", *(f"Pass@{k}" for k in ks)], rows)
+
+
+def pairs(found: dict[str, Arm]) -> Iterator[tuple[str, Arm, Arm]]:
+    """The comparisons of the study: each method with the base, and the two of the contrast with each other."""
+    for name, arm in found.items():
+        if name != "base" and "base" in found:
+            yield f"{arm.label} − base", arm, found["base"]
+    if all(name in found for name in plan.CONTRAST):
+        a, b = (found[name] for name in plan.CONTRAST)
+        yield f"{a.label} − {b.label}", a, b
+
+
+def differences(found: dict[str, Arm]) -> str | None:
+    """Paired differences with their intervals; bold where the interval leaves zero out."""
+    rows = []
+    for label, a, b in pairs(found):
+        ks = shown_ks(min(a.n, b.n))
+        rows.append([label, *(signed(v, bounds) for v, bounds in zip(*difference(a, b, ks), strict=True))])
+    return markdown(["points", *(f"Pass@{k}" for k in ks)], rows) if rows else None
+
+
+def by_seed(found: dict[str, Arm]) -> str | None:
+    """The same differences for every seed by itself; None where no method has several."""
+    rows = []
+    for label, a, b in pairs(found):
+        ks = shown_ks(min(a.n, b.n))
+        if a.seeds > 1 and b.seeds in (1, a.seeds):  # the base has no seed
+            each = a.per_seed(ks).mean(axis=1) - b.per_seed(ks).mean(axis=1)  # (S, K)
+            rows.append([label, *(" / ".join(f"{100 * v:+.1f}" for v in of_k).replace("-", "−") for of_k in each.T)])
+    return markdown(["points", *(f"Pass@{k}" for k in ks)], rows) if rows else None
+
+
+def kinds(found: dict[str, Arm]) -> str | None:
+    """Pass@1 and Pass@64 (or the most samples there are) by kind of question, with the floor of guessing yes or no."""
+    if not found:
+        return None
+    first = next(iter(found.values()))
+    ks = [1, min(64, *(arm.n for arm in found.values()))]
+    rows = []
+    for kind in sorted(set(first.problems["kinds"])):
+        places = [i for i, other in enumerate(first.problems["kinds"]) if other == kind]
+        floor = guessing_floor([first.problems["yes_no"][i] for i in places], ks)
+        cells = [" / ".join(points(v) for v in arm.curve(ks, places)) for arm in found.values()]
+        rows.append([kind, str(len(places)), " / ".join(points(v) for v in floor) if floor[0] else "–", *cells])
+    return markdown(["kind", "problems", "guessing", *(arm.label for arm in found.values())], rows)
+
+
+def texts(found: dict[str, Arm]) -> str | None:
+    """What the completions look like: length, format, truncation; entropy at the start and the end of training."""
+    rows = []
+    for arm in found.values():
+        rates = {name: np.mean([one["rates"][name] for one in arm.kept]) for name in arm.kept[0]["rates"]}
+        entropies = [one["training"]["entropy"] for one in arm.kept if one["training"]]
+        change = (
+            f"{np.mean([e[0] for e in entropies]):.3f} → {np.mean([e[-1] for e in entropies]):.3f}"
+            if entropies
+            else "–"
+        )
+        shares = [points(rates["well_formed"]), points(rates["truncated"])]
+        rows.append([arm.label, f"{rates['tokens']:.1f}", *shares, change])
+    return markdown(["", "tokens", "well-formed %", "truncated %", "entropy in training"], rows) if rows else None

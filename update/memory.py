@@ -1,0 +1,302 @@
+"""How much memory a run takes on each device: parameters are counted, the rest follows from formulas.
+
+The formulas name every tensor that PyTorch 2.15, transformers 5.24 and TRL 1.16 keep, found by listing them on small
+Qwen2.5-VL models; tests/test_estimate.py holds them against measured peaks. Not in them: fragmentation, the CUDA
+context and kernels' workspaces (`needed` adds 5 % and 1 GB for those). 1 GB is 10^9 bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from math import inf
+
+from update.packing import Row, cost, pack, pack_fewest, padded_cost
+from update.rollout_memory import kept, rollout
+
+GIGABYTE = 1e9
+RESERVE, SLACK = 1.0 * GIGABYTE, 1.05
+HEAD_TOKENS, HEAD_WORDS = 4096, 32768  # TRL's fused head: tokens and vocabulary entries of one tile of logits
+LIVE_GATHERED = 1e9  # DeepSpeed's stage3_max_live_parameters: gathered at one time in the update
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the configuration says of the layers."""
+
+    layers: int
+    hidden: int
+    query: int  # heads x head dimension
+    key_value: int
+    inner: int
+    vocabulary: int
+    vision_layers: int
+    vision_hidden: int
+    vision_inner: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Parameters, counted on the meta device."""
+
+    total: int
+    vision: int
+    vision_layers: int  # those of the tower's blocks
+    layers: int  # those of the language model's layers
+    trained: int
+    adapted: int  # frozen weights that an adapter sits on
+    shares_prompts: bool  # whether completions of a prompt can share its computation
+    fixed_steps: bool = False  # whether a GPU decodes it in steps of fixed shape (sampling/static_step.py)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one process does, as the flags say, with every completion as long as it may be."""
+
+    prompt: int  # tokens of the longest prompt, image included
+    patches: int  # of its image
+    patch_width: int  # numbers in a patch
+    completion: int
+    batch: int  # completions in a forward pass
+    accumulation: int
+    updates: int  # optimiser steps per rollout batch
+    generations: int
+    rank: int  # of the adapter; 0: all weights are trained
+    checkpointing: bool
+    packed: bool  # completions behind one copy of their prompt
+    dealt: bool  # rows move between micro-batches
+    reference: bool  # a second model for the KL term
+    engine: bool  # rollouts keep a prompt's keys and values once
+    weight_bytes: int
+    compute_bytes: int  # 2 under autocast
+    on_gpu: bool
+    processes: int = 1
+    zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
+    moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
+    least: bool = False  # the smallest passes there can be, as on a GPU whose memory is short
+    card: float = inf  # bytes of the GPU's memory, where it is known
+
+    @property
+    def rows(self) -> int:
+        """Completions of one optimiser step on this process."""
+        return self.batch * self.accumulation
+
+    @property
+    def plans(self) -> bool:
+        """Whether the trainer fits its passes to the memory that is free (update/pass_room.py)."""
+        return self.on_gpu and self.packed and self.dealt and not self.zero
+
+    @property
+    def image_bytes(self) -> int:
+        return self.patches * self.patch_width * 4
+
+    @property
+    def prompts_in_rollout(self) -> int:
+        return -(-self.rows * self.updates // self.generations)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one device. `update` and `rollout` take turns; the rest stays, `kept` of it from rollout to rollout."""
+
+    weights: float
+    gradients: float
+    optimiser: float
+    update: float
+    rollout: float
+    kept: float = 0.0
+
+    @property
+    def peak(self) -> float:
+        return self.weights + self.gradients + self.optimiser + max(self.update + self.kept, self.rollout)
+
+    @property
+    def needed(self) -> float:
+        """What a card must have: the peak, 5 % for gaps between tensors, 1 GB for CUDA itself."""
+        return SLACK * self.peak + RESERVE
+
+
+def shape_of(config) -> Shape:
+    """ValueError for a configuration whose layers are called otherwise."""
+    text, vision = config.get_text_config(), getattr(config, "vision_config", None)
+    try:
+        heads = text.num_attention_heads
+        width = getattr(text, "head_dim", None) or text.hidden_size // heads
+        # Qwen2-VL calls the tower's width embed_dim, and hidden_size what it hands to the language model
+        tower = (getattr(vision, "embed_dim", None) or vision.hidden_size) if vision else 0
+        depth = (getattr(vision, "depth", None) or vision.num_hidden_layers) if vision else 0
+        inner = (getattr(vision, "intermediate_size", None) or int(tower * vision.mlp_ratio)) if vision else 0
+        key_value = (getattr(text, "num_key_value_heads", None) or heads) * width
+        language = (text.num_hidden_layers, text.hidden_size, heads * width, key_value)
+        return Shape(*language, text.intermediate_size, text.vocab_size, depth, tower, inner)
+    except AttributeError as error:
+        raise ValueError(f"--estimate: the layers of {config.model_type} are not known: {error}") from None
+
+
+def count_parameters(config, adapter=None) -> Counts:
+    """Builds the model, and the adapter on it, on the meta device: shapes without storage, nothing is downloaded."""
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    from models.registry import VISION_MODULES
+    from sampling.decoder_layer import knows
+    from update.shared_prefix import enable
+
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(deepcopy(config))  # `enable` writes into it
+        shares, fixed = enable(model), knows(model)
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        trained, adapted = sum(sizes.values()), 0
+        if adapter is not None:
+            wrapped = get_peft_model(model, adapter)
+            trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+            adapted = sum(p.numel() for name, p in wrapped.named_parameters() if name.endswith("base_layer.weight"))
+    tower = {name for name in sizes if re.fullmatch(VISION_MODULES, name)}
+    numbered = {name for name in sizes if re.search(r"\.\d+\.", name)}  # inside a layer, not an embedding or a head
+    blocks = {name for name in tower & numbered if "merger" not in name}
+
+    def count(names) -> int:
+        return sum(sizes[name] for name in names)
+
+    layers = count(numbered - tower)
+    return Counts(sum(sizes.values()), count(tower), count(blocks), layers, trained, adapted, shares, fixed)
+
+
+def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
+    """Peak memory of one process.
+
+    Weights: `weight_bytes` each, twice with a reference model, divided by the processes under ZeRO-3. Gradients and
+    AdamW: float32, 4 + 8 bytes a trained parameter (PEFT keeps adapters in float32). DeepSpeed: low-precision gradients
+    and their float32 copy at the step (2 + 4), a float32 copy of the weights and AdamW's states (4 + 8), divided by
+    the processes (gradients from stage 2 on). SGD has no states.
+    """
+    shards = work.processes
+    weights = counts.total * work.weight_bytes / (shards if work.zero == 3 else 1) * (2 if work.reference else 1)
+    if work.rank:  # adapters come on top, in float32
+        weights += 4 * counts.trained / (shards if work.zero == 3 else 1)
+    gradient, states = (2 + 4, 4 + 4 * work.moments) if work.zero else (4, 4 * work.moments)
+    return Memory(
+        weights,
+        gradient * counts.trained / (shards if work.zero >= 2 else 1),
+        states * counts.trained / (shards if work.zero else 1),
+        update(shape, counts, work),
+        rollout(shape, counts, work),
+        kept(shape, counts, work),
+    )
+
+
+# -- the update -------------------------------------------------------------------------------------------------------
+
+
+def passes(work: Work) -> list[list[Row]]:
+    """The forward passes of one optimiser step when every row has weight, by the trainer's own packing."""
+    rows = [Row(i, i // work.generations, work.prompt, work.completion) for i in range(work.rows)]
+    if not (work.packed and work.dealt):
+        return [rows[start : start + work.batch] for start in range(0, len(rows), work.batch)]
+    budget = padded_cost(rows) // len(rows) * work.batch
+    if not work.plans:
+        return pack(rows, work.accumulation, budget)
+    return pack_fewest(rows, work.accumulation, budget, lambda part: not work.least)
+
+
+def tokens_of(rows: Sequence[Row], work: Work) -> int:
+    return cost(rows) if work.packed else padded_cost(rows)
+
+
+def update(shape: Shape, counts: Counts, work: Work) -> float:
+    """The largest forward and backward pass, beyond what stays.
+
+    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row where rows are not dealt.
+    """
+    parts = passes(work)
+    work = replace(work, checkpointing=checkpoints(shape, counts, work, parts))
+    waiting = work.prompts_in_rollout if work.packed and work.dealt else work.rows * work.updates
+    return max(pass_bytes(shape, counts, work, part) for part in parts) + waiting * work.image_bytes
+
+
+def checkpoints(shape: Shape, counts: Counts, work: Work, parts: Sequence[Sequence[Row]], room: float = inf) -> bool:
+    """Whether these passes need gradient checkpointing, where it is on at all.
+
+    On a GPU they do without where that takes no more than `room`, nor than a micro-batch of `work.batch` rows takes in
+    TRL, each with its own prompt and with checkpointing.
+    """
+    if not (work.checkpointing and work.plans) or work.least:
+        return work.checkpointing
+    longest = [max(getattr(row, name) for part in parts for row in part) for name in ("prompt_tokens", "tokens")]
+    plain = [Row(i, i, *longest) for i in range(work.batch)]
+    room = min(room, pass_bytes(shape, counts, replace(work, packed=False), plain))
+    without = replace(work, checkpointing=False)
+    return any(pass_bytes(shape, counts, without, part) > room for part in parts)
+
+
+def pass_bytes(shape: Shape, counts: Counts, work: Work, rows: Sequence[Row]) -> float:
+    """A forward and backward pass over these rows.
+
+    Without gradient checkpointing every layer keeps its tensors (`layer`, `vision_layer`); with it, its input, and one
+    layer at a time is computed again. In the backward pass the widest moment of a layer adds the gradients of its MLP.
+    Once the last layer is done the head works tile by tile. All weights trained under autocast from float32: a
+    low-precision copy of each lives until the forward pass ends. ZeRO-3: at most 10^9 parameters are gathered at once.
+    """
+    tokens = tokens_of(rows, work)
+    images = len({row.prompt for row in rows}) if work.packed else len(rows)
+    patches, one = images * work.patches, layer(shape, work, rows)
+    of_tower = vision_layer(shape, work) * patches
+    spared = work.packed and work.rank  # a frozen tower keeps nothing; in TRL, PEFT asks for gradients at its input
+    gradients = tokens * (3 * shape.inner + 2 * shape.hidden) * work.compute_bytes + 2 * tokens * shape.hidden * 4
+    if work.checkpointing:
+        of_vision = 0 if spared else shape.vision_layers * patches * shape.vision_hidden
+        saved = (shape.layers * tokens * shape.hidden + of_vision) * work.weight_bytes
+        again = max(one + gradients, of_tower)
+    else:
+        saved = shape.layers * one + (0 if spared else shape.vision_layers * of_tower)
+        again = gradients
+    copies = 2 * counts.total if not work.rank and work.compute_bytes < work.weight_bytes else 0
+    gathered = min(counts.total, LIVE_GATHERED) * work.weight_bytes if work.zero == 3 else 0
+    scored = sum(row.tokens for row in rows)
+    return saved + max(again, head(shape, work, tokens, scored)) + copies + gathered
+
+
+def layer(shape: Shape, work: Work, rows: Sequence[Row]) -> float:
+    """Bytes that one layer of the language model keeps for its backward pass.
+
+    For each token: the inputs of both norms in float32; what the projections read (under autocast a low-precision copy
+    for each of five, else one for each norm; with trained norms their normalised inputs as well); rotated queries, the
+    attention's output and what o_proj reads; keys and values; gate, up, activation and product of the MLP; the seven
+    adapters' inner values. For packed completions also their queries and, per completion, keys and values of prompt
+    and completion side by side. On a CPU keys and values are expanded to all heads, and each layer keeps its mask.
+    """
+    compute, tokens = work.compute_bytes, tokens_of(rows, work)
+    casts = compute < 4 and (work.rank or work.weight_bytes == 4)
+    key_value = shape.key_value if work.on_gpu else shape.query
+    norms = 2 * shape.hidden * 4 + (0 if work.rank else 2 * shape.hidden * work.weight_bytes)
+    values = (5 if casts else 2) * shape.hidden + 3 * shape.query + 2 * key_value + 4 * shape.inner + 7 * work.rank
+    own = 0
+    if work.packed:
+        own = sum(row.tokens * shape.query + 2 * (row.prompt_tokens + row.tokens) * key_value for row in rows)
+        if not work.on_gpu:
+            own += len({row.prompt for row in rows}) * work.completion * (work.prompt + work.completion)
+    return tokens * (norms + values * compute) + own * compute
+
+
+def vision_layer(shape: Shape, work: Work) -> float:
+    """Bytes that one block of the vision tower keeps for each patch: as in the language model, without adapters."""
+    compute, hidden, inner = work.compute_bytes, shape.vision_hidden, shape.vision_inner
+    frozen = 2 * hidden * 4 + (4 * hidden + 3 * inner) * compute
+    return frozen + (0 if work.rank else 2 * hidden * work.weight_bytes + (4 * hidden + inner) * compute)
+
+
+def head(shape: Shape, work: Work, tokens: int, scored: int) -> float:
+    """TRL's fused head: a tile of logits at a time, the float32 gradient of its input, and of its weight if trained.
+
+    Packed or on a GPU, only completion tokens are scored. A GPU changes a tile in place; on a CPU there are eight
+    float32 tiles at the widest moment of the backward pass.
+    """
+    known, words = scored if work.on_gpu or work.packed else tokens, min(shape.vocabulary, HEAD_WORDS)
+    # the buffer is HEAD_WORDS wide even where the vocabulary is smaller
+    tiles = min(known, HEAD_TOKENS) * (HEAD_WORDS * work.compute_bytes + (0 if work.on_gpu else 8 * words * 4))
+    cast = words * shape.hidden * 4 if work.compute_bytes < work.weight_bytes else 0
+    trained = 0 if work.rank else shape.vocabulary * shape.hidden * 4
+    return tiles + cast + trained + known * shape.hidden * (4 + work.weight_bytes)

@@ -1,0 +1,297 @@
+"""The update without waste: prompts computed once, no completion that teaches nothing, no padding.
+
+Three overrides of GRPOTrainer around its own loss, which stays as it is:
+
+* `_prepare_inputs`: the rows of every optimiser step are dealt anew over its micro-batches; rows of weight zero leave;
+* `_get_per_token_logps_and_entropies`: rows of one prompt share its computation (`shared_prompts`);
+* `training_step`: micro-batches left empty on every process are skipped.
+
+The gradient is that of the plain path: the loss's normaliser is a constant of the rollout batch, and every process runs
+the same number of forward passes. `update="plain"` turns all of it off.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from accelerate.utils import gather_object
+from trl import GRPOTrainer
+
+from models import vision_attention
+from sampling.engine import base_model
+from sampling.prefill import positions_of
+from update import collate, packing, pass_room, shared_prefix
+from update.packing import Row
+
+logger = logging.getLogger(__name__)
+PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
+TOKEN_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "kl")
+
+
+class PackedUpdate(GRPOTrainer):
+    """GRPOTrainer whose update computes prompts once and leaves out rows without weight."""
+
+    def __init__(self, *args, update: str = "shared", **kwargs):
+        super().__init__(*args, **kwargs)
+        if update not in ("shared", "plain"):
+            raise ValueError(f"update must be 'shared' or 'plain', got {update!r}")
+        # the loss must be a sum over rows with a constant in front, so that rows can move between micro-batches
+        sums = self.loss_type in ("dapo", "grpo") and self.importance_sampling_level == "token"
+        mixes = self._entropy_bonus_enabled or self.aux_loss_enabled or self.top_entropy_quantile < 1.0
+        self.deals_rows = update == "shared" and sums and not mixes and not self.use_vllm
+        self.shares_prompts = update == "shared" and self._enable_sharing()
+        if update == "shared":
+            self._spare_frozen_tower()
+        self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
+
+    def _spare_frozen_tower(self) -> None:
+        """A vision tower without a trained weight needs no backward pass, and keeps no tensor for one.
+
+        Gradient checkpointing makes the input of every embedding require a gradient, that of the tower's patches too,
+        so that the tower would be computed again and differentiated for nothing.
+        """
+        tower = getattr(base_model(self.accelerator.unwrap_model(self.model)).base_model, "visual", None)
+        if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
+            tower.forward = torch.no_grad()(tower.forward)
+
+    def _enable_sharing(self) -> bool:
+        models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
+        unwrapped = [self.accelerator.unwrap_model(model) for model in models if model is not None]
+        for model in unwrapped:
+            vision_attention.enable(model)
+        able = all(map(shared_prefix.enable, unwrapped))
+        if not able and self.accelerator.is_main_process:
+            name = type(models[0]).__name__
+            logger.warning("%s: completions of a prompt cannot share its computation here; plain rows are used", name)
+        return able
+
+    # -- rollouts ----------------------------------------------------------------------------------------------------
+
+    def _generate_and_score_completions(self, inputs):
+        """TRL's rollout batch, with the number of each row's prompt."""
+        generations = self.num_generations if self.model.training else self.num_generations_eval
+        first = self.accelerator.process_index * len(inputs)
+        rows = torch.arange(first, first + len(inputs), device=self.accelerator.device)
+        self._prompt_index = rows // generations
+        output = super()._generate_and_score_completions(inputs)
+        output["prompt_index"] = self._prompt_index
+        return output
+
+    # -- dealing rows to micro-batches -------------------------------------------------------------------------------
+
+    def _prepare_inputs(self, generation_batch):
+        """One micro-batch; after a rollout, those of all its optimiser steps are dealt anew."""
+        if isinstance(generation_batch, dict) or not self.model.training:  # a micro-batch already, or evaluation
+            return generation_batch if isinstance(generation_batch, dict) else super()._prepare_inputs(generation_batch)
+        every = self.args.steps_per_generation * self.num_iterations
+        rollout = self._buffered_inputs is None or self._step % every == 0
+        inputs = super()._prepare_inputs(generation_batch)
+        if rollout and self.deals_rows:
+            window = self.args.gradient_accumulation_steps
+            dealt = []
+            for start in range(0, self.args.steps_per_generation, window):
+                dealt += self._deal(self._buffered_inputs[start : start + window])
+            self._buffered_inputs = dealt
+            inputs = dealt[self._step % self.args.steps_per_generation]
+        return inputs
+
+    def _deal(self, batches: Sequence[dict]) -> list[dict]:
+        """The micro-batches of one optimiser step with only the rows that act, the empty ones first.
+
+        The last one is never empty on any process: it is the one that synchronises gradients.
+        """
+        rows, own = collate.describe(batches), collate.join(batches)
+        acts = collate.loss_mask(own).any(1)
+        if self.beta == 0.0:
+            acts &= own["advantages"] != 0
+        keep = [row for row, does in zip(rows, acts.tolist(), strict=True) if does]
+        most, per_batch = len(batches), self.args.per_device_train_batch_size
+        together, keep = self._balance(own, keep, most * per_batch)
+        checkpointing = self.args.gradient_checkpointing
+        if self.shares_prompts:
+            budget = packing.padded_cost(rows) // len(rows) * per_batch
+            packed, checkpointing = self._pack_rows(together, keep, most, budget)
+        else:
+            packed = packing.pack_padded(keep, per_batch)
+        count = max(1, self._largest([len(packed)])[0])
+        if self.shares_prompts and len(packed) < count:
+            packed = packing.spread(keep, count)
+        heights = self._largest([len(part) for part in packed] + [1] * (count - len(packed)))
+        shortest = min(rows, key=lambda row: row.prompt_tokens + row.tokens)
+        micro = []
+        for height, part in zip(heights, packed + [[]] * (count - len(packed)), strict=True):
+            fill = height - len(part) if part else height - 1
+            chosen = [row.index for row in part or [shortest]]
+            micro.append(collate.select(together, chosen, fill, idle=not part, once=self.shares_prompts))
+            micro[-1]["checkpointing"] = checkpointing
+        self._note_what_left(rows, len(rows) - int(acts.sum()), packed, own, micro)
+        return [collate.select(together, [], 0)] * (most - count) + micro
+
+    def _pack_rows(self, together: dict, keep: list[Row], most: int, budget: int) -> tuple[list[list[Row]], bool]:
+        """The rows in passes of at most `budget` tokens, and whether the layers of these are checkpointed."""
+        free = pass_room.free_bytes(self)
+        if free is None:
+            return packing.pack(keep, most, budget), self.args.gradient_checkpointing
+        grids = together.get("image_grid_thw") or [torch.zeros(1, 3)]
+        patches = int(torch.stack([grid.prod(1).sum() for grid in grids]).max())
+        return pass_room.plan(self, keep, most, budget, patches, free)
+
+    def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
+        """Sends completions to processes that have fewer tokens to compute; which of them computes a row is all one."""
+        if self.accelerator.num_processes == 1:
+            return together, keep
+        everyone = gather_object([(self.accelerator.process_index, row) for row in keep])
+        moves = packing.balance(everyone, self.accelerator.num_processes, room)
+        if not moves:
+            return together, keep
+        return collate.exchange(together, keep, moves, self.accelerator.process_index)
+
+    def _note_what_left(self, rows, left, packed, own, micro):
+        """Numbers over all rows of the window, for `compute_loss` to put in place of those over the rows it sees."""
+        computed = sum(map(packing.cost if self.shares_prompts else packing.padded_cost, packed))
+        mask, known = collate.loss_mask(own), "rollout_entropy" in own
+        doubt = (own["rollout_entropy"] * mask).sum() if known else 0.0
+        tokens = [collate.loss_mask(batch).sum() for batch in micro]
+        sums = [computed, packing.padded_cost(rows), left, doubt, mask.sum(), *tokens]
+        sums = torch.tensor([float(value) for value in sums], device=self.accelerator.device)
+        computed, plain, left, doubt, total, *tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+        for batch, share in zip(micro, tokens, strict=True):
+            batch["window"] = {
+                "skipped_work": 1 - computed / plain,
+                "rows_left": left > 0,
+                "entropy": doubt / max(total, 1.0) if known else None,
+                "token_share": share * len(micro) / max(total, 1.0),
+            }
+
+    def _largest(self, numbers: list[int]) -> list[int]:
+        """Elementwise maximum over processes."""
+        if self.accelerator.num_processes == 1:
+            return numbers
+        mine = torch.tensor(numbers, device=self.accelerator.device)
+        return self.accelerator.gather(mine).view(-1, len(numbers)).amax(0).tolist()
+
+    # -- the update --------------------------------------------------------------------------------------------------
+
+    def training_step(self, model, inputs, num_items_in_batch):
+        start = time.perf_counter()
+        micro_batch = self._prepare_inputs(inputs)
+        if len(micro_batch["advantages"]) == 0:
+            self._step += 1
+            self._current_train_step_time += time.perf_counter() - start
+            return torch.zeros((), device=self.accelerator.device)
+        self._current_train_step_time += time.perf_counter() - start
+        asked = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
+        with pass_room.without_checkpointing(self.model) if asked else nullcontext():
+            return super().training_step(model, micro_batch, num_items_in_batch)
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        self._prompt_index = inputs.get("prompt_index")
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not self.deals_rows or not self.model.training:
+            return loss
+        if self.loss_type == "grpo":
+            # TRL averages over the rows it is given; the mean is over all rows of the plain micro-batch
+            loss = loss * (len(inputs["advantages"]) / self.args.per_device_train_batch_size)
+        self._measure_the_window(inputs["window"])
+        return loss
+
+    def _measure_the_window(self, window: dict) -> None:
+        """TRL has measured the rows of this pass; the rows that have left were not clipped, but they count."""
+        metrics = self._metrics["train"]
+        metrics["decomposed/skipped_work"].append(window["skipped_work"])
+        for name in TOKEN_MEANS:
+            if metrics.get(name):
+                metrics[name][-1] *= window["token_share"]
+        if window["rows_left"]:
+            metrics["clip_ratio/low_min"][-1] = min(metrics["clip_ratio/low_min"][-1], 0.0)
+            metrics["clip_ratio/high_max"][-1] = max(metrics["clip_ratio/high_max"][-1], 0.0)
+        if window["entropy"] is not None:
+            metrics["entropy"][-1] = window["entropy"]
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **fields
+    ):
+        """TRL's log-probabilities and entropies (B, C), with every prompt computed once for all of its rows."""
+        given = {name for name, value in fields.items() if value is not None and value is not False}
+        if not self.shares_prompts or self._prompt_index is None or not given <= PACKED_FIELDS:
+            return super()._get_per_token_logps_and_entropies(
+                model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **fields
+            )
+        prompt_mask, completion_mask = attention_mask[:, :-logits_to_keep], attention_mask[:, -logits_to_keep:]
+        lengths = torch.stack([prompt_mask.sum(1), completion_mask.sum(1), self._prompt_index], 1).tolist()
+        rows = [Row(i, prompt, p, c) for i, (p, c, prompt) in enumerate(lengths) if c]
+        shape = completion_mask.shape
+        logps = torch.zeros(shape, device=input_ids.device)
+        entropies = torch.zeros(shape, device=input_ids.device) if compute_entropy else None
+        # sizes and positions are worked out on the CPU: a GPU would be waited for at every prompt
+        ids, grid, types = (
+            None if value is None else value.cpu()
+            for value in (input_ids, fields.get("image_grid_thw"), fields.get("mm_token_type_ids"))
+        )
+        images = collate.Images(fields.get("pixel_values"), grid, fields.get("num_images"))
+        for part in self._passes(rows, batch_size):
+            packed, cells = self._pack(part, ids, logits_to_keep, images, types, input_ids.device)
+            with self.accelerator.autocast():
+                out = model(**packed, fused_lm_head=True)
+            logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
+            if compute_entropy:
+                entropies = entropies.to(out.entropy.dtype).index_put(cells, out.entropy[0])
+        return logps, entropies, None
+
+    def _passes(self, rows: list[Row], batch_size: int | None) -> list[list[Row]]:
+        """All rows in one pass, or, when TRL asks for `batch_size` rows at a time, in passes of as many tokens."""
+        if batch_size is None or batch_size >= len(rows):
+            return [rows]
+        budget = packing.padded_cost(rows) // len(rows) * batch_size
+        packed = packing.pack(rows, len(rows), budget)
+        count = self._largest([len(packed)])[0]
+        packed = packing.spread(rows, count) if len(packed) < count else packed
+        return packed + [packed[-1]] * (count - len(packed))  # computed again, so that processes stay in step
+
+    def _pack(self, rows, input_ids, logits_to_keep, images, token_types, device):
+        """Model inputs of one packed pass, and the (row, column) of every scored token in its order.
+
+        All but the pixels comes from the CPU; what the model reads goes to `device`, but for the images' sizes.
+        """
+        model = base_model(self.accelerator.unwrap_model(self.model))
+        by_prompt: dict[int, list[Row]] = {}
+        for row in rows:
+            by_prompt.setdefault(row.prompt, []).append(row)
+        ids, labels, positions, pixels, grids, cells = [], [], [], [], [], []
+        for group in by_prompt.values():
+            first = group[0]
+            end = input_ids.shape[1] - logits_to_keep
+            prompt = input_ids[first.index, end - first.prompt_tokens : end]
+            fields = images.of(first.index)
+            if fields:
+                pixels.append(fields["pixel_values"])
+                grids.append(fields["image_grid_thw"])
+                fields["mm_token_type_ids"] = token_types[first.index, end - first.prompt_tokens : end][None]
+            of_prompt = positions_of(model, prompt[None], fields)  # (axes, P)
+            ids.append(prompt[:-1])
+            positions.append(of_prompt[:, :-1])
+            for row in group:
+                completion = input_ids[row.index, end : end + row.tokens]
+                ids += [prompt[-1:], completion[:-1]]
+                labels.append(completion)
+                positions.append(of_prompt[:, -1:] + torch.arange(row.tokens))
+                cells.append((row.index, row.tokens))
+        positions = torch.cat(positions, 1)
+        positions = positions[:, None] if len(positions) > 1 else positions
+        prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
+        completions = [[row.tokens for row in group] for group in by_prompt.values()]
+        packed = {
+            "input_ids": torch.cat(ids)[None].to(device),
+            "shift_labels": torch.cat(labels)[None].to(device),
+            "position_ids": positions.to(device),
+            "shared_prompts": shared_prefix.lay_out(prompts, completions, device),
+        }
+        if pixels:
+            packed |= {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.cat(grids)}
+        row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
+        column_of = torch.cat([torch.arange(tokens) for _, tokens in cells]).to(device)
+        return packed, (row_of, column_of)

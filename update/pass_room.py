@@ -1,0 +1,96 @@
+"""How large an update's passes may be on a GPU, and whether they need gradient checkpointing.
+
+A pass takes what the formulas of `update.memory` say. It holds no more tokens than a micro-batch of
+`--batch-size` completions would in TRL, and no more than fit into the memory that is free when the passes are made.
+Where it does without checkpointing in less memory than TRL's micro-batch takes with it, nothing is computed twice.
+On a CPU, where larger passes are no faster, and under DeepSpeed, whose buffers are not counted, nothing of this acts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from trl import GRPOTrainer
+
+from sampling import static_step
+from sampling.engine import base_model
+from update.packing import Row, pack_fewest
+
+SHARE = 0.9  # of the free memory: the rest is for gaps between tensors and kernels' workspaces
+
+
+def free_bytes(trainer: GRPOTrainer) -> float | None:
+    """Bytes that a pass may take, gradients that are yet to come left out; None where nobody knows."""
+    device = trainer.accelerator.device
+    if device.type != "cuda" or trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    cached -= static_step.held_bytes(base_model(trainer.accelerator.unwrap_model(trainer.model)))[1]
+    coming = sum(p.numel() * p.element_size() for p in trainer.model.parameters() if p.requires_grad and p.grad is None)
+    return SHARE * (free + cached) - coming
+
+
+def plan(
+    trainer: GRPOTrainer, rows: Sequence[Row], most: int, budget: int, patches: int, free: float
+) -> tuple[list[list[Row]], bool]:
+    """The rows in as few passes as `budget` tokens and `free` bytes allow, and whether to checkpoint them.
+
+    `patches` are those of a prompt's images. Where the memory that decoding keeps for the next rollout would make for
+    other passes, it is given back: graphs are captured again in seconds, a smaller pass costs at every update.
+    ValueError for a model whose layers are called otherwise.
+    """
+    from update.memory import checkpoints, pass_bytes, shape_of  # imports this package
+
+    model = base_model(trainer.accelerator.unwrap_model(trainer.model))
+    shape, counts, work = shape_of(model.config), _counts(model), _work(trainer, model, patches)
+
+    def within(room: float) -> tuple[list[list[Row]], bool]:
+        packed = pack_fewest(rows, most, budget, lambda part: pass_bytes(shape, counts, work, part) <= room)
+        return packed, not packed or checkpoints(shape, counts, work, packed, room)
+
+    found, held = within(free), static_step.held_bytes(model)[0]
+    if held:
+        roomy = within(free + SHARE * held)
+        if roomy != found or any(pass_bytes(shape, counts, work, part) > free for part in found[0]):
+            static_step.forget(model)
+            return roomy
+    return found
+
+
+def _counts(model: torch.nn.Module) -> object:
+    from update.memory import Counts
+
+    total = sum(weight.numel() for weight in model.parameters())
+    return Counts(
+        total, vision=0, vision_layers=0, layers=0, trained=0, adapted=0, shares_prompts=True
+    )  # not asked for
+
+
+def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int) -> object:
+    """What `pass_bytes` asks for: the numbers of a pass, nothing of the rollout."""
+    from update.memory import Work
+
+    args, adapters = trainer.args, getattr(trainer.model, "peft_config", {}).values()
+    weight_bytes = next(model.parameters()).element_size()
+    return Work(
+        prompt=0, patches=patches, patch_width=0, completion=0, batch=args.per_device_train_batch_size, accumulation=1,
+        updates=1, generations=1, rank=max((adapter.r for adapter in adapters), default=0),
+        checkpointing=args.gradient_checkpointing, packed=True, dealt=True, reference=False, engine=True,
+        weight_bytes=weight_bytes, compute_bytes=2 if args.bf16 or args.fp16 else weight_bytes, on_gpu=True,
+    )  # fmt: skip
+
+
+@contextmanager
+def without_checkpointing(model: torch.nn.Module) -> Iterator[None]:
+    """Inside, layers keep their tensors for the backward pass."""
+    layers = [module for module in model.modules() if getattr(module, "gradient_checkpointing", False)]
+    try:
+        for layer in layers:
+            layer.gradient_checkpointing = False
+        yield
+    finally:
+        for layer in layers:
+            layer.gradient_checkpointing = True

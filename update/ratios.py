@@ -1,0 +1,72 @@
+"""Log-probabilities that ought to agree, as metrics: `ratio/max` and `rollout/logp_gap`.
+
+With a negative advantage the clipped objective bounds the ratio pi / pi_old from below only: nothing holds a wrong
+token back whose probability has grown since it was drawn, and its gradient grows with the ratio. TRL reports how many
+tokens are clipped, not how far the ratio has gone.
+
+The rollout draws a token from one computation of the model and the update differentiates another; at the same weights
+they differ by rounding alone. A gap beyond that means that one of the two is wrong.
+"""
+
+from __future__ import annotations
+
+import torch
+from trl import GRPOTrainer
+
+from update.collate import loss_mask
+
+METRIC, GAP = "ratio/max", "rollout/logp_gap"
+
+
+class RatioMetric(GRPOTrainer):
+    """GRPOTrainer that compares an update's log-probabilities with older ones, over all passes and processes.
+
+    `ratio/max`, the largest ratio of any scored token with weight: without several updates per rollout batch TRL keeps
+    no old log-probabilities, the ratio is 1 and nothing is logged. `rollout/logp_gap`, the mean absolute difference
+    per token to the rollout's own (`rollout_logps`) in the first update after it, before any weight has moved.
+    """
+
+    _logps = None
+    _gap: torch.Tensor | None = None  # (2,) sum and number of tokens since the last log, on this process
+
+    def _get_per_token_logps_and_entropies(self, *args, **kwargs):
+        found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
+        self._logps = found[0].detach()
+        return found
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        old = inputs.get("old_per_token_logps")
+        if self.model.training and old is not None:
+            counts = loss_mask(inputs).bool() & (inputs["advantages"] != 0).unsqueeze(1)  # (B, T)
+            ratios = (self._logps - old).exp().masked_fill(~counts, 0.0)
+            largest = self.accelerator.gather(ratios.max()).max().item()
+            if largest:  # 0: no token of this pass counts
+                self._metrics["train"][METRIC] = [max([largest, *self._metrics["train"][METRIC]])]
+        every = self.args.steps_per_generation * self.num_iterations
+        first = self._step % every < self.args.gradient_accumulation_steps
+        if self.model.training and first and "rollout_logps" in inputs:
+            self._add_gap((self._logps - inputs["rollout_logps"]).abs(), loss_mask(inputs).bool())
+        self._logps = None
+        return loss
+
+    def _add_gap(self, gaps: torch.Tensor, counts: torch.Tensor) -> None:
+        found = torch.stack([gaps.masked_fill(~counts, 0.0).sum(dtype=torch.float64), counts.sum()])
+        self._gap = found if self._gap is None else self._gap + found
+
+    @property
+    def _gap_so_far(self) -> list[float] | None:
+        """`_gap` as numbers, for a checkpoint between two logs."""
+        return None if self._gap is None else self._gap.tolist()
+
+    @_gap_so_far.setter
+    def _gap_so_far(self, sums: list[float] | None) -> None:
+        self._gap = None if sums is None else torch.tensor(sums, dtype=torch.float64, device=self.accelerator.device)
+
+    def log(self, logs, start_time=None):
+        if self.model.training and self._gap is not None:
+            total, tokens = self.accelerator.reduce(self._gap, reduction="sum").tolist()
+            self._gap = None
+            if tokens:  # 0: no completion of these updates had weight
+                self._metrics["train"][GAP].append(total / tokens)
+        super().log(logs, start_time)

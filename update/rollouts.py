@@ -1,0 +1,199 @@
+"""Rollouts through the project's sampling engine: every prompt and image computed once for all of its completions.
+
+One override of GRPOTrainer, `_generate_single_turn`. Settings that the engine does not know (vLLM, tools, min-p, a
+repetition penalty, a processor with further inputs) go to TRL's own generation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+
+import numpy as np
+import torch
+from peft.tuners import lora
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
+from sampling.prefill import prefill_all
+from sampling.settings import SamplingSettings
+from update.images_once import images_once
+
+logger = logging.getLogger(__name__)
+IMAGE_FIELDS = {"pixel_values", "image_grid_thw", "mm_token_type_ids"}
+
+
+@contextmanager
+def merged_adapter(model: torch.nn.Module) -> Iterator[None]:
+    """Inside, LoRA layers of a float32 model compute with one matrix, W + BA; afterwards with the very W of before.
+
+    Decoding token by token, a small model spends most of its time on the adapter's two extra products per layer. In
+    half precision the sum would be rounded, so there nothing is merged; nor where decoding takes steps of fixed shape,
+    which read weights where they are and adapters from a copy of their own (`sampling.decoder_layer`).
+    """
+    layers = [module for module in model.modules() if isinstance(module, lora.Linear)]
+    if decodes_static(model) or any(layer.get_base_layer().weight.dtype != torch.float32 for layer in layers):
+        layers = []
+    originals = [layer.get_base_layer().weight.data for layer in layers]
+    try:
+        for layer, original in zip(layers, originals, strict=True):
+            names = layer.active_adapters
+            layer.get_base_layer().weight.data = original + sum(layer.get_delta_weight(name) for name in names)
+            layer.merged_adapters.extend(names)
+        yield
+    finally:
+        for layer, original in zip(layers, originals, strict=True):
+            layer.get_base_layer().weight.data = original
+            layer.merged_adapters.clear()
+
+
+class EngineRollouts(GRPOTrainer):
+    """GRPOTrainer that samples with `sampling.engine`; `rollouts="generate"` keeps transformers' generate."""
+
+    def __init__(self, *args, rollouts: str = "engine", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.rollouts = rollouts
+        self._rows_at_once: int | None = None  # completions decoded together; None: all of the rollout batch
+        # of every token of every row of the last rollout
+        self._rollout_entropies: list[list[float]] | None = None
+        self._rollout_logps: list[list[float]] | None = None
+        self._sampled_logps: list[float] | None = None  # mean of every row of the last rollout, under its settings
+
+    def _generate_and_score_completions(self, inputs):
+        """TRL's rollout batch, with entropy and log-probability (B, T) of every token where the engine has drawn it."""
+        with images_once(self.processing_class):
+            output = super()._generate_and_score_completions(inputs)
+        for name, rows in (("rollout_entropy", self._rollout_entropies), ("rollout_logps", self._rollout_logps)):
+            if rows is not None:
+                padded = torch.zeros(output["completion_ids"].shape)
+                for row, values in enumerate(rows):
+                    padded[row, : len(values)] = torch.tensor(values)
+                output[name] = padded.to(output["completion_ids"].device)
+        return output
+
+    def _engine_can(self, multimodal_fields: dict) -> bool:
+        return (
+            self.rollouts == "engine"
+            and not (self.use_vllm or self.use_transformers_continuous_batching or self.tools)
+            and not self.min_p
+            and self.repetition_penalty == 1.0
+            and set(multimodal_fields) <= IMAGE_FIELDS
+            and ("pixel_values" in multimodal_fields) == ("mm_token_type_ids" in multimodal_fields)
+        )
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        """Completion token ids of every row; rows of one prompt, which TRL puts side by side, share its computation.
+
+        Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
+        """
+        self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
+        if not self._engine_can(multimodal_fields):
+            return super()._generate_single_turn(
+                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
+            )
+        settings = SamplingSettings(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=self.max_completion_length,
+            seed=self.args.seed,
+        )
+        mode = "train" if self.model.training else "eval"
+        first_row = self.accelerator.process_index * len(prompt_ids)
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ) as model,
+            torch.no_grad(),
+            self.accelerator.autocast(),
+            merged_adapter(model),
+        ):
+            model.eval()
+            rows, inputs, keys = zip(*self._distinct_prompts(prompt_ids, images, multimodal_fields), strict=True)
+            requests = [
+                Request(prompt, f"{mode} step {self.state.global_step} prompt {key}", _shifted(run, first_row))
+                for prompt, run, key in zip(prefill_all(model, inputs), rows, keys, strict=True)
+            ]
+            parts = self._decode(model, requests, settings)
+            model.train(mode == "train")
+        self._rollout_entropies = [row for part in parts for row in part.entropies]
+        logps = [row for part in parts for row in part.logprobs]
+        self._sampled_logps = [sum(row) / max(1, len(row)) for row in logps]
+        if settings.top_p == 1 and not settings.top_k:  # else the distribution is one that the update knows not
+            self._rollout_logps = logps
+        return [ids for part in parts for ids in part.token_ids], None
+
+    def _decode(self, model, requests, settings):
+        """All rows at once; out of memory halves their number, for this rollout and the following ones.
+
+        Which rows share a batch does not change what is drawn (`sampling.random_streams`).
+        """
+        suppress = self.generation_config.suppress_tokens or ()
+        options = {"settings": settings, "eos_ids": self.eos_token_ids, "suppress": suppress, "entropies": True}
+        while True:
+            try:
+                return [
+                    samples
+                    for part in _parts(requests, self._rows_at_once)
+                    for samples in decode(model, part, **options)
+                ]
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                rows = sum(len(request.samples) for request in requests)
+                most = min(self._rows_at_once or rows, rows)
+                if most == 1 or not is_out_of_memory(error):
+                    raise
+                self._rows_at_once = -(-most // 2)
+                logger.warning("out of memory with %d completions at once; going on with %d", most, self._rows_at_once)
+            free_memory()
+
+    def _distinct_prompts(self, prompt_ids, images, fields):
+        """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
+        known: dict[tuple, str] = {}  # by the images' objects: pixels are hashed once a prompt
+        keys = []
+        for ids, row in zip(prompt_ids, images or [None] * len(prompt_ids), strict=True):
+            same = (tuple(ids), *map(id, row or []))
+            if same not in known:
+                content = b"".join(image.tobytes() for image in row or [])
+                known[same] = hashlib.sha256(repr(ids).encode() + content).hexdigest()[:16]
+            keys.append(known[same])
+        grid = torch.as_tensor(np.asarray(fields["image_grid_thw"])) if "image_grid_thw" in fields else None
+        pixels = torch.as_tensor(np.asarray(fields["pixel_values"])) if "pixel_values" in fields else None
+        image_ends = torch.tensor([len(row or []) for row in images or [None] * len(prompt_ids)]).cumsum(0).tolist()
+        patch_ends = [0, *grid.prod(1).cumsum(0).tolist()] if grid is not None else []
+        for key, run in groupby(range(len(keys)), key=keys.__getitem__):
+            indices = list(run)
+            row = indices[0]
+            inputs = {"input_ids": torch.tensor([prompt_ids[row]])}
+            start, stop = image_ends[row - 1] if row else 0, image_ends[row]
+            if stop > start:
+                inputs["image_grid_thw"] = grid[start:stop]
+                inputs["pixel_values"] = pixels[patch_ends[start] : patch_ends[stop]]
+            if "mm_token_type_ids" in fields:
+                inputs["mm_token_type_ids"] = torch.as_tensor([list(fields["mm_token_type_ids"][row])])
+            yield range(row, indices[-1] + 1), inputs, key
+
+
+def _shifted(rows: range, start: int) -> range:
+    return range(start + rows.start, start + rows.stop)
+
+
+def _parts(requests: list[Request], most: int | None) -> list[list[Request]]:
+    """The same requests in parts of at most `most` completions, in order; a request may be split."""
+    parts, room = [[]], most or float("inf")
+    for request in requests:
+        left = request.samples
+        while left:
+            if room == 0:
+                parts.append([])
+                room = most
+            taken = left if len(left) <= room else left[: int(room)]
+            parts[-1].append(Request(request.prompt, request.problem_id, taken))
+            left, room = left[len(taken) :], room - len(taken)
+    return parts
