@@ -19,7 +19,7 @@ from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
 from sampling.settings import SamplingSettings
 
 MIN_ROWS = 8
-_DROP_SHARE = 8  # ended rows leave once they are an eighth of the batch
+DROP_SHARE = 8  # ended rows leave once they are an eighth of the batch
 _LAG = 2  # steps that an accelerator has to do while the host waits for news of ended rows
 
 
@@ -196,7 +196,7 @@ class Batch:
         keep = max(int(going.sum()), MIN_ROWS)
         if sizes is not None:
             keep = min((size for size in sizes if size >= keep), default=len(going))
-        if keep >= len(going) or (sizes is None and len(going) - keep < max(1, len(going) // _DROP_SHARE)):
+        if keep >= len(going) or (sizes is None and len(going) - keep < max(1, len(going) // DROP_SHARE)):
             return None
         tail = keep + np.flatnonzero(going[keep:])
         gaps = np.flatnonzero(~going[:keep])[: len(tail)]
@@ -205,6 +205,13 @@ class Batch:
         gaps, tail = (on_device(self.device, part) for part in (gaps, tail))
         self.tape.row[gaps] = self.tape.row[tail]
         return gaps, tail, keep
+
+    def leave(self) -> np.ndarray:
+        """Ended rows leave at once, and the others move up: the places in the batch of those that go on."""
+        going = np.flatnonzero(self.alive[self.row])
+        self.row = self.row[going]
+        self.tape.row[: len(going)] = torch.from_numpy(self.row)
+        return going
 
     def samples(self) -> list[Samples]:
         """One `Samples` a request."""

@@ -17,6 +17,9 @@ class CopiedPrefixCache:
 
     def begin_step(self) -> None: ...
 
+    def select(self, rows: torch.Tensor) -> None:
+        self.for_model.batch_select_indices(rows)
+
     def move(self, gaps: torch.Tensor, tail: torch.Tensor, rows: int) -> None:
         order = torch.arange(rows, device=gaps.device)
         order[gaps] = tail

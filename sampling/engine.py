@@ -1,7 +1,8 @@
 """Many completions of one prompt, or of several, in one decode loop.
 
-Each prompt, with its image, is computed once; its keys and values are kept once (`shared_prefix`); rows that have ended
-leave the batch; every row's random stream depends only on (seed, problem, sample) (`streams`). A model whose attention
+Each prompt, with its image, is computed once; its keys and values are kept once (`shared_prefix`); on the CPU
+completions that agree so far are computed once too (`branches`); rows that have ended leave the batch; every row's
+random stream depends only on (seed, problem, sample) (`random_streams`). A model whose attention
 cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory. On a
 GPU, models of the known families decode in steps of fixed shape through layers written for it (`static_step`,
 `decoder_layer`); everywhere else the model's own layers do.
@@ -18,12 +19,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from weakref import WeakSet
 
 import torch
 
 from sampling import static_step
 from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line
+from sampling.branches import Branches, Rows
 from sampling.copied_prefix import CopiedPrefixCache
 from sampling.decoder_layer import refusal
 from sampling.prefill import Prompt, prefill_each
@@ -171,41 +174,32 @@ def _decode_in_model(
     copied: bool,
     look_every: int | None,
 ) -> list[Samples]:
-    """Through the model's own layers, in steps as wide as the rows that are left."""
+    """Through the model's own layers; on the CPU completions that agree so far are one row of a step."""
     device = requests[0].prompt.logits.device
     rows = max(sum(len(r.samples) for r in requests), MIN_ROWS)
+    every = look_every or (LOOK_EVERY if device.type == "cuda" else 1)
     tape = Tape(rows, settings.max_new_tokens, entropies, Buffers(device))
-    batch = Batch(requests, rows, settings, eos_ids, tape, look_every or (LOOK_EVERY if device.type == "cuda" else 1))
-    group = torch.from_numpy(batch.prompt).to(device)
+    batch = Batch(requests, rows, settings, eos_ids, tape, every)
     prompts = [r.prompt for r in requests]
     cache_class = CopiedPrefixCache if copied else SharedPrefixCache
-    cache = cache_class([p.layers for p in prompts], group, settings.max_new_tokens)
+    step = (Branches if device.type == "cpu" and every == 1 else Rows)(
+        batch, requests, partial(cache_class, [p.layers for p in prompts], limit=settings.max_new_tokens)
+    )
     suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
-
     logits = torch.cat([p.logits for p in prompts])  # (B, V)
-    chances = weights(logits, settings, suppress)[group]
-    doubts = entropy(logits, settings.temperature)[group] if entropies else None
-    positions = torch.tensor([p.next_position for p in prompts], device=device)[group]
     with nullcontext() if copied else shared_prefix_attention(model):
         while True:
+            chances = step.to_completions(weights(logits, settings, suppress))
+            doubts = step.to_completions(entropy(logits, settings.temperature)) if entropies else None
             tokens, logprobs = choose(chances, tape.uniforms(len(chances)))
             tape.record(tokens, logprobs, doubts)
             batch.advance()
             batch.look()
             if batch.finished:
                 return batch.samples()
-            move = batch.drop()
-            if move is not None:
-                gaps, tail, rows = move
-                cache.move(gaps, tail, rows)
-                for tensor in (tokens, positions):
-                    tensor[gaps] = tensor[tail]
-                tokens, positions = tokens[:rows], positions[:rows]
-            cache.begin_step()
-            logits = _forward(model, tokens, positions, cache, prompts[0].axes)
-            positions = positions + 1
-            chances = weights(logits, settings, suppress)
-            doubts = entropy(logits, settings.temperature) if entropies else None
+            tokens = step.follow(tokens)
+            step.cache.begin_step()
+            logits = _forward(model, tokens, step.positions, step.cache, prompts[0].axes)
 
 
 def _decode_static(

@@ -68,6 +68,11 @@ class SharedPrefixCache:
         group[gaps] = group[tail]
         self.groups = _Groups(group[:rows], self.groups.lengths, self._like)
 
+    def select(self, rows: torch.Tensor) -> None:
+        """Row `rows[i]` becomes row i; one may become several."""
+        self.suffix, self.rows = self.suffix[:, :, rows], len(rows)
+        self.groups = _Groups(self.groups.group[rows], self.groups.lengths, self._like)
+
 
 def _stack(parts: list[torch.Tensor], longest: int) -> torch.Tensor:
     if len(parts) == 1:
