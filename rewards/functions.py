@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from rapidfuzz.distance import LCSseq
+
 from charts.answers import grade, numeric_error
 from charts.record import ChartQuestion
 from rewards.chart_types import family, same_type
@@ -129,11 +131,7 @@ def process_reward(questions: Questions) -> RewardFunction:
 
 
 def rouge_l(text: str, gold: str) -> float:
+    """F1 of the longest common subsequence of words, of at most `_MAX_WORDS` of the gold and four times as many."""
     said, meant = (_WORDS.findall(one.lower())[: 4 * _MAX_WORDS] for one in (text, gold))
     meant = meant[:_MAX_WORDS]
-    row = [0] * (len(meant) + 1)
-    for word in said:
-        diagonal = 0
-        for j, other in enumerate(meant, 1):
-            diagonal, row[j] = row[j], diagonal + 1 if word == other else max(row[j], row[j - 1])
-    return 2 * row[-1] / (len(said) + len(meant)) if said and meant else 0.0
+    return 2 * LCSseq.similarity(said, meant) / (len(said) + len(meant)) if said and meant else 0.0
