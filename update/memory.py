@@ -1,7 +1,7 @@
 """How much memory a run takes on each device: parameters are counted, the rest follows from formulas.
 
 The formulas name every tensor that PyTorch 2.15, transformers 5.24 and TRL 1.16 keep, found by listing them on small
-Qwen2.5-VL models; tests/test_estimate.py holds them against measured peaks. Not in them: fragmentation, the CUDA
+Qwen2.5-VL models; tests/test_memory.py holds them against measured peaks. Not in them: fragmentation, the CUDA
 context and kernels' workspaces (`needed` adds 5 % and 1 GB for those). 1 GB is 10^9 bytes.
 """
 
