@@ -30,8 +30,30 @@ _CURRENCY = re.compile(
 )
 
 
+def _says(pattern: re.Pattern[str], elsewhere: re.Pattern[str] | None = None) -> cached_property[bool]:
+    """Whether `pattern` is in the question, or `elsewhere` in one of another language."""
+    return cached_property(
+        lambda asked: bool(pattern.search(asked.text)) or bool(elsewhere and asked._elsewhere(elsewhere))
+    )
+
+
+def _has_word(*words: str) -> cached_property[bool]:
+    return cached_property(lambda asked: not set(words).isdisjoint(asked._list_of_words))
+
+
 class Asked:
     """What one question asks for. Every item is read when it is first needed."""
+
+    how_many = _says(wording.HOW_MANY, languages.HOW_MANY)
+    percent = _says(wording.PERCENT, languages.PERCENT)
+    ordered = _says(wording.ORDER)
+    masses = _says(wording.MASSES)
+    numbered = _says(wording.NUMBERED)
+    month = _says(re.compile("month|quarter"))
+    number = _says(re.compile("(?:number|count) of"))
+    ratio = _has_word("ratio")
+    range = _has_word("range")
+    age = _has_word("age", "ages", "aged", "old", "older")
 
     def __init__(self, question: str) -> None:
         if len(question) > MAX_READ:
@@ -47,10 +69,6 @@ class Asked:
         return _ENGLISH.isdisjoint(self._list_of_words) and bool(table.search(self.text))
 
     @cached_property
-    def how_many(self) -> bool:
-        return bool(wording.HOW_MANY.search(self.text)) or self._elsewhere(languages.HOW_MANY)
-
-    @cached_property
     def year(self) -> bool:
         return (bool(wording.YEAR.search(self.text)) or self._elsewhere(languages.YEAR)) and not (
             self.how_many or self.text.startswith("how much")
@@ -64,30 +82,6 @@ class Asked:
         return False
 
     @cached_property
-    def month(self) -> bool:
-        return "month" in self.text or "quarter" in self.text
-
-    @cached_property
-    def percent(self) -> bool:
-        return bool(wording.PERCENT.search(self.text)) or self._elsewhere(languages.PERCENT)
-
-    @cached_property
-    def ratio(self) -> bool:
-        return "ratio" in self._list_of_words
-
-    @cached_property
-    def range(self) -> bool:
-        return "range" in self._list_of_words
-
-    @cached_property
-    def age(self) -> bool:
-        return not {"age", "ages", "aged", "old", "older"}.isdisjoint(self._list_of_words)
-
-    @cached_property
-    def ordered(self) -> bool:
-        return bool(wording.ORDER.search(self.text))
-
-    @cached_property
     def counted(self) -> bool:
         """Whether a "how many" asks for what can be counted, not for a number of millions or percent."""
         named = wording.READ_FROM_AXIS.search(self.text)
@@ -97,10 +91,6 @@ class Asked:
         asked = languages.HOW_MANY.search(self.text) if _ENGLISH.isdisjoint(self._list_of_words) else None
         behind = self.text[asked.end() : asked.end() + 20] if asked else ""
         return any(table.search(behind) for table in tables)
-
-    @cached_property
-    def masses(self) -> bool:
-        return bool(wording.MASSES.search(self.text))
 
     @cached_property
     def physical(self) -> bool:
@@ -125,14 +115,6 @@ class Asked:
     @cached_property
     def price(self) -> bool:
         return bool(wording.PRICE.search(self.text)) and not wording.CHANGE.search(self.text)
-
-    @cached_property
-    def number(self) -> bool:
-        return "number of" in self.text or "count of" in self.text
-
-    @cached_property
-    def numbered(self) -> bool:
-        return bool(wording.NUMBERED.search(self.text))
 
     @cached_property
     def label(self) -> bool:

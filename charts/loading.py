@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charts.adapters import ADAPTERS, Adapter, Place
 from charts.columns import PICTURES, picture_of
-from charts.drawn import DRAWN
+from charts.drawn import DRAWN, SIZES
 from charts.images import check_header, image_id, stored_bytes
 from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
@@ -80,10 +80,9 @@ def _drawn(name: str, purpose: str, split: str | None, path, subset_size: int | 
     if path is not None:
         raise ValueError(f"--dataset-path {path}: {name} charts are drawn, not read; leave it out")
     split = split or ("train" if purpose == "train" else "test")
-    sizes = DRAWN[name].sizes
-    if split not in sizes:
-        raise ValueError(f"{name} has no split {split!r}: it has {', '.join(sizes)}")
-    return QuestionSet(name, split, DRAWN[name].questions(split, max(sizes[split], subset_size or 0)))
+    if split not in SIZES:
+        raise ValueError(f"{name} has no split {split!r}: it has {', '.join(SIZES)}")
+    return QuestionSet(name, split, DRAWN[name].questions(split, max(SIZES[split], subset_size or 0)))
 
 
 def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
