@@ -25,6 +25,11 @@ READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow"}
 KINDS = (*READERS, *TEXT_SUFFIXES)
 
 
+def aliases(split: str) -> tuple[str, ...]:
+    """All names of this split, its own among them."""
+    return next((names for names in SAME_SPLIT if split in names), (split,))
+
+
 def split_named(stem: str) -> str | None:
     """The split that a file's name has among its words."""
     words = set(re.split(r"[^a-z]+", stem.lower()))
