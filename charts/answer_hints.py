@@ -41,7 +41,7 @@ def _has_word(*words: str) -> cached_property[bool]:
     return cached_property(lambda asked: not set(words).isdisjoint(asked._list_of_words))
 
 
-class Asked:
+class AnswerHints:
     """What one question asks for. Every item is read when it is first needed."""
 
     how_many = _says(wording.HOW_MANY, languages.HOW_MANY)
@@ -180,8 +180,8 @@ class Asked:
 
 
 @lru_cache(maxsize=1 << 10)
-def read_question(question: str) -> Asked:
-    return Asked(question)
+def read_question(question: str) -> AnswerHints:
+    return AnswerHints(question)
 
 
 def stem(word: str) -> str:
@@ -193,7 +193,7 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def beside_number(text: str, asked: Asked) -> bool:
+def beside_number(text: str, asked: AnswerHints) -> bool:
     """Whether these words may stand behind a number: all of them are words of the question."""
     return all(word not in _LINKING and stem(word) in asked.words for word in _WORDS.findall(text))
 

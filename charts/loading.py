@@ -20,7 +20,7 @@ DATASETS = {
     **{name: adapter.about for name, adapter in ADAPTERS.items()},
 }
 MAX_SKIPPED_SHARE = 0.01
-WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not told
+WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not mentioned
 LONG_ANSWER = 20  # words
 SHOWN_COLUMNS = 20
 _TIMES = {2: "twice", 3: "three times", 4: "four times"}
@@ -178,7 +178,7 @@ def _unread(rows: Rows) -> str:
 
 
 def _notes_on_own_rows(name: str, questions: list[ChartQuestion], rows: Rows) -> list[str]:
-    """What the user of rows of their own must be told: no pictures, pictures nobody looks at, answers like essays."""
+    """Notes on a user's own rows: no pictures, columns of pictures that are not read, answers that are whole texts."""
     if ADAPTERS[name].needs_image:
         return []
     seen = any(question.open_image for question in questions)

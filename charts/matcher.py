@@ -13,7 +13,7 @@ import re
 from decimal import Decimal
 
 from charts.amounts import as_drawn, same_quantity
-from charts.answer_hints import Asked
+from charts.answer_hints import AnswerHints
 from charts.answer_lists import splits
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_month, read_season, read_short_year, read_short_years
@@ -89,7 +89,7 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
     return False, "several answers in one" if _SEVERAL.search(text) else "another text"
 
 
-def _without_preposition(text: str, asked: Asked) -> str:
+def _without_preposition(text: str, asked: AnswerHints) -> str:
     """ "June" of "in June", and "2030" of "by 2030" in reply to "By what year ...?"."""
     word, _, rest = text.partition(" ")
     word = word.lower()

@@ -1,4 +1,4 @@
-"""Which cards a run fits, and the flag to change where it does not."""
+"""Which sizes of GPU memory a run fits, and the flags to change where it does not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAST = 0.005  # a change that saves less than this share of the memory is not n
 def advice(
     memory_of: Callable[[argparse.Namespace], Memory], args: argparse.Namespace, processes: int
 ) -> Iterator[str]:
-    """One line a card size: whether it fits and, if not, the changes that make it fit, or all that save anything."""
+    """One line a size: whether it fits and, if not, the changes that make it fit, or all that save anything."""
     needed = memory_of(args).needed
     yield (
         "Fits        (the peak of the smallest passes, 5 % for gaps between tensors and "

@@ -108,7 +108,7 @@ class Job:
             rank=0 if args.no_lora else args.lora_rank,
             checkpointing=not args.disable_gradient_checkpointing,
             packed=shares and not args.plain_update,
-            dealt=not args.plain_update and args.entropy_bonus == 0,
+            repacked=not args.plain_update and args.entropy_bonus == 0,
             reference=args.no_lora and args.kl_beta > 0,
             engine=args.rollouts == "engine" and shares,
             weight_bytes=4 if dtype == "float32" else 2,

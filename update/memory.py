@@ -66,7 +66,7 @@ class Work:
     rank: int  # of the adapter; 0: all weights are trained
     checkpointing: bool
     packed: bool  # completions behind one copy of their prompt
-    dealt: bool  # rows move between micro-batches
+    repacked: bool  # the rows of an update are divided anew into passes
     reference: bool  # a second model for the KL term
     engine: bool  # rollouts keep a prompt's keys and values once
     weight_bytes: int
@@ -86,7 +86,7 @@ class Work:
     @property
     def plans(self) -> bool:
         """Whether the trainer fits its passes to the memory that is free (update/pass_room.py)."""
-        return self.on_gpu and self.packed and self.dealt and not self.zero
+        return self.on_gpu and self.packed and self.repacked and not self.zero
 
     @property
     def image_bytes(self) -> int:
@@ -114,7 +114,7 @@ class Memory:
 
     @property
     def needed(self) -> float:
-        """What a card must have: the peak, 5 % for gaps between tensors, 1 GB for CUDA itself."""
+        """What a GPU must have: the peak, 5 % for gaps between tensors, 1 GB for CUDA itself."""
         return SLACK * self.peak + RESERVE
 
 
@@ -188,13 +188,10 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
     )
 
 
-# -- the update -------------------------------------------------------------------------------------------------------
-
-
 def passes(work: Work) -> list[list[Row]]:
     """The forward passes of one optimiser step when every row has weight, by the trainer's own packing."""
     rows = [Row(i, i // work.generations, work.prompt, work.completion) for i in range(work.rows)]
-    if not (work.packed and work.dealt):
+    if not (work.packed and work.repacked):
         return [rows[start : start + work.batch] for start in range(0, len(rows), work.batch)]
     budget = padded_cost(rows) // len(rows) * work.batch
     if not work.plans:
@@ -209,11 +206,11 @@ def tokens_of(rows: Sequence[Row], work: Work) -> int:
 def update(shape: Shape, counts: Counts, work: Work) -> float:
     """The largest forward and backward pass, beyond what stays.
 
-    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row where rows are not dealt.
+    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row that is not repacked.
     """
     parts = passes(work)
     work = replace(work, checkpointing=checkpoints(shape, counts, work, parts))
-    waiting = work.prompts_in_rollout if work.packed and work.dealt else work.rows * work.updates
+    waiting = work.prompts_in_rollout if work.packed and work.repacked else work.rows * work.updates
     return max(pass_bytes(shape, counts, work, part) for part in parts) + waiting * work.image_bytes
 
 

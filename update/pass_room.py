@@ -78,7 +78,7 @@ def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int) -> object:
     return Work(
         prompt=0, patches=patches, patch_width=0, completion=0, batch=args.per_device_train_batch_size, accumulation=1,
         updates=1, generations=1, rank=max((adapter.r for adapter in adapters), default=0),
-        checkpointing=args.gradient_checkpointing, packed=True, dealt=True, reference=False, engine=True,
+        checkpointing=args.gradient_checkpointing, packed=True, repacked=True, reference=False, engine=True,
         weight_bytes=weight_bytes, compute_bytes=2 if args.bf16 or args.fp16 else weight_bytes, on_gpu=True,
     )  # fmt: skip
 
