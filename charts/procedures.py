@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from charts.drawn import SPLITS, first_questions
 from charts.record import ChartQuestion
+from charts.synthetic import SPLITS, first_questions
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
