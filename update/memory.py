@@ -42,12 +42,12 @@ class Counts:
     """Parameters, counted on the meta device."""
 
     total: int
-    vision: int
-    vision_layers: int  # those of the tower's blocks
-    layers: int  # those of the language model's layers
-    trained: int
-    adapted: int  # frozen weights that an adapter sits on
-    shares_prompts: bool  # whether completions of a prompt can share its computation
+    vision: int = 0
+    vision_layers: int = 0  # those of the tower's blocks
+    layers: int = 0  # those of the language model's layers
+    trained: int = 0
+    adapted: int = 0  # frozen weights that an adapter sits on
+    shares_prompts: bool = True  # whether completions of a prompt can share its computation
     fixed_steps: bool = False  # whether a GPU decodes it in steps of fixed shape (sampling/static_step.py)
 
 
@@ -55,23 +55,23 @@ class Counts:
 class Work:
     """What one process does, as the flags say, with every completion as long as it may be."""
 
-    prompt: int  # tokens of the longest prompt, image included
-    patches: int  # of its image
-    patch_width: int  # numbers in a patch
-    completion: int
+    patches: int  # of a prompt's image
     batch: int  # completions in a forward pass
-    accumulation: int
-    updates: int  # optimiser steps per rollout batch
-    generations: int
     rank: int  # of the adapter; 0: all weights are trained
     checkpointing: bool
-    packed: bool  # completions behind one copy of their prompt
-    repacked: bool  # the rows of an update are divided anew into passes
-    reference: bool  # a second model for the KL term
-    engine: bool  # rollouts keep a prompt's keys and values once
     weight_bytes: int
     compute_bytes: int  # 2 under autocast
     on_gpu: bool
+    prompt: int = 0  # tokens of the longest prompt, image included
+    patch_width: int = 0  # numbers in a patch
+    completion: int = 0
+    accumulation: int = 1
+    updates: int = 1  # optimiser steps per rollout batch
+    generations: int = 1
+    packed: bool = True  # completions behind one copy of their prompt
+    repacked: bool = True  # the rows of an update are divided anew into passes
+    reference: bool = False  # a second model for the KL term
+    engine: bool = True  # rollouts keep a prompt's keys and values once
     processes: int = 1
     zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
