@@ -76,7 +76,7 @@ class AnswerHints:
 
     @cached_property
     def season(self) -> bool:
-        """Whether "18/19" in reply is a season rather than a fraction or a day."""
+        """Whether "18/19" in the answer is a season rather than a fraction or a day."""
         if {"date", "dates", "day"}.isdisjoint(self._list_of_words):
             return self.year or self.label or bool(wording.SEASON.search(self.text)) or not self.measure
         return False
@@ -118,7 +118,7 @@ class AnswerHints:
 
     @cached_property
     def label(self) -> bool:
-        """ "Which bus line ...?": a number in reply is a name."""
+        """Whether a number in the answer is a name: "Which bus line ...?"."""
         found = wording.ASKED_FOR.match(self.text)
         if self.numbered or not found or found[1] == "what":
             return self.numbered
@@ -132,7 +132,7 @@ class AnswerHints:
 
     @cached_property
     def measure(self) -> bool:
-        """Whether a number with a unit in reply can be a measured one: "What was the weight ...?"."""
+        """Whether a number with a unit in the answer can be a measured one: "What was the weight ...?"."""
         asked_for = self._asked_for or self.text
         named = wording.MEASURE.search(asked_for) or wording.MEASURED.search(asked_for)
         return self.text.startswith("how ") or bool(named) or not self.text

@@ -115,7 +115,8 @@ def _chartfc_rows(folder: Path, files: list[Path], everything: list[Path]) -> It
 
 
 def jsonl(folder: Path, split: str) -> Iterator[dict] | None:
-    """{split}.jsonl, one row a line, images by path inside the folder; questions.jsonl serves the side without file."""
+    """{split}.jsonl, one row a line, images by path inside the folder; without it questions.jsonl, which serves
+    training where there is no train.jsonl and evaluation where there is one."""
     for name in aliases(split):
         if (file := folder / f"{name}.jsonl").is_file():
             return iter(read_rows(file))
@@ -126,7 +127,7 @@ def jsonl(folder: Path, split: str) -> Iterator[dict] | None:
 def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
     """(training rows, evaluation rows, what to say about it) of a questions.jsonl without another split's file.
 
-    Whole charts go to one side, in both commands to the same one.
+    All questions of a chart go to the same part, and the parts are the same for training and evaluation.
     """
     file = folder / "questions.jsonl"
     if not file.is_file() or any((folder / f"{name}.jsonl").is_file() for names in SAME_SPLIT for name in names):
@@ -148,7 +149,7 @@ def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
 
 
 def _chart_name(row: dict) -> str:
-    """A hash of what the row calls its picture (of the row itself, where it has none): its order is no one's choice."""
+    """A hash of the name of the row's picture (of the row, where it has none): charts sorted by it are in no order."""
     picture = next((row[name] for name in PICTURES if row.get(name)), row)
     return hashlib.sha256(str(picture).encode("utf-8", "replace")).hexdigest()
 

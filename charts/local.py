@@ -52,7 +52,7 @@ def read_local(path: Path, config: str | None) -> dict[str | None, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """`datasets` without progress bars and its own lines: a local copy is read in a moment, what is wrong is raised."""
+    """`datasets` without progress bars and log lines: a local copy is read quickly, and errors are raised."""
     import datasets
 
     shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
@@ -147,7 +147,7 @@ def _beside(file: Path, folder: Path, row: dict) -> dict:
 
 
 def _check_files(folder: Path, files: list) -> None:
-    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine.
+    """ValueError when the data set's own description names files outside its folder or on another machine.
 
     A link inside the folder is the user's own, as in the hub's cache, whose files all are links.
     """

@@ -27,7 +27,7 @@ def advice(
 
 
 def remedy(memory_of, args: argparse.Namespace, processes: int, room: float) -> str:
-    """Changes one after the other: the first that is enough, else the one that saves most, until nothing is left."""
+    """Changes one by one: the first that is enough, else the one that saves most, until none saves anything."""
     parts, needed = [], memory_of(args).needed
     while needed > room:
         options = [(memory_of(changed).needed, name, changed) for name, changed in changes(args, processes)]

@@ -54,7 +54,7 @@ def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_nume
 
 
 def format_reward(questions: Questions, form: str = "structured") -> RewardFunction:
-    """1 for the form that the prompt asks for, 0.5 and 0.75 for its parts, 0 otherwise. Logs what is worth watching."""
+    """1 for the form that the prompt asks for, 0.5 and 0.75 for its parts, 0 otherwise. Logs what `report` counts."""
 
     def format(prompts, completions, completion_ids=None, *, log_metric=None, **columns) -> list[float | None]:
         parsed = [parse(text_of(completion), form) for completion in completions]
@@ -99,7 +99,7 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
 
 
 def tags_reward(questions: Questions) -> RewardFunction:
-    """1 when all eight tags stand once, in order and filled: little that `format` does not say, but published."""
+    """1 when all eight tags stand once, in order and filled: adds little to `format`, kept because it is published."""
     return _each("tags", lambda said, asked: float(said.all_tags and said.grade > 0), questions)
 
 
@@ -107,7 +107,7 @@ def process_reward(questions: Questions) -> RewardFunction:
     """ROUGE-L F1 of the steps with the reference reasoning, None without one.
 
     The published reward takes the cosine of sentence embeddings; this needs no second model, and the longest common
-    subsequence of words pays for no word salad.
+    subsequence of words gives little for words in arbitrary order.
     """
 
     def score(said: Parsed, question: ChartQuestion) -> float | None:

@@ -1,8 +1,9 @@
-"""What makes the methods differ? One factor at a time, for PSR and NSR at one learning rate. And ten times the updates.
+"""What makes the methods differ? One factor changed at a time, PSR and NSR at one learning rate; ten times the updates.
 
-At its own best rate a method also has its own step size. So the factors are changed for both methods at RATE, the
-middle of the study's grid, the updates of the main study; measured on the same test problems with 64 samples each, or
-the study's own 256. The first rows say what the rate itself does; a factor has the first seed unless it names others.
+At its own best rate a method also has its own step size, so the factors are changed for both methods at RATE, the
+middle of the study's grid, for as many updates as in the main study. All are measured on the same test problems, with
+64 samples each or the study's own 256. The first rows show the effect of the rate itself; a factor is run with the
+first seed unless it names others.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def curve_table(found: dict[str, Arm]) -> str | None:
 
 
 def pairs(found: dict[str, Arm]) -> Iterator[tuple[str, Arm, Arm]]:
-    """The comparisons of the study: each method with the base, and the two of the contrast with each other."""
+    """The comparisons of the study: each method with the base, and NSR with PSR."""
     for name, arm in found.items():
         if name != "base" and "base" in found:
             yield f"{arm.label} − base", arm, found["base"]
