@@ -28,7 +28,8 @@ def advice(
 
 def remedy(memory_of, args: argparse.Namespace, processes: int, room: float) -> str:
     """Changes one by one: the first that is enough, else the one that saves most, until none saves anything."""
-    parts, needed = [], memory_of(args).needed
+    parts: list[str] = []
+    needed = memory_of(args).needed
     while needed > room:
         options = [(memory_of(changed).needed, name, changed) for name, changed in changes(args, processes)]
         enough = [option for option in options if option[0] <= room]
@@ -46,7 +47,7 @@ def changes(args: argparse.Namespace, processes: int) -> Iterator[tuple[str, arg
     """(what to type, the changed settings): first what changes nothing but speed, then what changes the training."""
     batch, steps = args.batch_size, args.gradient_accumulation_steps
     pixels, tokens = max(args.min_pixels, args.max_pixels // 2), max(1, args.max_completion_length // 2)
-    options = [
+    options: list[tuple[str, dict]] = [
         ("without --disable-gradient-checkpointing", {"disable_gradient_checkpointing": False}),
         ("without --plain-update", {"plain_update": False}),
         ("without --rollouts generate", {"rollouts": "engine"}),

@@ -52,7 +52,8 @@ class Clock(TrainerCallback):
     """Notes the time after the updates of every rollout batch and sets the length of the next completions."""
 
     def __init__(self, trainer, lengths: Sequence[int], per_rollout: int):
-        self.trainer, self.times, self.left, self.per_rollout = trainer, [], list(lengths), per_rollout
+        self.trainer, self.left, self.per_rollout = trainer, list(lengths), per_rollout
+        self.times: list[float] = []
         self.on_gpu = torch.cuda.is_available()
         self.next_length()
 
