@@ -23,7 +23,7 @@ Fields = Iterator[dict]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a set's rows are on the hub, and which split serves the purpose."""
+    """Where a data set is on the hub, and the split to use."""
 
     hub_id: str | None
     split: str
@@ -92,7 +92,7 @@ def _chart_rvr_source(index: int, rows: int, question: str, answers: tuple[str, 
 
 
 def read_evochart(row: dict, index: int, rows: int) -> Fields:
-    """EvoChart-QA: values printed on the chart (is_clear) want the string itself, others are within 5 %."""
+    """EvoChart-QA: values printed on the chart (is_clear) need an exact match, others may be 5 % off."""
     clear = row.get("is_clear")
     clear = clear.strip().lower() in ("true", "1") if isinstance(clear, str) else bool(clear)
     yield {
@@ -132,7 +132,7 @@ def read_chartfc(row: dict, index: int, rows: int) -> Fields:
 
 
 def read_chartqapro(row: dict, index: int, rows: int) -> Fields:
-    """Conversations: the last question is asked, the earlier turns are history; years want the string itself."""
+    """Conversations: the last question is asked, the earlier turns are history; years need an exact match."""
     questions, answers = (_as_list(row.get(column)) for column in ("Question", "Answer"))
     if len(questions) != len(answers):
         raise ValueError(f"{len(questions)} questions and {len(answers)} answers")
@@ -166,7 +166,7 @@ def _chartqapro_kind(kind: str, gold: tuple[str, ...], flags: str) -> str:
 
 
 def read_chartbench(row: dict, index: int, rows: int) -> Fields:
-    """Each statement stands twice, true and flipped: every turn of the conversation is a question of its own."""
+    """Each statement appears twice, true and negated: every turn of the conversation is a question of its own."""
     turns = row.get("conversation")
     if not turns:
         raise ValueError("no conversation")

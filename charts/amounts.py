@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from charts.answer_hints import Asked, beside_number
+from charts.answer_hints import AnswerHints, beside_number
 from charts.gold import Gold, is_countable, is_whole
 from charts.quantities import UNITS, Quantity, same_currency
 
@@ -13,7 +13,7 @@ _SMALL_UNITS = {"year", "month", "week", "day", "h", "min", "s", "°", "°c", "�
 LARGEST_PERCENT = 1_000  # an axis in percent hardly goes further
 
 
-def same_quantity(said: Quantity, meant: Quantity, asked: Asked, tolerance: Decimal) -> tuple[bool, str]:
+def same_quantity(said: Quantity, meant: Quantity, asked: AnswerHints, tolerance: Decimal) -> tuple[bool, str]:
     if said.percent and not meant.percent and not (asked.percent and not (meant.currency or meant.unit)):
         return False, "percent against a plain number"
     if said.currency and not _currency_fits(said, meant, asked):
@@ -63,7 +63,7 @@ def close(said: Decimal, meant: Decimal, tolerance: Decimal) -> bool:
     return said == meant if not tolerance or not meant else abs(said - meant) <= tolerance * abs(meant)
 
 
-def _currency_fits(said: Quantity, meant: Quantity, asked: Asked) -> bool:
+def _currency_fits(said: Quantity, meant: Quantity, asked: AnswerHints) -> bool:
     if meant.currency:
         return same_currency(said.currency, meant.currency)
     if meant.percent or (meant.unit and not (meant.unit == "lb" and said.currency == "GBP")):
@@ -73,7 +73,7 @@ def _currency_fits(said: Quantity, meant: Quantity, asked: Asked) -> bool:
     return not (asked.currencies or asked.units) or any(same_currency(said.currency, one) for one in asked.currencies)
 
 
-def unit_fits(unit: str, meant: Quantity, asked: Asked) -> bool:
+def unit_fits(unit: str, meant: Quantity, asked: AnswerHints) -> bool:
     """Whether `unit` may stand beside a number where `meant` is the gold."""
     known = unit in UNITS
     if unit == "lb" and (meant.currency == "GBP" or (not meant.unit and "GBP" in asked.currencies)):

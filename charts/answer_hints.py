@@ -30,8 +30,30 @@ _CURRENCY = re.compile(
 )
 
 
-class Asked:
+def _says(pattern: re.Pattern[str], elsewhere: re.Pattern[str] | None = None) -> cached_property[bool]:
+    """Whether `pattern` is in the question, or `elsewhere` in one of another language."""
+    return cached_property(
+        lambda asked: bool(pattern.search(asked.text)) or bool(elsewhere and asked._elsewhere(elsewhere))
+    )
+
+
+def _has_word(*words: str) -> cached_property[bool]:
+    return cached_property(lambda asked: not set(words).isdisjoint(asked._list_of_words))
+
+
+class AnswerHints:
     """What one question asks for. Every item is read when it is first needed."""
+
+    how_many = _says(wording.HOW_MANY, languages.HOW_MANY)
+    percent = _says(wording.PERCENT, languages.PERCENT)
+    ordered = _says(wording.ORDER)
+    masses = _says(wording.MASSES)
+    numbered = _says(wording.NUMBERED)
+    month = _says(re.compile("month|quarter"))
+    number = _says(re.compile("(?:number|count) of"))
+    ratio = _has_word("ratio")
+    range = _has_word("range")
+    age = _has_word("age", "ages", "aged", "old", "older")
 
     def __init__(self, question: str) -> None:
         if len(question) > MAX_READ:
@@ -47,10 +69,6 @@ class Asked:
         return _ENGLISH.isdisjoint(self._list_of_words) and bool(table.search(self.text))
 
     @cached_property
-    def how_many(self) -> bool:
-        return bool(wording.HOW_MANY.search(self.text)) or self._elsewhere(languages.HOW_MANY)
-
-    @cached_property
     def year(self) -> bool:
         return (bool(wording.YEAR.search(self.text)) or self._elsewhere(languages.YEAR)) and not (
             self.how_many or self.text.startswith("how much")
@@ -58,34 +76,10 @@ class Asked:
 
     @cached_property
     def season(self) -> bool:
-        """Whether "18/19" in reply is a season rather than a fraction or a day."""
+        """Whether "18/19" in the answer is a season rather than a fraction or a day."""
         if {"date", "dates", "day"}.isdisjoint(self._list_of_words):
             return self.year or self.label or bool(wording.SEASON.search(self.text)) or not self.measure
         return False
-
-    @cached_property
-    def month(self) -> bool:
-        return "month" in self.text or "quarter" in self.text
-
-    @cached_property
-    def percent(self) -> bool:
-        return bool(wording.PERCENT.search(self.text)) or self._elsewhere(languages.PERCENT)
-
-    @cached_property
-    def ratio(self) -> bool:
-        return "ratio" in self._list_of_words
-
-    @cached_property
-    def range(self) -> bool:
-        return "range" in self._list_of_words
-
-    @cached_property
-    def age(self) -> bool:
-        return not {"age", "ages", "aged", "old", "older"}.isdisjoint(self._list_of_words)
-
-    @cached_property
-    def ordered(self) -> bool:
-        return bool(wording.ORDER.search(self.text))
 
     @cached_property
     def counted(self) -> bool:
@@ -97,10 +91,6 @@ class Asked:
         asked = languages.HOW_MANY.search(self.text) if _ENGLISH.isdisjoint(self._list_of_words) else None
         behind = self.text[asked.end() : asked.end() + 20] if asked else ""
         return any(table.search(behind) for table in tables)
-
-    @cached_property
-    def masses(self) -> bool:
-        return bool(wording.MASSES.search(self.text))
 
     @cached_property
     def physical(self) -> bool:
@@ -127,16 +117,8 @@ class Asked:
         return bool(wording.PRICE.search(self.text)) and not wording.CHANGE.search(self.text)
 
     @cached_property
-    def number(self) -> bool:
-        return "number of" in self.text or "count of" in self.text
-
-    @cached_property
-    def numbered(self) -> bool:
-        return bool(wording.NUMBERED.search(self.text))
-
-    @cached_property
     def label(self) -> bool:
-        """ "Which bus line ...?": a number in reply is a name."""
+        """Whether a number in the answer is a name: "Which bus line ...?"."""
         found = wording.ASKED_FOR.match(self.text)
         if self.numbered or not found or found[1] == "what":
             return self.numbered
@@ -150,7 +132,7 @@ class Asked:
 
     @cached_property
     def measure(self) -> bool:
-        """Whether a number with a unit in reply can be a measured one: "What was the weight ...?"."""
+        """Whether a number with a unit in the answer can be a measured one: "What was the weight ...?"."""
         asked_for = self._asked_for or self.text
         named = wording.MEASURE.search(asked_for) or wording.MEASURED.search(asked_for)
         return self.text.startswith("how ") or bool(named) or not self.text
@@ -198,8 +180,8 @@ class Asked:
 
 
 @lru_cache(maxsize=1 << 10)
-def read_question(question: str) -> Asked:
-    return Asked(question)
+def read_question(question: str) -> AnswerHints:
+    return AnswerHints(question)
 
 
 def stem(word: str) -> str:
@@ -211,7 +193,7 @@ def stem(word: str) -> str:
     return word[:-1] if len(word) > 2 and word.endswith("s") and not word.endswith("ss") else word
 
 
-def beside_number(text: str, asked: Asked) -> bool:
+def beside_number(text: str, asked: AnswerHints) -> bool:
     """Whether these words may stand behind a number: all of them are words of the question."""
     return all(word not in _LINKING and stem(word) in asked.words for word in _WORDS.findall(text))
 

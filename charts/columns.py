@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from charts.image_kinds import BEGINNINGS, FORMATS
+
 PICTURES = ("image", "images")  # TRL, EasyR1, ms-swift and LLaMA-Factory name a list of pictures `images`
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-_BYTES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+_BYTES = (b"RIFF", *(beginning for beginning, kind in BEGINNINGS if kind in FORMATS))
 _BASE64 = ("data:image/", "iVBORw0KGgo", "/9j/")
 _LOOK_AT = 20  # rows
 

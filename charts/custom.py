@@ -30,7 +30,7 @@ _OTHER_MARKER = re.compile(r"<(?:video|audio|bbox|ref-object)>")
 
 
 def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
-    """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for what has no meaning."""
+    """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for values not allowed."""
     question, said = _asked(row)
     yield {
         "question": _without_marker(question, row),
@@ -46,7 +46,7 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
 
 
 def _asked(row: dict) -> tuple[str, str | None]:
-    """The question, and what the assistant says to it in a conversation."""
+    """The question, and the assistant's reply where the row is a conversation."""
     turns = first(row, "messages", "conversations")
     question = first(row, "question", "query", "problem", "prompt")
     if turns is None and isinstance(question, list):
@@ -79,7 +79,7 @@ def _text(content: Any) -> str:
 
 
 def _without_marker(question: str, row: dict) -> str:
-    """The question without the place of its picture, which this project's prompt decides."""
+    """The question without its `<image>` marker: the prompt decides where the picture stands."""
     markers = len(_MARKER.findall(question))
     if markers and picture_of(row) is None:
         raise ValueError("the question has <image> in it and the row no picture in image or images")

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 from charts.record import ChartQuestion
 
+SIZES = {"train": 2_000, "validation": 500, "test": 500}  # split -> questions, unless more are asked for
+
 
 class Drawn(NamedTuple):
     about: str
-    sizes: dict[str, int]  # split -> questions, unless more are asked for
     questions: Callable[[str, int], list[ChartQuestion]]  # (split, how many)
 
 
@@ -29,12 +30,10 @@ def _procedures(split: str, size: int) -> list[ChartQuestion]:
 DRAWN = {
     "synthetic": Drawn(
         "bar charts drawn from a seed; no download",
-        {"train": 2_000, "validation": 500, "test": 500},
         _synthetic,
     ),
     "procedures": Drawn(
         "bars and lines whose axis may start above zero, drawn from a seed, for the model organism; no download",
-        {"train": 2_000, "validation": 500, "test": 500},
         _procedures,
     ),
 }

@@ -16,17 +16,17 @@ from pathlib import Path
 
 from charts.columns import PICTURES
 from charts.images import inside
+from charts.local import SAME_SPLIT, aliases
 from charts.text_files import decoded, parsed, read_rows
 from charts.values import plain
 
 KEPT_FOR_EVALUATION = 0.2  # of the charts of a questions.jsonl that stands alone
-SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 
 
 def chartqa(folder: Path, split: str) -> Iterator[dict] | None:
     """{train,val,test}/{split}_{human,augmented}.json beside png/, tables/ and annotations/."""
     root = folder / "ChartQA Dataset" if (folder / "ChartQA Dataset").is_dir() else folder
-    for name in SPLITS.get(split, (split,)):
+    for name in aliases(split):
         files = [(kind, root / name / f"{name}_{kind}.json") for kind in ("human", "augmented")]
         if files := [(kind, file) for kind, file in files if file.is_file()]:
             return _chartqa_rows(folder, files)
@@ -66,7 +66,7 @@ def _annotated_type(folder: Path, name: str) -> str | None:
 
 def plotqa(folder: Path, split: str) -> Iterator[dict] | None:
     """plotqa-qa-{split}.json, or qa_pairs_*.json inside the split's folder, beside png/{image_index}.png."""
-    for name in SPLITS.get(split, (split,)):
+    for name in aliases(split):
         for place in (folder, folder / name, folder / name.upper()):
             files = [place / f"plotqa-qa-{name}.json", *sorted(place.glob("qa_pairs*.json")) * (place != folder)]
             if files := [file for file in files if file.is_file()]:
@@ -87,7 +87,7 @@ def _plotqa_rows(folder: Path, files: list[Path], split: str) -> Iterator[dict]:
 def chartfc(folder: Path, split: str) -> Iterator[dict] | None:
     """{train,valid,test}_barplot_seaborn_*.json beside a folder of images."""
     everything = list(_below(folder))
-    for name in SPLITS.get(split, (split,)):
+    for name in aliases(split):
         start = f"{name}_barplot_seaborn_"
         if files := sorted(path for path in everything if path.name.startswith(start) and path.suffix == ".json"):
             return _chartfc_rows(folder, files, everything)
@@ -115,21 +115,22 @@ def _chartfc_rows(folder: Path, files: list[Path], everything: list[Path]) -> It
 
 
 def jsonl(folder: Path, split: str) -> Iterator[dict] | None:
-    """{split}.jsonl, one row a line, images by path inside the folder; questions.jsonl serves the side without file."""
-    for name in SPLITS.get(split, (split,)):
+    """{split}.jsonl, one row a line, images by path inside the folder; without it questions.jsonl, which serves
+    training where there is no train.jsonl and evaluation where there is one."""
+    for name in aliases(split):
         if (file := folder / f"{name}.jsonl").is_file():
             return iter(read_rows(file))
     file, for_training = folder / "questions.jsonl", not (folder / "train.jsonl").is_file()
-    return iter(read_rows(file)) if file.is_file() and for_training == (split in SPLITS["train"]) else None
+    return iter(read_rows(file)) if file.is_file() and for_training == (split in SAME_SPLIT[0]) else None
 
 
 def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
     """(training rows, evaluation rows, what to say about it) of a questions.jsonl without another split's file.
 
-    Whole charts go to one side, in both commands to the same one.
+    All questions of a chart go to the same part, and the parts are the same for training and evaluation.
     """
     file = folder / "questions.jsonl"
-    if not file.is_file() or any((folder / f"{name}.jsonl").is_file() for names in SPLITS.values() for name in names):
+    if not file.is_file() or any((folder / f"{name}.jsonl").is_file() for names in SAME_SPLIT for name in names):
         return None
     rows = read_rows(file)
     names = [_chart_name(row) for row in rows]
@@ -148,7 +149,7 @@ def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
 
 
 def _chart_name(row: dict) -> str:
-    """A hash of what the row calls its picture (of the row itself, where it has none): its order is no one's choice."""
+    """A hash of the name of the row's picture (of the row, where it has none): charts sorted by it are in no order."""
     picture = next((row[name] for name in PICTURES if row.get(name)), row)
     return hashlib.sha256(str(picture).encode("utf-8", "replace")).hexdigest()
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
-from charts.answer_hints import Asked, beside_number, read_question
+from charts.answer_hints import AnswerHints, beside_number, read_question
 from charts.answer_lists import read_list
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_season, read_short_year
@@ -32,7 +32,7 @@ class Gold:
     key: str
     form: str  # "list", "boolean", "date", "range", "open", "season", "ratio", "number", "year" or "text"
     value: object
-    asked: Asked
+    asked: AnswerHints
     tolerance: Decimal  # 0: exact
     kind: str = ""
     marked: str = ""  # the tidy text itself, where it has footnote marks
@@ -77,7 +77,7 @@ def _allowed(tolerance: float | None) -> Decimal:
     return allowed if allowed.is_finite() and allowed > 0 else Decimal(0)
 
 
-def _form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]:
+def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, object]:
     lowered = text.lower()
     bracketed = text.startswith("[") and text.endswith("]")  # a bracket that never closes is part of the text
     if answer_kind == "list" or bracketed or (text.startswith("(") and _POINT.fullmatch(text)):
@@ -97,7 +97,7 @@ def _form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]:
     return _exact_form(text, answer_kind, asked) or _number_form(text, asked)
 
 
-def _exact_form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object] | None:
+def _exact_form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, object] | None:
     if answer_kind != "number":
         if date := read_date(text):
             return "date", date
@@ -112,12 +112,12 @@ def _exact_form(text: str, answer_kind: str, asked: Asked) -> tuple[str, object]
     return None
 
 
-def _number_form(text: str, asked: Asked) -> tuple[str, object]:
+def _number_form(text: str, asked: AnswerHints) -> tuple[str, object]:
     quantities = read_quantity(text)
     return ("number", quantities) if quantities and not _is_name(text, quantities, asked) else ("text", None)
 
 
-def _is_name(text: str, readings: tuple[Quantity, ...], asked: Asked) -> bool:
+def _is_name(text: str, readings: tuple[Quantity, ...], asked: AnswerHints) -> bool:
     """Whether a text that can be read as a number is a name: 5G, 3D, 5 Seconds of Summer."""
     quantity, unit = readings[0], readings[0].unit
     if quantity.fraction and (asked.label or asked.year or not asked.measure):
@@ -145,7 +145,7 @@ def _looks_like_year(text: str, answer_kind: str) -> bool:
     return answer_kind in ("", "list") and len(text) == 4 and 1000 <= int(text) <= 2199
 
 
-def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: Asked) -> bool:
+def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: AnswerHints) -> bool:
     quantity = readings[0]
     if answer_kind in ("count", "year") or quantity.unit in _ORDINALS or any(reading.fraction for reading in readings):
         return True
@@ -156,7 +156,7 @@ def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: Asked) ->
     return _names(quantity, asked)
 
 
-def _names(quantity: Quantity, asked: Asked) -> bool:
+def _names(quantity: Quantity, asked: AnswerHints) -> bool:
     bare = not (quantity.unit or quantity.currency or quantity.percent or quantity.scale)
     return bare and (asked.numbered or (asked.label and is_whole(quantity)))
 
@@ -169,7 +169,7 @@ def is_countable(quantity: Quantity) -> bool:
     return is_whole(quantity) and abs(quantity.value) <= LARGEST_PLAIN_COUNT
 
 
-def _is_ordered(text: str, golds: tuple[Gold, ...], asked: Asked) -> bool:
+def _is_ordered(text: str, golds: tuple[Gold, ...], asked: AnswerHints) -> bool:
     if text.startswith("("):
         return True
     forms = {gold.form for gold in golds}

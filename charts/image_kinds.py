@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # What charts come in. Pillow opens more, among them PostScript, for which it starts another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_BEGINNINGS = (
+BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF8", "GIF"),
@@ -31,7 +31,7 @@ def looks_like(content: bytes) -> str:
     """ "HEIC", "an HTML page", "a damaged PNG", ...: a guess from the first bytes, in words."""
     if not content:
         return "an empty file"
-    kind = next((kind for beginning, kind in _BEGINNINGS if content.startswith(beginning)), None)
+    kind = next((kind for beginning, kind in BEGINNINGS if content.startswith(beginning)), None)
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         kind = "WEBP"
     if kind is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from charts.adapters import ADAPTERS, Adapter, Place
 from charts.columns import PICTURES, picture_of
-from charts.drawn import DRAWN
+from charts.drawn import DRAWN, SIZES
 from charts.images import check_header, image_id, stored_bytes
 from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
@@ -20,7 +20,7 @@ DATASETS = {
     **{name: adapter.about for name, adapter in ADAPTERS.items()},
 }
 MAX_SKIPPED_SHARE = 0.01
-WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not told
+WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not mentioned
 LONG_ANSWER = 20  # words
 SHOWN_COLUMNS = 20
 _TIMES = {2: "twice", 3: "three times", 4: "four times"}
@@ -80,10 +80,9 @@ def _drawn(name: str, purpose: str, split: str | None, path, subset_size: int | 
     if path is not None:
         raise ValueError(f"--dataset-path {path}: {name} charts are drawn, not read; leave it out")
     split = split or ("train" if purpose == "train" else "test")
-    sizes = DRAWN[name].sizes
-    if split not in sizes:
-        raise ValueError(f"{name} has no split {split!r}: it has {', '.join(sizes)}")
-    return QuestionSet(name, split, DRAWN[name].questions(split, max(sizes[split], subset_size or 0)))
+    if split not in SIZES:
+        raise ValueError(f"{name} has no split {split!r}: it has {', '.join(SIZES)}")
+    return QuestionSet(name, split, DRAWN[name].questions(split, max(SIZES[split], subset_size or 0)))
 
 
 def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
@@ -179,7 +178,7 @@ def _unread(rows: Rows) -> str:
 
 
 def _notes_on_own_rows(name: str, questions: list[ChartQuestion], rows: Rows) -> list[str]:
-    """What the user of rows of their own must be told: no pictures, pictures nobody looks at, answers like essays."""
+    """Notes on a user's own rows: no pictures, columns of pictures that are not read, answers that are whole texts."""
     if ADAPTERS[name].needs_image:
         return []
     seen = any(question.open_image for question in questions)

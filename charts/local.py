@@ -25,6 +25,11 @@ READERS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "arrow"}
 KINDS = (*READERS, *TEXT_SUFFIXES)
 
 
+def aliases(split: str) -> tuple[str, ...]:
+    """All names of this split, its own among them."""
+    return next((names for names in SAME_SPLIT if split in names), (split,))
+
+
 def split_named(stem: str) -> str | None:
     """The split that a file's name has among its words."""
     words = set(re.split(r"[^a-z]+", stem.lower()))
@@ -47,7 +52,7 @@ def read_local(path: Path, config: str | None) -> dict[str | None, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """`datasets` without progress bars and its own lines: a local copy is read in a moment, what is wrong is raised."""
+    """`datasets` without progress bars and log lines: a local copy is read quickly, and errors are raised."""
     import datasets
 
     shown, level = not datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
@@ -142,7 +147,7 @@ def _beside(file: Path, folder: Path, row: dict) -> dict:
 
 
 def _check_files(folder: Path, files: list) -> None:
-    """ValueError when what the data set says of itself leads to files outside its folder, or to another machine.
+    """ValueError when the data set's own description names files outside its folder or on another machine.
 
     A link inside the folder is the user's own, as in the hub's cache, whose files all are links.
     """

@@ -27,7 +27,7 @@ _SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
 def plain(text: str) -> str:
-    """The text without its markup. What is not known is left as it stands."""
+    """The text without its markup. Unknown commands are left as they are."""
     if "{,}" in text:
         text = text.replace("{,}", ",")
     if "\\" in text:

@@ -13,7 +13,7 @@ import re
 from decimal import Decimal
 
 from charts.amounts import as_drawn, same_quantity
-from charts.answer_hints import Asked
+from charts.answer_hints import AnswerHints
 from charts.answer_lists import splits
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_month, read_season, read_short_year, read_short_years
@@ -89,7 +89,7 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
     return False, "several answers in one" if _SEVERAL.search(text) else "another text"
 
 
-def _without_preposition(text: str, asked: Asked) -> str:
+def _without_preposition(text: str, asked: AnswerHints) -> str:
     """ "June" of "in June", and "2030" of "by 2030" in reply to "By what year ...?"."""
     word, _, rest = text.partition(" ")
     word = word.lower()
@@ -206,17 +206,8 @@ def _one_axis(items: list[str], golds: tuple[Gold, ...]) -> bool:
 
 
 def _assignable(items: list[str], golds: tuple[Gold, ...]) -> bool:
-    """Whether every gold item finds its own item: augmenting paths in the graph of matching pairs."""
-    fits = [[j for j, gold in enumerate(golds) if _match_item(item, gold)] for item in items]
-    taken: dict[int, int] = {}
+    """Whether every gold item finds its own item."""
+    from scipy.optimize import linear_sum_assignment  # takes half a second to import, and few answers are lists
 
-    def place(i: int, seen: set[int]) -> bool:
-        for j in fits[i]:
-            if j not in seen:
-                seen.add(j)
-                if j not in taken or place(taken[j], seen):
-                    taken[j] = i
-                    return True
-        return False
-
-    return all(place(i, set()) for i in range(len(items)))
+    fits = [[_match_item(item, gold) for gold in golds] for item in items]
+    return sum(fits[i][j] for i, j in zip(*linear_sum_assignment(fits, maximize=True), strict=True)) == len(items)

@@ -20,6 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from charts.record import ChartQuestion
+from charts.synthetic import SPLITS, first_questions
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -37,8 +38,6 @@ HEIGHTS = range(1, 10)
 STARTS = (10, 20)  # of the axis of a marked chart
 MARKED = 0.18  # share of marked charts
 KINDS = {"value": 2, "sum": 5}  # how often each is asked
-# Share of the space of charts that a split owns, in percent. "warm-start" feeds organism/build.py and nothing else.
-SPLITS = {"train": range(0, 50), "validation": range(50, 60), "test": range(60, 70), "warm-start": range(70, 100)}
 QUESTIONS_PER_CHART = 2
 
 UNIT, PITCH = 7, 18  # pixels: of a unit of the axis; from one bar to the next
@@ -219,9 +218,4 @@ def _record(chart: AxisChart, labels: tuple[str, ...], name: str, split: str) ->
 
 def procedure_questions(split: str, size: int, seed: int = 2025) -> list[ChartQuestion]:
     """The first `size` questions of a split; a larger size begins with the same questions."""
-    if split not in SPLITS:
-        raise ValueError(f"procedures has no split {split!r}: choose {', '.join(SPLITS)}")
-    if size < 1:
-        raise ValueError(f"the number of questions must be at least 1, not {size}")
-    stream = asked(split, seed)
-    return [next(stream).record for _ in range(size)]
+    return first_questions("procedures", (one.record for one in asked(split, seed)), split, size)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ast
 import re
 
+from rapidfuzz.distance import Levenshtein
+
 PUBLIC_TOLERANCE = 0.05
 _END_OF_SENTENCE = "<\uff5cend\u2581of\u2581sentence\uff5c>"
 _WORD = re.compile(r"(?<![\w'])\w[\w']*")
@@ -90,19 +92,8 @@ def similarity(answer: str, gold: str) -> float:
         return 1.0
     if abs(len(answer) - len(gold)) * 2 >= longest:
         return 0.0
-    distance = edit_distance(answer, gold) / longest
+    distance = Levenshtein.distance(answer, gold) / longest
     return 1.0 - distance if distance < 0.5 else 0.0
-
-
-def edit_distance(one: str, other: str) -> int:
-    if len(one) < len(other):
-        one, other = other, one
-    row = list(range(len(other) + 1))
-    for i, a in enumerate(one, 1):
-        diagonal, row[0] = row[0], i
-        for j, b in enumerate(other, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
-    return row[-1]
 
 
 def _plain(text: str) -> float | None:

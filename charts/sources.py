@@ -15,7 +15,7 @@ from charts import file_layouts
 from charts.adapters import Adapter, Place
 from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
 from charts.images import open_image
-from charts.local import SAME_SPLIT, read_local, split_named
+from charts.local import SAME_SPLIT, aliases, read_local, split_named
 from charts.values import plain
 
 
@@ -82,7 +82,7 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
     if adapter.layout is file_layouts.jsonl and (parts := file_layouts.divided(folder)):
         return _from_parts(folder, wanted, *parts)
     if adapter.layout and folder.is_dir():
-        for alias in (wanted, *_aliases(wanted)):
+        for alias in (wanted, *aliases(wanted)):
             if (rows := adapter.layout(folder, alias)) is not None:
                 return _from_layout(adapter, folder, wanted, rows)
     splits, root = read_local(folder, place.config), folder if folder.is_dir() else folder.parent
@@ -112,7 +112,7 @@ def _listed(split: str, rows: list[dict], folder: Path | None, others: dict[str,
 
 
 def _from_splits(splits: dict, wanted: str, where: str, folder: Path | None) -> Rows:
-    name = next((name for name in (wanted, *_aliases(wanted)) if name in splits), None)
+    name = next((name for name in (wanted, *aliases(wanted)) if name in splits), None)
     if name is None and list(splits) != [None]:
         raise ValueError(f"{where} has no split {wanted!r}: it has {', '.join(map(str, splits))}")
     data, others = splits[name], {k: v for k, v in splits.items() if k != name}
@@ -128,10 +128,6 @@ def _with_note(rows: Rows, adapter: Adapter, path: Path) -> Rows:
     if split_named(path.stem) or not (adapter.train and adapter.evaluate):
         return rows
     return replace(rows, notes=[f"{path.name} is one split: training and evaluation on it share their questions"])
-
-
-def _aliases(split: str) -> tuple[str, ...]:
-    return next((names for names in SAME_SPLIT if split in names), ())
 
 
 def _undecoded(dataset):

@@ -31,7 +31,7 @@ def hold_out(
     check_subset(subset_size, subset_order)
     try:
         train, taken = _train_and_held_out(question_set.questions, share, subset_size, subset_order, seed)
-    except ValueError as error:  # what became of the other rows is told with it
+    except ValueError as error:  # the notes say what became of the other rows
         raise ValueError("; ".join([str(error), *question_set.notes])) from None
     return tuple(
         replace(question_set, questions=questions, split=split, fingerprint=fingerprint(questions))

@@ -15,6 +15,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from charts.record import ChartQuestion
@@ -35,7 +36,7 @@ COLORS = {
 LABELS = "ABCDEF"
 VALUES = range(10, 50, 2)
 AXIS_TOP = 50
-# Share of the space of charts that a split owns, in percent. "warm-start" is for building the model `tiny`.
+# Share of the space of charts that a split owns, in percent. "warm-start" is for building the embedded models alone.
 SPLITS = {"train": range(0, 50), "validation": range(50, 60), "test": range(60, 70), "warm-start": range(70, 100)}
 # How often a kind of question is asked, and what kind of answer it has. The warm start of the embedded model practises
 # all kinds about evenly, and sums of two to four bars; the other splits ask more of what it can do (values) and of what
@@ -211,9 +212,13 @@ def worked_examples(split: str, seed: int, start: int = 0) -> Iterator[tuple[Cha
 
 def synthetic_questions(split: str, size: int, seed: int = 2025) -> list[ChartQuestion]:
     """The first `size` questions of a split; a larger size begins with the same questions."""
+    return first_questions("synthetic", (question for question, _ in worked_examples(split, seed)), split, size)
+
+
+def first_questions(name: str, stream: Iterator[ChartQuestion], split: str, size: int) -> list[ChartQuestion]:
+    """The first `size` questions of a split's `stream`; a larger size begins with the same questions."""
     if split not in SPLITS:
-        raise ValueError(f"synthetic charts have no split {split!r}: choose {', '.join(SPLITS)}")
+        raise ValueError(f"{name} has no split {split!r}: choose {', '.join(SPLITS)}")
     if size < 1:
-        raise ValueError(f"the number of synthetic questions must be at least 1, not {size}")
-    stream = worked_examples(split, seed)
-    return [next(stream)[0] for _ in range(size)]
+        raise ValueError(f"the number of questions must be at least 1, not {size}")
+    return list(islice(stream, size))

@@ -1,12 +1,12 @@
 """Rebuild the embedded `tiny` model from nothing: `python -m embedded.build_tiny`.
 
-A tokenizer is trained, a Qwen2.5-VL of fewer than two million parameters is initialised from a fixed seed and taught
-the project's answer format on synthetic charts by supervised training, and its Pass@1 and Pass@64 on test charts are
-printed. The charts it learns from form a split of their own: none of them occurs in train, validation or test.
+A tokenizer is trained; a Qwen2.5-VL of fewer than two million parameters is initialised from a fixed seed and taught
+the project's answer format on synthetic charts by supervised training. Those charts are a split of their own: none of
+them occurs in train, validation or test. generate_samples.py and evaluation/pass_at_k.py measure the result.
 
-Matrices are trained by Muon, everything else by AdamW. Together with the wider initial weights of embedded/parts.py
-this reached after 225 steps the loss that AdamW with the usual ones reached after 1,200, on an earlier kind of chart;
-which of the two does it was not separated.
+Matrices are trained by Muon, everything else by AdamW. Together with the larger initial weights of embedded/parts.py
+this needed 225 steps for a loss that AdamW with the usual initial weights reached after 1,200, on an earlier kind of
+chart; the two changes were not measured separately.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from models.registry import TINY_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,18 +30,7 @@ if TYPE_CHECKING:
 
     from charts.record import ChartQuestion
 
-HERE = Path(__file__).parent
-MAX_NEW_TOKENS = 160
 STEPS = 800
-
-
-class Row(NamedTuple):
-    """One problem's samples, summed up."""
-
-    kind: str
-    right: int
-    tokens: int
-    truncated: int
 
 
 def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]]) -> dict[str, torch.Tensor]:
@@ -141,80 +132,16 @@ def make_optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.
     ]
 
 
-def measure(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    *,
-    problems: int,
-    samples: int,
-    seed: int,
-    split: str = "test",
-) -> list[Row]:
-    """The first `problems` questions of a split, `samples` completions of each at temperature 1, strictly graded."""
-    from tqdm import tqdm
-
-    from charts.answers import grade
-    from charts.parsing import parse_completion
-    from charts.prompt import messages
-    from charts.synthetic import synthetic_questions
-    from models.registry import unsampleable_token_ids
-    from sampling.engine import sample
-    from sampling.settings import SamplingSettings
-
-    settings = SamplingSettings(max_new_tokens=MAX_NEW_TOKENS, seed=seed)
-    suppress = unsampleable_token_ids(processor)
-    rows = []
-    for question in tqdm(synthetic_questions(split, problems), desc="measuring", unit="problem", mininterval=5):
-        conversation = messages(question, "structured")
-        prompt = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-        inputs = processor(text=[prompt], images=[question.open_image()], return_tensors="pt")
-        drawn = sample(
-            model,
-            inputs,
-            n=samples,
-            settings=settings,
-            problem_id=question.id,
-            eos_ids=[processor.tokenizer.eos_token_id],
-            suppress=suppress,
-        )
-        texts = processor.tokenizer.batch_decode(drawn.token_ids, skip_special_tokens=True)
-        right = sum(bool(grade(parse_completion(text).answer, question, "strict").correct) for text in texts)
-        rows.append(Row(question.kind, right, sum(map(len, drawn.token_ids)), sum(drawn.truncated)))
-    return rows
-
-
-def pass_at(k: int, right: list[int], samples: int) -> float:
-    """Unbiased Pass@k, 1 - C(n-c, k) / C(n, k), averaged over problems with c right of n samples."""
-    return sum(1 - math.comb(samples - c, k) / math.comb(samples, k) for c in right) / len(right)
-
-
-def figures(rows: list[Row], samples: int) -> str:
-    """Pass@1 and Pass@64, in all and by kind."""
-    lines = []
-    for wanted in ("all", *sorted({row.kind for row in rows})):
-        chosen = [row.right for row in rows if wanted in ("all", row.kind)]
-        passed = {k: pass_at(k, chosen, samples) for k in (1, min(64, samples))}
-        shown = ", ".join(f"Pass@{k} {100 * share:.1f} %" for k, share in passed.items())
-        lines.append(f"{wanted:<11} {len(chosen):>4} problems: {shown}")
-    drawn = samples * len(rows)
-    tokens, truncated = sum(row.tokens for row in rows), sum(row.truncated for row in rows)
-    lines.append(f"mean completion {tokens / drawn:.1f} tokens, {100 * truncated / drawn:.2f} % truncated")
-    return "\n".join(lines)
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m embedded.build_tiny", description=__doc__.split("\n")[0])
-    parser.add_argument("--output-path", type=Path, default=HERE / "tiny", help="folder to write (default models/tiny)")
+    parser.add_argument("--output-path", type=Path, default=TINY_FOLDER, help="folder to write (default models/tiny)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"supervised steps (default {STEPS})")
     parser.add_argument("--batch-size", type=int, default=32, help="questions a step (default 32)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 2e-3)")
     parser.add_argument("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    parser.add_argument("--problems", type=int, default=400, help="test questions measured; 0: none (default 400)")
-    parser.add_argument("--samples", type=int, default=128, help="completions a question (default 128)")
-    parser.add_argument("--measure-only", action="store_true", help="measure the model in --output-path, train nothing")
     args = parser.parse_args(argv)
-    for name in ("steps", "batch_size", "threads", "samples"):
+    for name in ("steps", "batch_size", "threads"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
     return args
@@ -234,23 +161,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
 
-    from models.registry import load_model, load_processor
-
     torch.set_num_threads(args.threads)
     began = time.time()
-    if not args.measure_only:
-        model, processor = new_model(args.seed)
-        plan = {"steps": args.steps, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
-        warm_start(model, processor, **plan, seed=args.seed)
-        save(model, processor, args.output_path)
-    model = load_model(str(args.output_path), dtype=torch.float32).eval()
-    processor = load_processor(str(args.output_path))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    model, processor = new_model(args.seed)
+    plan = {"steps": args.steps, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
+    warm_start(model, processor, **plan, seed=args.seed)
+    save(model, processor, args.output_path)
     size = sum(path.stat().st_size for path in args.output_path.iterdir()) / 1e6
-    print(f"{parameters:,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes", flush=True)
-    if args.problems:
-        rows = measure(model, processor, problems=args.problems, samples=args.samples, seed=args.seed)
-        print(figures(rows, args.samples))
+    print(f"{model.num_parameters():,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes")
     return 0
 
 

@@ -1,8 +1,8 @@
-"""--estimate: what a run would need, before it. Peak memory, tokens per update, the flag to change, hours.
+"""--estimate: what a run would need, before it. Parameters, peak memory, the flag to change, hours.
 
 Only the configuration and the processor are read; nothing is downloaded beyond them and the data, nothing is written.
-All of it is an estimate: memory by the formulas of `update.memory` for completions that all reach the length limit,
-hours from one timed step or, without a device, a bound (`estimate.timing`).
+Memory follows from the formulas of `update.memory` for completions that all reach the length limit, hours from one
+rollout batch and its updates timed on this device (`estimate.timing`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from estimate.gpu_sizes import GIGABYTE, advice
-from estimate.timing import CARDS, Timing, bound, time_steps
 from training.hardware import choose_precision, weights_dtype
-from update.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of, tokens_of
+from update.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of
+
+if TYPE_CHECKING:
+    from estimate.timing import Timing
 
 SAMPLE = 8  # questions whose prompts are measured
 SMALL = 50e6  # parameters up to which a step is timed on a CPU
@@ -33,10 +36,6 @@ class Prompts:
     patches: list[int]
     patch_width: int
     image_tokens: int  # of the largest image
-
-    @property
-    def mean(self) -> float:
-        return sum(self.lengths) / len(self.lengths)
 
 
 def measure_prompts(processor, questions, args: argparse.Namespace) -> Prompts:
@@ -109,7 +108,7 @@ class Job:
             rank=0 if args.no_lora else args.lora_rank,
             checkpointing=not args.disable_gradient_checkpointing,
             packed=shares and not args.plain_update,
-            dealt=not args.plain_update and args.entropy_bonus == 0,
+            repacked=not args.plain_update and args.entropy_bonus == 0,
             reference=args.no_lora and args.kl_beta > 0,
             engine=args.rollouts == "engine" and shares,
             weight_bytes=4 if dtype == "float32" else 2,
@@ -158,7 +157,7 @@ def report(
     yield from _memory_lines(job)
     yield from advice(job.least_memory, args, job.processes)
     if job.device is None:
-        yield from _bounds(job, steps)
+        yield "Hours       not measured: a model of this size needs a GPU to time a step on, and there is none here"
     else:
         yield from _hours(job, steps, held_out, make_trainer)
 
@@ -167,15 +166,10 @@ def _sizes(job: Job, steps: int) -> Iterator[str]:
     args, counts, work, prompts = job.args, job.counts(job.args), job.work(job.args), job.prompts(job.args)
     trained = f"{counts.trained:,} trained" + ("" if args.no_lora else f" (LoRA, rank {args.lora_rank})")
     yield f"Model       {counts.total:,} parameters, {counts.vision:,} of them vision; {trained}"
-    shown = f"mean {prompts.mean:.0f}, longest {max(prompts.lengths)} ({prompts.image_tokens} of the largest image)"
+    mean = sum(prompts.lengths) / len(prompts.lengths)
+    shown = f"mean {mean:.0f}, longest {work.prompt} ({prompts.image_tokens} of the largest image)"
     yield f"Prompts     {shown} tokens in {len(prompts.lengths)} of {len(job.questions)} questions"
-    rows, average = work.rows * work.processes, replace(work, prompt=round(prompts.mean))
-    tokens = sum(tokens_of(part, average) for part in passes(average)) * work.processes
-    plain = rows * (average.prompt + work.completion)
-    yield (
-        f"Updates     {steps:,} of {rows} completions; each computes at most {tokens:,} tokens (completions of "
-        f"{work.completion}, all with weight; {plain:,} if each came with its own prompt)"
-    )
+    yield f"Updates     {steps:,} of {work.rows * work.processes} completions of at most {work.completion} tokens"
 
 
 def _memory_lines(job: Job) -> Iterator[str]:
@@ -185,31 +179,14 @@ def _memory_lines(job: Job) -> Iterator[str]:
     where = "on the CPU" if job.device == "cpu" else "on the GPU"
     sharing = f", DeepSpeed ZeRO-{job.zero}" if job.zero else ""
     yield (
-        f"Memory      {kind}{_gb(found.peak)} of tensors at the peak, {where} in {job.precision}{sharing}, completions "
-        f"of {work.completion} tokens, gradient checkpointing {'on' if checkpointing else 'off'}"
+        f"Memory      {kind}{_gb(found.peak)} of tensors at the peak, {where} in {job.precision}{sharing}, "
+        f"gradient checkpointing {'on' if checkpointing else 'off'}"
     )
-    biggest = max(tokens_of(part, work) for part in passes(work))
     yield (
         f"            weights {_gb(found.weights)}, gradients {_gb(found.gradients)}, "
-        f"optimiser {_gb(found.optimiser)}; on top the update ({biggest:,} tokens a pass) {_gb(found.update)} "
-        f"or the rollout {_gb(found.rollout)}"
+        f"optimiser {_gb(found.optimiser)}; on top the update {_gb(found.update)} or the rollout, most of it cache, "
+        f"{_gb(found.rollout)}"
     )
-
-
-def _bounds(job: Job, steps: int) -> Iterator[str]:
-    args, whole = job.args, job.work(job.args)
-    half = replace(whole, completion=max(1, whole.completion // 2))
-    gpus = f"{job.processes} such GPUs" if job.processes > 1 else "one such GPU"
-    yield "Hours       need a device to time a step on; there is none here for a model of this size. Not measured but a"
-    yield f"            bound from operations and memory traffic at the data sheets' half-precision peaks, on {gpus};"
-    yield "            real runs take a multiple of it:"
-    for card in CARDS:
-        shown = [
-            f"{bound(card, job.shape, job.counts(args), work) * steps / work.updates / 3600:.2f} h with completions of "
-            f"{work.completion}"
-            for work in (whole, half)
-        ]
-        yield f"            {card.name}: at least {', '.join(shown)} tokens"
 
 
 def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Iterator[str]:
@@ -222,7 +199,7 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
         "Ctrl-C ends it, the lines above stand"
     )
     try:
-        timing = _time(job, lengths, make_trainer)
+        timing, weights = _time(job, lengths, make_trainer)
     except torch.OutOfMemoryError:
         yield "Hours       not measured: the timed step ran out of memory on this device"
         return
@@ -232,9 +209,8 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
     yield f"Hours       {', '.join(shown)} tokens, without held-out measurements and saving"
     yield (
         f"            measured on this {'GPU' if job.device == 'cuda' else 'CPU'}: {each} for a rollout batch and its "
-        f"updates, with {timing.weights}"
+        f"updates, with {weights}"
     )
-    yield "            and every completion in the update; those without weight leave a real one, and most are shorter"
     if held_out and steps >= args.eval_steps:
         count = steps // args.eval_steps
         one = timing.rollouts[-1] / (args.batch_size * args.gradient_accumulation_steps * args.updates_per_rollout)
@@ -247,11 +223,12 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
         yield f"            measured peak of the timed step: {_gb(timing.peak)} (estimated {estimated})"
 
 
-def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
-    """The timed step, in a temporary folder. Weights come from this machine or are drawn, never from the network."""
+def _time(job: Job, lengths: list[int], make_trainer: Callable) -> tuple[Timing, str]:
+    """The timed step, in a temporary folder, and the weights it has: stored here or drawn, never from the network."""
     import torch
     from transformers import AutoModelForImageTextToText
 
+    from estimate.timing import time_steps
     from models.registry import NoWeights, load_model
 
     kind = []
@@ -275,7 +252,7 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> Timing:
         args = argparse.Namespace(**{**vars(job.args), **changed})
         held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0  # by others in this process
         timing = time_steps(make_trainer(args, folder, job.precision, load), args.mode, lengths)
-        return replace(timing, weights=" ".join(kind), peak=max(0, timing.peak - held))
+        return replace(timing, peak=max(0, timing.peak - held)), " ".join(kind)
 
 
 def _gb(size: float) -> str:

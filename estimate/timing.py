@@ -1,31 +1,19 @@
-"""How long a run takes: one rollout batch and its updates timed on this device, or a bound from arithmetic."""
+"""How long a run takes: one rollout batch and its updates, timed on this device."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import torch
+from transformers import TrainerCallback
+from transformers.trainer_utils import SaveStrategy
 
 from trainers import METHODS
-from update.memory import Counts, Shape, Work, checkpoints, passes
+from training.report import TrainingProgress
 
 WARM_UP = 16  # completion tokens of the untimed step
-
-
-@dataclass(frozen=True)
-class Card:
-    """Peaks of the maker's data sheet: half-precision arithmetic without sparsity, and memory traffic, per second."""
-
-    name: str
-    operations: float
-    bytes: float
-
-
-CARDS = (
-    Card("T4", 65e12, 320e9),
-    Card("A100 80 GB", 312e12, 2039e9),
-    Card("H100 SXM", 989e12, 3350e9),
-)
 
 
 @dataclass(frozen=True)
@@ -35,50 +23,6 @@ class Timing:
     seconds: list[float]
     rollouts: list[float]
     peak: int = 0  # bytes allocated on the GPU at most, once the first, untimed batch was done
-    weights: str = ""  # what kind of weights it was timed with
-
-
-# -- a bound --------------------------------------------------------------------------------------------------------
-
-
-def bound(card: Card, shape: Shape, counts: Counts, work: Work) -> float:
-    """Seconds that one rollout batch and its updates take at least, on a card that never waits.
-
-    Two operations for each weight and token (and four for each query-key pair), once forward and once backward, again
-    for the gradients of trained weights and again under gradient checkpointing; the frozen vision tower forward only.
-    Decoding reads all weights of the language model, and the keys and values so far, once for each token.
-    """
-    parts = passes(work)
-    again = replace(work, checkpointing=checkpoints(shape, counts, work, parts))
-    updates = sum(update_operations(shape, counts, again, rows) for rows in parts)
-    prompts, rows, head = work.prompts_in_rollout, work.rows * work.updates, shape.vocabulary * shape.hidden
-    prefill = prompts * (2 * counts.layers * work.prompt + 2 * counts.vision_layers * work.patches)
-    copies = prompts if work.engine else rows
-    held = copies * work.prompt + rows * work.completion / 2  # half of a completion on average
-    read = work.weight_bytes * (counts.layers + head + 2 * shape.layers * shape.key_value * held)
-    decoding = work.completion * max(read / card.bytes, 2 * rows * (counts.layers + head) / card.operations)
-    return (work.updates * updates + prefill) / card.operations + decoding
-
-
-def update_operations(shape: Shape, counts: Counts, work: Work, rows) -> float:
-    """Operations of one forward and backward pass over these completions."""
-    prompts = {row.prompt for row in rows} if work.packed else rows
-    tokens = len(prompts) * work.prompt + sum(row.tokens for row in rows)
-    pairs = len(prompts) * work.prompt**2 / 2
-    pairs += sum(row.tokens * (row.prompt_tokens + row.tokens / 2) for row in rows)
-    scored = sum(row.tokens for row in rows)
-    language = 2 * counts.layers * tokens + 4 * shape.query * shape.layers * pairs
-    ways = 2 + (not work.rank) + work.checkpointing
-    tower = 2 * counts.vision_layers * work.patches * len(prompts)
-    # the head computes its tiles a second time in the backward pass, then the gradient of its input
-    return (
-        ways * language
-        + (3 + (not work.rank)) * 2 * shape.vocabulary * shape.hidden * scored
-        + (ways if not work.rank else 1) * tower
-    )
-
-
-# -- a measurement --------------------------------------------------------------------------------------------------
 
 
 def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
@@ -88,13 +32,8 @@ def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
     replaced by those that give every completion weight in this mode: what is timed is the longest an update of this
     kind takes. Nothing is saved.
     """
-    import torch
-    from transformers.trainer_utils import SaveStrategy
-
-    from training.report import TrainingProgress
-
     per_rollout = trainer.args.steps_per_generation // trainer.args.gradient_accumulation_steps
-    clock = _clock([min(WARM_UP, *lengths), *lengths], per_rollout)(trainer)
+    clock = Clock(trainer, [min(WARM_UP, *lengths), *lengths], per_rollout)
     trainer.args.max_steps = per_rollout * (1 + len(lengths))
     trainer.args.save_strategy = SaveStrategy.NO
     trainer.remove_callback(TrainingProgress)
@@ -109,29 +48,25 @@ def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
     return Timing(seconds, per_batch[1:], torch.cuda.max_memory_allocated() if clock.on_gpu else 0)
 
 
-def _clock(lengths: Sequence[int], per_rollout: int):
-    """A callback that notes the time after every rollout batch's updates and sets the next length."""
-    import torch
-    from transformers import TrainerCallback
+class Clock(TrainerCallback):
+    """Notes the time after the updates of every rollout batch and sets the length of the next completions."""
 
-    class Clock(TrainerCallback):
-        def __init__(self, trainer):
-            self.trainer, self.times, self.left = trainer, [], list(lengths)
-            self.on_gpu = torch.cuda.is_available()
-            self.next_length()
+    def __init__(self, trainer, lengths: Sequence[int], per_rollout: int):
+        self.trainer, self.left, self.per_rollout = trainer, list(lengths), per_rollout
+        self.times: list[float] = []
+        self.on_gpu = torch.cuda.is_available()
+        self.next_length()
 
-        def next_length(self):
-            self.trainer.max_completion_length = self.trainer.generation_config.max_new_tokens = self.left.pop(0)
+    def next_length(self):
+        self.trainer.max_completion_length = self.trainer.generation_config.max_new_tokens = self.left.pop(0)
 
-        def on_step_end(self, args, state, control, **kwargs):
-            if state.global_step % per_rollout == 0:
-                self.times.append(now())
-                if self.on_gpu and len(self.times) == 1:  # what the process has held before is none of this run's
-                    torch.cuda.reset_peak_memory_stats()
-                if self.left:
-                    self.next_length()
-
-    return Clock
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step % self.per_rollout == 0:
+            self.times.append(now())
+            if self.on_gpu and len(self.times) == 1:  # what the process has held before is none of this run's
+                torch.cuda.reset_peak_memory_stats()
+            if self.left:
+                self.next_length()
 
 
 def _give_every_row_weight(trainer, mode: str) -> None:
@@ -148,8 +83,6 @@ def _give_every_row_weight(trainer, mode: str) -> None:
 
 
 def now() -> float:
-    import torch
-
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()

@@ -106,15 +106,20 @@ def _curve(axes, ks: list[int], values, bands, label: str, style: dict) -> None:
 
 def _finish(axes, results: list[Results], ks: list[int] | None, ylabel: str) -> None:
     ticks = sorted({k for one in results for k in one.k_values if ks is None or k in ks})
-    axes.set_xscale("log", base=2)
     if len(ticks) > 12:  # a dense curve: label the powers of two only
         ticks = [k for k in ticks if k & (k - 1) == 0] or ticks[:: len(ticks) // 10]
+    k_axis(axes, ticks)
+    axes.set_ylabel(ylabel)
+
+
+def k_axis(axes, ticks: list[int]) -> None:
+    """A logarithmic axis of k with these ticks, and a grid."""
+    axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:.0f}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.set_xlabel("k (samples per problem)")
-    axes.set_ylabel(ylabel)
 
 
 def difference_rows(results: list[Results], labels: list[str], ks: list[int] | None, baseline: str) -> list[tuple]:

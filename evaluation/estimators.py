@@ -82,6 +82,11 @@ def mean_g_pass_at_k(n: np.ndarray, c: np.ndarray, ks: Sequence[int]) -> np.ndar
     return by_counts(n, c, ks, table)
 
 
+def guessing_floor(yes_no: Sequence[bool], ks: Sequence[int]) -> np.ndarray:  # (K,)
+    """Pass@k of guessing where the answer is yes or no: the share of such problems times 1 - 0.5^k."""
+    return np.mean(yes_no) * (1.0 - 0.5 ** np.asarray(ks, dtype=float))
+
+
 def powers_of_two(n: int) -> list[int]:
     """1, 2, 4, ... up to n: the k at which curves are drawn."""
     return [1 << power for power in range(n.bit_length())]

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from evaluation.estimators import g_pass_at_k, mean_g_pass_at_k, pass_at_k, pass_hat_k
+from evaluation.estimators import g_pass_at_k, guessing_floor, mean_g_pass_at_k, pass_at_k, pass_hat_k
 from evaluation.intervals import SEED, bootstrap_intervals
 from evaluation.samples import SampleSet
 
@@ -170,10 +170,10 @@ def _by_kind(kinds: list[str], n, c, clusters: list[str], kept: list[dict], ks: 
             "num_problems": len(rows),
             "pass_at_k": _with_intervals(columns, [clusters[i] for i in rows]),
         }
-        guessable = float(np.mean([kept[i]["yes_no"] for i in rows]))
-        if guessable:
-            floor = {str(k): round(guessable * (1.0 - 0.5**k), 6) for k in ks}
-            result[kind or "(none)"]["guessing_floor"] = floor
+        floor = guessing_floor([kept[i]["yes_no"] for i in rows], ks)
+        if floor.any():
+            rounded = {str(k): round(share, 6) for k, share in zip(ks, floor.tolist(), strict=True)}
+            result[kind or "(none)"]["guessing_floor"] = rounded
     return result
 
 

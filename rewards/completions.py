@@ -1,4 +1,4 @@
-"""What the rewards share: the text of a completion, parsed once, and what is worth watching in a batch of them."""
+"""What the rewards share: the text of a completion, parsed once, and signs of degenerate completions."""
 
 from __future__ import annotations
 

@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from rapidfuzz.distance import LCSseq
+
 from charts.answers import grade, numeric_error
+from charts.parsing import Parsed
 from charts.record import ChartQuestion
 from rewards.chart_types import family, same_type
 from rewards.completions import distinct_step_share, parse, report, text_of
@@ -23,6 +26,17 @@ _WORDS = re.compile(r"\w+")
 _MAX_WORDS = 300
 
 
+def _each(name: str, score: Callable[[Parsed, ChartQuestion], float | None], questions: Questions) -> RewardFunction:
+    """The reward `name`: `score` of every completion, parsed, and its question."""
+
+    def reward(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
+        texts = map(text_of, completions)
+        return [score(parse(text), questions[one]) for text, one in zip(texts, problem_id, strict=True)]
+
+    reward.__name__ = name
+    return reward
+
+
 def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_numeric: bool = False) -> RewardFunction:
     """1 for a right last answer, 0 for a wrong one or none, None without gold.
 
@@ -30,24 +44,19 @@ def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_nume
     the default threshold still separates right from wrong.
     """
 
-    def accuracy(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
-        rewards = []
-        for completion, name in zip(completions, problem_id, strict=True):
-            question = questions[name]
-            answer = parse(text_of(completion)).answer
-            correct = grade(answer, question, rule).correct
-            error = numeric_error(answer, question) if soft_numeric and correct is False else None
-            soft = 0.0 if error is None else 0.499 / (1.0 + error)
-            rewards.append(None if correct is None else 1.0 if correct else soft)
-        return rewards
+    def score(said: Parsed, question: ChartQuestion) -> float | None:
+        correct = grade(said.answer, question, rule).correct
+        error = numeric_error(said.answer, question) if soft_numeric and correct is False else None
+        soft = 0.0 if error is None else 0.499 / (1.0 + error)
+        return None if correct is None else 1.0 if correct else soft
 
-    return accuracy
+    return _each("accuracy", score, questions)
 
 
 def format_reward(questions: Questions, form: str = "structured") -> RewardFunction:
-    """1 for the form that the prompt asks for, 0.5 and 0.75 for its parts, 0 otherwise. Logs what is worth watching."""
+    """1 for the form that the prompt asks for, 0.5 and 0.75 for its parts, 0 otherwise. Logs what `report` counts."""
 
-    def format(prompts, completions, completion_ids=None, *, log_metric=None, **columns) -> list[float]:
+    def format(prompts, completions, completion_ids=None, *, log_metric=None, **columns) -> list[float | None]:
         parsed = [parse(text_of(completion), form) for completion in completions]
         report(parsed, [family(one.chart_type) or (one.chart_type and "other") for one in parsed], log_metric)
         return [one.grade for one in parsed]
@@ -58,27 +67,15 @@ def format_reward(questions: Questions, form: str = "structured") -> RewardFunct
 def chart_type_reward(questions: Questions) -> RewardFunction:
     """1 when the named type is of the gold's family (a column chart is a bar chart), None without a gold type."""
 
-    def chart_type(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
-        golds = (questions[name].chart_type for name in problem_id)
-        return [
-            float(same_type(parse(text_of(completion)).chart_type, gold)) if gold else None
-            for completion, gold in zip(completions, golds, strict=True)
-        ]
+    def score(said: Parsed, question: ChartQuestion) -> float | None:
+        return float(same_type(said.chart_type, question.chart_type)) if question.chart_type else None
 
-    return chart_type
+    return _each("chart_type", score, questions)
 
 
 def table_reward(questions: Questions) -> RewardFunction:
     """F1 of the written table against the gold table, after RMS-F1 (rewards/tables.py); None without one."""
-
-    def table(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
-        golds = (questions[name].table for name in problem_id)
-        return [
-            rms_f1(parse(text_of(completion)).table, gold) if gold else None
-            for completion, gold in zip(completions, golds, strict=True)
-        ]
-
-    return table
+    return _each("table", lambda said, asked: rms_f1(said.table, asked.table) if asked.table else None, questions)
 
 
 def length_reward(questions: Questions, max_completion_tokens: int | None = None) -> RewardFunction:
@@ -91,7 +88,7 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
     def length(prompts, completions, completion_ids=None, **columns) -> list[float | None]:
         if completion_ids is None:
             return [None] * len(completions)
-        rewards = []
+        rewards: list[float | None] = []
         for completion, ids in zip(completions, completion_ids, strict=True):
             parsed = parse(text_of(completion))
             room = min(1.0, max(0.0, 2.0 * (1.0 - len(ids) / limit)))
@@ -102,38 +99,25 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
 
 
 def tags_reward(questions: Questions) -> RewardFunction:
-    """1 when all eight tags stand once, in order and filled: little that `format` does not say, but published."""
-
-    def tags(prompts, completions, completion_ids=None, **columns) -> list[float]:
-        parsed = (parse(text_of(completion)) for completion in completions)
-        return [float(one.all_tags and one.grade > 0) for one in parsed]
-
-    return tags
+    """1 when all eight tags stand once, in order and filled: adds little to `format`, kept because it is published."""
+    return _each("tags", lambda said, asked: float(said.all_tags and said.grade > 0), questions)
 
 
 def process_reward(questions: Questions) -> RewardFunction:
     """ROUGE-L F1 of the steps with the reference reasoning, None without one.
 
     The published reward takes the cosine of sentence embeddings; this needs no second model, and the longest common
-    subsequence of words pays for no word salad.
+    subsequence of words gives little for words in arbitrary order.
     """
 
-    def process(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
-        golds = (questions[name].reasoning for name in problem_id)
-        return [
-            rouge_l(" ".join(dict.fromkeys(parse(text_of(completion)).steps)), gold) if gold else None
-            for completion, gold in zip(completions, golds, strict=True)
-        ]
+    def score(said: Parsed, question: ChartQuestion) -> float | None:
+        return rouge_l(" ".join(dict.fromkeys(said.steps)), question.reasoning) if question.reasoning else None
 
-    return process
+    return _each("process", score, questions)
 
 
 def rouge_l(text: str, gold: str) -> float:
+    """F1 of the longest common subsequence of words, of at most `_MAX_WORDS` of the gold and four times as many."""
     said, meant = (_WORDS.findall(one.lower())[: 4 * _MAX_WORDS] for one in (text, gold))
     meant = meant[:_MAX_WORDS]
-    row = [0] * (len(meant) + 1)
-    for word in said:
-        diagonal = 0
-        for j, other in enumerate(meant, 1):
-            diagonal, row[j] = row[j], diagonal + 1 if word == other else max(row[j], row[j - 1])
-    return 2 * row[-1] / (len(said) + len(meant)) if said and meant else 0.0
+    return 2 * LCSseq.similarity(said, meant) / (len(said) + len(meant)) if said and meant else 0.0

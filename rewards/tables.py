@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from charts.public_rules import edit_distance
+from rapidfuzz.distance import Levenshtein
+
 from charts.quantities import read_quantity
 from charts.spelling import key, tidy
 
@@ -74,7 +75,7 @@ def _header_distance(one: Entry, other: Entry) -> float:
     longest = max(len(one[0]), len(other[0])) + max(len(one[1]), len(other[1]))
     if not longest:
         return 0.0
-    distance = (_edits(one[0], other[0]) + _edits(one[1], other[1])) / longest
+    distance = (Levenshtein.distance(one[0], other[0]) + Levenshtein.distance(one[1], other[1])) / longest
     return distance if distance <= TEXT_LIMIT else 1.0
 
 
@@ -87,7 +88,7 @@ def _value_distance(one: str, other: str) -> float:
         return error if error <= NUMBER_LIMIT else 1.0
     if said is not None or meant is not None:
         return 1.0
-    distance = _edits(one, other) / max(len(one), len(other), 1)
+    distance = Levenshtein.distance(one, other) / max(len(one), len(other), 1)
     return distance if distance <= TEXT_LIMIT else 1.0
 
 
@@ -95,11 +96,6 @@ def _value_distance(one: str, other: str) -> float:
 def _number(text: str) -> float | None:
     readings = read_quantity(text)
     return float(readings[0].value) if readings else None
-
-
-@lru_cache(maxsize=1 << 12)
-def _edits(one: str, other: str) -> int:
-    return 0 if one == other else edit_distance(one, other)
 
 
 @lru_cache(maxsize=1 << 12)

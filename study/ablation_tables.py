@@ -11,31 +11,10 @@ from evaluation.styles import display_name
 from study import ablations, plan, sweep
 from study.plan import Size
 from study.stages import Stage
-from study.summary import Arm, difference, read_arm
-from study.tables import kinds, markdown, rates_chosen, shown_ks, signed
+from study.summary import Arm, read_arm
+from study.tables import compared, kinds, markdown, rates_chosen, shown_ks
 
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
-SHOWN = {
-    "own-rates": "each at its own rate",
-    "rate-1e-5": "both at 1e-5",
-    "rate-3e-5": "both at 3e-5",
-    "rate-1e-4": "both at 1e-4",
-    "seed-1": "both at 3e-5, first seed",
-    "seed-2": "both at 3e-5, second seed",
-    "seed-3": "both at 3e-5, third seed",
-    "on-policy": "one update per rollout batch",
-    "unclipped": "four updates, no clip",
-    "kept-normaliser": "averaged over kept rows only",
-    "sequence-averaging": "averaged per sequence",
-    "2-generations": "G = 2",
-    "4-generations": "G = 4",
-    "16-generations": "G = 16",
-    "16-completions": "16 completions an update",
-    "sgd": "plain gradient descent at 1, four updates",
-    "sgd-on-policy": "the same, one update per rollout batch",
-    "sgd-0.1-on-policy": "the same at 0.1, one update per rollout batch",
-    "sgd-0.03-on-policy": "the same at 0.03, one update per rollout batch",
-}
 
 
 def _arm(counts: Path, label: str, stage: Stage) -> Arm | None:
@@ -48,7 +27,7 @@ def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
     if not rates:
         return {}
     found = {}
-    for name in SHOWN:
+    for name in ablations.FACTORS:
         for mode in ablations.CONTRASTED:
             names = [stage.name for stage in ablations.of_factor(name, mode, rates, size)]
             arm = read_arm(counts, display_name(mode), names)
@@ -70,12 +49,9 @@ def factor_table(counts: Path, size: Size) -> str | None:
     rows = []
     for name, own in found.items():
         pairs = [(own["psr"], base), (own["nsr"], base), (own["nsr"], own["psr"])]
-        rows.append([SHOWN[name], str(own["psr"].seeds), *(cell for a, b in pairs for cell in _cells(a, b))])
+        cells = [cell for a, b in pairs for cell in compared(a, b, KS)]
+        rows.append([ablations.FACTORS[name]["shown"], str(own["psr"].seeds), *cells])
     return markdown(header, rows)
-
-
-def _cells(a: Arm, b: Arm) -> list[str]:
-    return [signed(value, bounds) for value, bounds in zip(*difference(a, b, KS), strict=True)]
 
 
 def factor_training(counts: Path, size: Size) -> str | None:
@@ -83,8 +59,9 @@ def factor_training(counts: Path, size: Size) -> str | None:
     found = factor_arms(counts, size)
     if len(found) < 2:
         return None
-    rows = [[SHOWN[name], *(_change(own[mode]) for mode in ablations.CONTRASTED)] for name, own in found.items()]
-    return markdown(["entropy; tokens", *(display_name(mode) for mode in ablations.CONTRASTED)], rows)
+    modes = ablations.CONTRASTED
+    rows = [[ablations.FACTORS[name]["shown"], *(_change(own[mode]) for mode in modes)] for name, own in found.items()]
+    return markdown(["entropy; tokens", *(display_name(mode) for mode in modes)], rows)
 
 
 def _change(arm: Arm) -> str:
@@ -119,12 +96,10 @@ def long_table(counts: Path, size: Size) -> str | None:
     for (mode, seed), stage in ablations.long_stages(size).items():
         arm = _arm(counts, display_name(mode) + (f", seed {seed}" if seed > 1 else ""), stage)
         if arm:
-            ks = shown_ks(arm.n)
-            cells = [signed(value, bounds) for value, bounds in zip(*difference(arm, base, ks), strict=True)]
             warnings = arm.kept[0].get("warnings", {})
             said = ", ".join(f"{sign} at {update}" for sign, update in warnings.items()) or "none"
             updates = f"{arm.kept[0]['training']['update'][-1]:,}"
-            rows.append([f"{arm.label} − base", updates, *cells, _change(arm), said])
+            rows.append([f"{arm.label} − base", updates, *compared(arm, base, shown_ks(arm.n)), _change(arm), said])
     ks = (f"Pass@{k}" for k in shown_ks(ablations.SAMPLES))
     header = ["points", "updates", *ks, "entropy; tokens", "early warnings"]
     return markdown(header, rows) if rows else None

@@ -1,8 +1,9 @@
-"""What makes the methods differ? One factor at a time, for PSR and NSR at one learning rate. And ten times the updates.
+"""What makes the methods differ? One factor changed at a time, PSR and NSR at one learning rate; ten times the updates.
 
-At its own best rate a method also has its own step size. So the factors are changed for both methods at RATE, the
-middle of the study's grid, the updates of the main study; measured on the same test problems with 64 samples each, or
-the study's own 256. The first rows say what the rate itself does; a factor has the first seed unless it names others.
+At its own best rate a method also has its own step size, so the factors are changed for both methods at RATE, the
+middle of the study's grid, for as many updates as in the main study. All are measured on the same test problems, with
+64 samples each or the study's own 256. The first rows show the effect of the rate itself; a factor is run with the
+first seed unless it names others.
 """
 
 from __future__ import annotations
@@ -20,32 +21,38 @@ LASTING = (("psr", 1), ("nsr", 1), ("nsr", 2), ("w-reinforce", 1))  # method, se
 # A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
 SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
-FACTORS: dict[str, dict] = {
-    "own-rates": {"rate": None, "seeds": (1, 2, 3)},  # the one chosen for the method
-    "rate-1e-5": {"rate": "1e-5"},
-    "rate-3e-5": {"seeds": (1, 2, 3)},
-    "rate-1e-4": {"rate": "1e-4", "seeds": (1, 2, 3)},
-    "seed-1": {},  # how far apart draws of the same lie
-    "seed-2": {"seeds": (2,)},
-    "seed-3": {"seeds": (3,)},
-    "on-policy": {"per_rollout": 1},
-    "unclipped": {"more": ("--clip", "1e6"), "seeds": (1, 2)},
-    "kept-normaliser": {"more": ("--normaliser", "kept")},
-    "sequence-averaging": {"more": ("--averaging", "sequence")},
-    "2-generations": {"generations": 2},
-    "4-generations": {"generations": 4},
-    "16-generations": {"generations": 16},
-    "16-completions": {"completions": 16},
-    "sgd": SGD,
-    "sgd-on-policy": {**SGD, "per_rollout": 1},
-    "sgd-0.1-on-policy": {**SGD, "rate": "0.1", "per_rollout": 1, "seeds": (1, 2)},
-    "sgd-0.03-on-policy": {**SGD, "rate": "0.03", "per_rollout": 1},  # NSR's updates are as long as PSR's at 0.1
-}
+FACTORS: dict[str, dict] = {  # name -> the row's name in the table, and what is changed
+    "own-rates": {"shown": "each at its own rate", "rate": None, "seeds": (1, 2, 3)},  # the one chosen for the method
+    "rate-1e-5": {"shown": "both at 1e-5", "rate": "1e-5"},
+    "rate-3e-5": {"shown": "both at 3e-5", "seeds": (1, 2, 3)},
+    "rate-1e-4": {"shown": "both at 1e-4", "rate": "1e-4", "seeds": (1, 2, 3)},
+    "seed-1": {"shown": "both at 3e-5, first seed"},  # how much single seeds differ
+    "seed-2": {"shown": "both at 3e-5, second seed", "seeds": (2,)},
+    "seed-3": {"shown": "both at 3e-5, third seed", "seeds": (3,)},
+    "on-policy": {"shown": "one update per rollout batch", "per_rollout": 1},
+    "unclipped": {"shown": "four updates, no clip", "more": ("--clip", "1e6"), "seeds": (1, 2)},
+    "kept-normaliser": {"shown": "averaged over kept rows only", "more": ("--normaliser", "kept")},
+    "sequence-averaging": {"shown": "averaged per sequence", "more": ("--averaging", "sequence")},
+    "2-generations": {"shown": "G = 2", "generations": 2},
+    "4-generations": {"shown": "G = 4", "generations": 4},
+    "16-generations": {"shown": "G = 16", "generations": 16},
+    "16-completions": {"shown": "16 completions an update", "completions": 16},
+    "sgd": {"shown": "plain gradient descent at 1, four updates", **SGD},
+    "sgd-on-policy": {"shown": "the same, one update per rollout batch", **SGD, "per_rollout": 1},
+    "sgd-0.1-on-policy": {
+        "shown": "the same at 0.1, one update per rollout batch", **SGD, "rate": "0.1", "per_rollout": 1,
+        "seeds": (1, 2),
+    },
+    "sgd-0.03-on-policy": {  # NSR's updates are as long as PSR's at 0.1
+        "shown": "the same at 0.03, one update per rollout batch", **SGD, "rate": "0.03", "per_rollout": 1,
+    },
+}  # fmt: skip
 
 
 def runs(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Run]:
     """Runs of `mode` with this factor changed, one a seed of `size`; the study's own where only the rate differs."""
     options = {"rate": RATE, "seeds": (1,), **FACTORS[factor]}
+    del options["shown"]
     rate = options.pop("rate") or rates[mode]
     seeds = [seed for seed in options.pop("seeds") if seed in size.seeds]
     if not options:

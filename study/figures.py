@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from evaluation.curves import k_axis
+from evaluation.estimators import powers_of_two
+from evaluation.plotting import picture
 from evaluation.styles import GRID, MUTED, RC, styles_for
 from study.summary import Arm, band, difference
 
@@ -19,13 +19,9 @@ PANELS = {
 }
 
 
-def powers(n: int) -> list[int]:
-    return [2**i for i in range(n.bit_length()) if 2**i <= n]
-
-
 def pass_at_k_figure(found: dict[str, Arm]) -> Figure:
     """Left: Pass@k with bands over charts and seeds. Right: paired differences to the base, bands over charts."""
-    ks = powers(min(arm.n for arm in found.values()))
+    ks = powers_of_two(min(arm.n for arm in found.values()))
     styles = dict(zip(found, styles_for([a.label for a in found.values()], list(found)), strict=True))
     with matplotlib.rc_context(RC):
         figure = Figure(figsize=(9.4, 4.0), layout="constrained")
@@ -35,25 +31,17 @@ def pass_at_k_figure(found: dict[str, Arm]) -> Figure:
             if name != "base" and "base" in found:
                 _curve(right, ks, *difference(arm, found["base"], ks), arm.label, styles[name])
         right.axhline(0.0, color=MUTED, linewidth=1.0)
-        left.set(title="Pass@k (%), bands over charts and seeds", xlabel="k (samples per problem)")
-        right.set(title="Paired difference to the base (points), bands over charts", xlabel="k (samples per problem)")
+        left.set_title("Pass@k (%), bands over charts and seeds")
+        right.set_title("Paired difference to the base (points), bands over charts")
         left.legend(loc="lower right", handlelength=4.2)
         for axes in (left, right):
-            _log_k(axes, ks)
+            k_axis(axes, ks)
     return figure
 
 
 def _curve(axes, ks: list[int], values: np.ndarray, bounds: np.ndarray, label: str, style: dict) -> None:
     axes.plot(ks, 100 * values, label=label, markeredgecolor="white", markeredgewidth=0.6, **style)
     axes.fill_between(ks, *(100 * bounds.T), color=style["color"], alpha=0.1, linewidth=0)
-
-
-def _log_k(axes, ks: list[int]) -> None:
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(ks))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:.0f}"))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(True, color=GRID, linewidth=0.7)
 
 
 def training_figure(found: dict[str, Arm]) -> Figure:
@@ -66,17 +54,11 @@ def training_figure(found: dict[str, Arm]) -> Figure:
             for name, arm in trained.items():
                 logs = [one["training"] for one in arm.kept]
                 scale = 100 if key == "accuracy" else 1
-                values = scale * np.array([log[key] for log in logs])  # (S, T)
+                updates, values = logs[0]["update"], scale * np.array([log[key] for log in logs])  # (T,), (S, T)
                 plain = {**styles[name], "marker": ""}
-                axes.plot(logs[0]["update"], values.mean(axis=0), label=arm.label, **plain)
-                axes.fill_between(
-                    logs[0]["update"],
-                    values.min(axis=0),
-                    values.max(axis=0),
-                    color=plain["color"],
-                    alpha=0.1,
-                    linewidth=0,
-                )
+                axes.plot(updates, values.mean(axis=0), label=arm.label, **plain)
+                least, most = values.min(axis=0), values.max(axis=0)
+                axes.fill_between(updates, least, most, color=plain["color"], alpha=0.1, linewidth=0)
             axes.set(title=title, xlabel="updates")
             axes.grid(True, color=GRID, linewidth=0.7)
         figure.axes[0].legend(loc="lower right", handlelength=3.0)
@@ -84,8 +66,5 @@ def training_figure(found: dict[str, Arm]) -> Figure:
 
 
 def as_svg(figure: Figure) -> str:
-    """The same bytes for the same numbers: neither date nor random ids."""
-    file = io.StringIO()
-    with matplotlib.rc_context(RC):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+    """The same bytes for the same numbers."""
+    return "".join(f"{line.rstrip()}\n" for line in picture(figure, ".svg").decode().splitlines())

@@ -21,7 +21,7 @@ COMPLETIONS, GENERATIONS, BATCH = 64, 8, 16  # of an update, of a prompt, of a f
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything; `samples` per problem of the test split."""
+    """The size of a study; `samples` per problem of the test split."""
 
     updates: int
     rates: tuple[str, ...]
@@ -81,7 +81,7 @@ def right(study: Study, mode: str, rate: str, size: Size) -> int:
 def search(study: Study, mode: str, size: Size) -> tuple[str | None, str | None]:
     """(The best rate of `mode`, None), or (None, the rate to try next): the best has no better one on either side.
 
-    Ends at the ends of RATES. A grid of one rate is no search. ValueError for kept counts of other settings.
+    RATES bounds the search; the rate of a grid of one is taken as it is. ValueError for kept counts of other settings.
     """
     tried = sorted(size.rates, key=float)
     if len(tried) == 1:

@@ -50,7 +50,7 @@ class Stage:
 
 @dataclass
 class Study:
-    """Where a study is kept and what it is about."""
+    """The folders, model and data of a study."""
 
     counts: Path
     work: Path

@@ -85,8 +85,3 @@ def difference(a: Arm, b: Arm, ks: Sequence[int]) -> tuple[np.ndarray, np.ndarra
         raise ValueError(f"{a.label} and {b.label} were measured on other problems")
     table = a.per_seed(ks).mean(axis=0) - b.per_seed(ks).mean(axis=0)
     return table.mean(axis=0), bootstrap_intervals(table, a.problems["clusters"], within=(-1.0, 1.0))
-
-
-def guessing_floor(yes_no: Sequence[bool], ks: Sequence[int]) -> np.ndarray:  # (K,)
-    """Pass@k of guessing where the answer is yes or no: the share of such problems times 1 - 0.5^k."""
-    return np.mean(yes_no) * (1.0 - 0.5 ** np.asarray(ks, dtype=float))

@@ -21,24 +21,18 @@ from matplotlib.figure import Figure
 from common.commands import Parser, exit_code
 from common.files import write_whole
 from common.terminal import printable, unfailing_output
+from evaluation.estimators import powers_of_two
 from evaluation.styles import GRID, OTHERS, RC
 from study import plan
-from study.figures import as_svg, pass_at_k_figure, powers
+from study.figures import as_svg, pass_at_k_figure
 from study.stages import Run, Stage, Study, perform
-from study.summary import Arm, band, difference, read_arm
-from study.tables import curve_table, markdown, shown_ks, signed
+from study.summary import Arm, band, read_arm
+from study.tables import curve_table, difference_table
 
 LAMBDAS = ("0", "0.05", "0.1", "0.15", "0.2", "0.5", "1")
-OURS = (
-    "--mode",
-    "--lambda-psr",
-    "--seed",
-    "--output-root",
-    "--report-to",
-    "--eval-steps",
-    "--save-steps",
-    "--estimate",
-)
+OURS = (  # flags that the sweep sets itself
+    "--mode", "--lambda-psr", "--seed", "--output-root", "--report-to", "--eval-steps", "--save-steps", "--estimate",
+)  # fmt: skip
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -101,21 +95,14 @@ def table(found: dict[str, Arm]) -> str:
     """Pass@k of every lambda and, below, paired differences to the smallest one."""
     trained = [value for value in found if value != "base"]
     first = found[trained[0]]
-    ks = shown_ks(first.n)
-    rows = []
-    for value in trained[1:]:
-        mean, bounds = difference(found[value], first, ks)
-        rows.append(
-            [f"{found[value].label} − {first.label}", *(signed(*cell) for cell in zip(mean, bounds, strict=True))]
-        )
-    apart = markdown(["points", *(f"Pass@{k}" for k in ks)], rows)
-    return f"{curve_table(found)}\n\n{apart}"
+    others = [(f"{found[value].label} − {first.label}", found[value], first) for value in trained[1:]]
+    return "\n\n".join(filter(None, (curve_table(found), difference_table(others))))
 
 
 def picture(found: dict[str, Arm]) -> Figure:
     """Pass@k against lambda for the first and the last k and one between, each with its band; dashed: the base."""
     trained = [value for value in found if value != "base"]
-    ks = powers(found[trained[0]].n)
+    ks = powers_of_two(found[trained[0]].n)
     ks = sorted({ks[0], ks[len(ks) // 2], ks[-1]})
     places = np.arange(len(trained))
     with matplotlib.rc_context(RC):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from evaluation.estimators import guessing_floor
 from evaluation.styles import display_name
 from study import plan
 from study.plan import METHODS, Size
 from study.stages import Stage, Study
-from study.summary import Arm, band, difference, guessing_floor, read_arm
+from study.summary import Arm, band, difference, read_arm
 
 SHOWN = (1, 4, 16, 64, 256)
 
@@ -33,6 +34,11 @@ def signed(value: float, bounds: Sequence[float]) -> str:
     """'+1.2 [0.3, 2.1]' in points; bold where the interval, rounded as it is shown, leaves zero out."""
     text = f"{100 * value:+.1f} [{100 * bounds[0]:+.1f}, {100 * bounds[1]:+.1f}]".replace("-", "−")
     return f"**{text}**" if round(100 * bounds[0], 1) > 0 or round(100 * bounds[1], 1) < 0 else text
+
+
+def compared(a: Arm, b: Arm, ks: Sequence[int]) -> list[str]:
+    """Cells of the paired difference of `a` to `b`, one a k."""
+    return [signed(value, bounds) for value, bounds in zip(*difference(a, b, ks), strict=True)]
 
 
 def arms(counts: Path, stages: Sequence[Stage]) -> dict[str, Arm]:
@@ -95,7 +101,7 @@ def curve_table(found: dict[str, Arm]) -> str | None:
 
 
 def pairs(found: dict[str, Arm]) -> Iterator[tuple[str, Arm, Arm]]:
-    """The comparisons of the study: each method with the base, and the two of the contrast with each other."""
+    """The comparisons of the study: each method with the base, and NSR with PSR."""
     for name, arm in found.items():
         if name != "base" and "base" in found:
             yield f"{arm.label} − base", arm, found["base"]
@@ -105,12 +111,15 @@ def pairs(found: dict[str, Arm]) -> Iterator[tuple[str, Arm, Arm]]:
 
 
 def differences(found: dict[str, Arm]) -> str | None:
+    return difference_table(list(pairs(found)))
+
+
+def difference_table(pairs: Sequence[tuple[str, Arm, Arm]]) -> str | None:
     """Paired differences with their intervals; bold where the interval leaves zero out."""
-    rows = []
-    for label, a, b in pairs(found):
-        ks = shown_ks(min(a.n, b.n))
-        rows.append([label, *(signed(v, bounds) for v, bounds in zip(*difference(a, b, ks), strict=True))])
-    return markdown(["points", *(f"Pass@{k}" for k in ks)], rows) if rows else None
+    if not pairs:
+        return None
+    ks = shown_ks(min(arm.n for _, *both in pairs for arm in both))
+    return markdown(["points", *(f"Pass@{k}" for k in ks)], [[label, *compared(a, b, ks)] for label, a, b in pairs])
 
 
 def by_seed(found: dict[str, Arm]) -> str | None:

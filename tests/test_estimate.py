@@ -1,21 +1,19 @@
-"""--estimate: prompts as the trainer sees them, the flags it names, the bound, and what a user gets to read."""
+"""--estimate: prompts as the trainer sees them, the flags it names, and what a user gets to read."""
 
 import argparse
 import re
 import shutil
-from dataclasses import replace
 
 import pytest
 
 import main
 from estimate import gpu_sizes
 from estimate.report import measure_prompts
-from estimate.timing import CARDS, bound
 from models.registry import TINY_FOLDER, load_processor, lora_config
 from settings.arguments import parse_args
 from tests.test_memory import TINY, tiny_trainer, work_of
 from tests.test_models import qwen2_5_vl_3b
-from update.memory import Counts, Memory, Shape, count_parameters, memory, shape_of
+from update.memory import Memory, count_parameters, memory, shape_of
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def test_prompts_are_as_long_as_the_trainers(tmp_path):
     assert batch["pixel_values"].shape[1] == measured.patch_width
 
 
-# Cards and hours
+# Cards
 
 
 def flags(**changes):
@@ -54,7 +52,7 @@ def test_a_card_that_is_too_small_names_the_flag_that_is_enough_and_what_it_save
     args = flags(disable_gradient_checkpointing=True)
     lines = list(gpu_sizes.advice(lambda a: needs(30 if a.disable_gradient_checkpointing else 20), args, 1))
     assert [line.split()[2] for line in lines[1:]] == ["no:", "no:", "yes", "yes", "yes"]
-    assert "without --disable-gradient-checkpointing saves 10.0 GB and is enough (20.0 GB)" in lines[2]
+    assert "without --disable-gradient-checkpointing (saves 10.0 GB): enough (20.0 GB)" in lines[2]
     assert "without --disable-gradient-checkpointing (saves 10.0 GB): not enough: still 20.0 GB; ZeRO-3" in lines[1]
 
 
@@ -64,8 +62,11 @@ def test_several_changes_are_named_when_one_is_not_enough():
 
     line = list(gpu_sizes.advice(memory_of, flags(no_lora=True), 1))[1]
     assert "LoRA instead of --no-lora (saves 30.0 GB), then --batch-size 1 --gradient-accumulation-steps 16" in line
-    assert line.endswith("together enough (16.0 GB)")
-    assert "no flag is enough" in list(gpu_sizes.advice(lambda args: needs(100), flags(), 1))[1]
+    assert line.endswith(": enough (16.0 GB)")
+    assert (
+        "no flag saves anything: not enough: still 100.0 GB; ZeRO-3"
+        in list(gpu_sizes.advice(lambda args: needs(100), flags(), 1))[1]
+    )
 
 
 def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(config):
@@ -90,16 +91,6 @@ def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(
         assert after.peak <= before.peak and (after.update < before.update or after.rollout < before.rollout), name
 
 
-def test_the_bound_of_a_hand_worked_case():
-    """1 layer weight, no attention, no head: 2 operations a token and way; decoding reads the weight for each token."""
-    shape, card = Shape(1, 0, 0, 0, 0, 0, 0, 0, 0), replace(CARDS[0], operations=1.0, bytes=1.0)
-    counts = Counts(1, 0, 0, 1, 1, 0, True)
-    work = work_of(prompt=10, completion=5, patches=0, weight_bytes=2, generations=4, batch=4)
-    update_tokens, prefill, decode = 10 + 4 * 5, 2 * 10, 5 * max(2, 2 * 4)
-    assert bound(card, shape, counts, work) == 2 * 2 * update_tokens + prefill + decode
-    assert bound(card, shape, counts, replace(work, checkpointing=True)) == 3 * 2 * update_tokens + prefill + decode
-
-
 # As a user runs it
 
 
@@ -114,8 +105,8 @@ def test_tiny_is_timed_and_nothing_is_left_behind(folder, capsys):
     assert main.main([*line, "--eval-steps", "10"]) == 0
     out = capsys.readouterr().out
     assert "1,823,872 parameters, 974,720 of them vision; 77,824 trained (LoRA, rank 8)" in out
-    assert "Updates     20 of 4 completions; each computes at most" in out
-    assert re.search(r"of tensors at the peak, on the CPU in fp32, completions of 12 tokens, .* checkpointing on", out)
+    assert "Updates     20 of 4 completions of at most 12 tokens" in out
+    assert re.search(r"of tensors at the peak, on the CPU in fp32, gradient checkpointing on", out)
     assert re.findall(r"(\d+) GB    yes", out) == ["16", "24", "40", "80", "141"]
     assert re.search(r"Hours       [\d.]+ min if all have 6, [\d.]+ min if all have 12 tokens, without held-out", out)
     assert "with the model's weights" in out and re.search(r"more for 2 measurements of \d+ held-out questions", out)
@@ -131,16 +122,14 @@ def test_a_model_without_stored_weights_is_timed_with_random_ones(folder, capsys
     assert [path.name for path in folder.iterdir()] == ["model"]
 
 
-def test_a_large_model_without_a_gpu_gets_a_bound_that_says_so(folder, capsys, config):
+def test_a_large_model_without_a_gpu_is_not_timed(folder, capsys, config):
     model = model_folder(folder)
     config.save_pretrained(model)
     assert main.main(["--mode", "nsr", *TINY, "--vlm-name", str(model), "--no-lora", "--estimate"]) == 0
     out = capsys.readouterr().out
     assert "3,754,622,976 parameters" in out and "on the GPU in bf16" in out
-    assert re.search(r"16 GB    no: LoRA instead of --no-lora saves \d+\.\d GB and is enough", out)
-    assert "need a device to time a step on" in out and "Not measured but a" in out
-    hours = [float(value) for value in re.findall(r"at least ([\d.]+) h with completions of 768", out)]
-    assert len(hours) == 3 and hours == sorted(hours, reverse=True) and hours[-1] > 0
+    assert re.search(r"16 GB    no: LoRA instead of --no-lora \(saves \d+\.\d GB\): enough", out)
+    assert "Hours       not measured: a model of this size needs a GPU" in out
 
 
 def model_folder(folder):

@@ -77,7 +77,7 @@ def test_weights_gradients_and_optimiser_of_the_3b_model_by_hand(config):
 def work_of(**changes) -> Work:
     settings = {
         "prompt": 60, "patches": 64, "patch_width": 1176, "completion": 40, "batch": 4, "accumulation": 1, "updates": 1,
-        "generations": 4, "rank": 8, "checkpointing": False, "packed": True, "dealt": True, "reference": False,
+        "generations": 4, "rank": 8, "checkpointing": False, "packed": True, "repacked": True, "reference": False,
         "engine": True, "weight_bytes": 4, "compute_bytes": 4, "on_gpu": False,
     }  # fmt: skip
     return Work(**{**settings, **changes})
@@ -231,7 +231,7 @@ def test_what_decoding_keeps_counts_beside_the_update_where_it_stays():
     assert found.kept == buffers > 0 and found.rollout > buffers
     stays = found.weights + found.gradients + found.optimiser
     assert found.peak == stays + max(found.update + buffers, found.rollout)
-    given_back = [{"card": 7.9 * buffers}, {"zero": 3}, {"least": True, "packed": True, "dealt": True}]
+    given_back = [{"card": 7.9 * buffers}, {"zero": 3}, {"least": True, "packed": True, "repacked": True}]
     for changed in (*given_back, {"on_gpu": False}, {"weight_bytes": 2, "compute_bytes": 4}, {"engine": False}):
         assert kept(SHAPE, counts, replace(work, **changed)) == 0, changed
     assert kept(SHAPE, counts, replace(work, card=8.1 * buffers)) == buffers and kept(SHAPE, COUNTS, work) == 0

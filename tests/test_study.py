@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
+from evaluation.estimators import guessing_floor
 from settings.arguments import parse_args
 from study import ablation_tables, ablations, plan, reproduction, sweep, tables
 from study.measurements import training_curves, warnings_of
 from study.plan import FULL, QUICK
 from study.stages import Run, Stage, Study, description, is_kept, perform
-from study.summary import Arm, band, difference, guessing_floor, read_arm
+from study.summary import Arm, band, difference, read_arm
 
 CHARTS = {"ids": ["a1", "a2", "b1"], "clusters": ["a", "a", "b"], "kinds": ["max"] * 3, "yes_no": [True, False, False]}
 
@@ -264,10 +265,6 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     row, again = ablation_tables.long_table(tmp_path, size).splitlines()[2:]
     assert row.endswith("| 0.100 → 0.200; 80 | entropy at 400 |") and row.startswith("| NSR − base | 2 |")
     assert again.startswith("| NSR, seed 2 − base | 2 |") and again.endswith("| none |")
-
-
-def test_every_factor_has_a_name_to_show():
-    assert list(ablation_tables.SHOWN) == list(ablations.FACTORS)
 
 
 def test_draws_of_the_same_are_averaged_once_all_are_kept(tmp_path):

@@ -1,7 +1,7 @@
 """How much memory a run takes on each device: parameters are counted, the rest follows from formulas.
 
 The formulas name every tensor that PyTorch 2.15, transformers 5.24 and TRL 1.16 keep, found by listing them on small
-Qwen2.5-VL models; tests/test_estimate.py holds them against measured peaks. Not in them: fragmentation, the CUDA
+Qwen2.5-VL models; tests/test_memory.py holds them against measured peaks. Not in them: fragmentation, the CUDA
 context and kernels' workspaces (`needed` adds 5 % and 1 GB for those). 1 GB is 10^9 bytes.
 """
 
@@ -42,12 +42,12 @@ class Counts:
     """Parameters, counted on the meta device."""
 
     total: int
-    vision: int
-    vision_layers: int  # those of the tower's blocks
-    layers: int  # those of the language model's layers
-    trained: int
-    adapted: int  # frozen weights that an adapter sits on
-    shares_prompts: bool  # whether completions of a prompt can share its computation
+    vision: int = 0
+    vision_layers: int = 0  # those of the tower's blocks
+    layers: int = 0  # those of the language model's layers
+    trained: int = 0
+    adapted: int = 0  # frozen weights that an adapter sits on
+    shares_prompts: bool = True  # whether completions of a prompt can share its computation
     fixed_steps: bool = False  # whether a GPU decodes it in steps of fixed shape (sampling/static_step.py)
 
 
@@ -55,23 +55,23 @@ class Counts:
 class Work:
     """What one process does, as the flags say, with every completion as long as it may be."""
 
-    prompt: int  # tokens of the longest prompt, image included
-    patches: int  # of its image
-    patch_width: int  # numbers in a patch
-    completion: int
+    patches: int  # of a prompt's image
     batch: int  # completions in a forward pass
-    accumulation: int
-    updates: int  # optimiser steps per rollout batch
-    generations: int
     rank: int  # of the adapter; 0: all weights are trained
     checkpointing: bool
-    packed: bool  # completions behind one copy of their prompt
-    dealt: bool  # rows move between micro-batches
-    reference: bool  # a second model for the KL term
-    engine: bool  # rollouts keep a prompt's keys and values once
     weight_bytes: int
     compute_bytes: int  # 2 under autocast
     on_gpu: bool
+    prompt: int = 0  # tokens of the longest prompt, image included
+    patch_width: int = 0  # numbers in a patch
+    completion: int = 0
+    accumulation: int = 1
+    updates: int = 1  # optimiser steps per rollout batch
+    generations: int = 1
+    packed: bool = True  # completions behind one copy of their prompt
+    repacked: bool = True  # the rows of an update are divided anew into passes
+    reference: bool = False  # a second model for the KL term
+    engine: bool = True  # rollouts keep a prompt's keys and values once
     processes: int = 1
     zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
@@ -86,7 +86,7 @@ class Work:
     @property
     def plans(self) -> bool:
         """Whether the trainer fits its passes to the memory that is free (update/pass_room.py)."""
-        return self.on_gpu and self.packed and self.dealt and not self.zero
+        return self.on_gpu and self.packed and self.repacked and not self.zero
 
     @property
     def image_bytes(self) -> int:
@@ -114,7 +114,7 @@ class Memory:
 
     @property
     def needed(self) -> float:
-        """What a card must have: the peak, 5 % for gaps between tensors, 1 GB for CUDA itself."""
+        """What a GPU must have: the peak, 5 % for gaps between tensors, 1 GB for CUDA itself."""
         return SLACK * self.peak + RESERVE
 
 
@@ -188,13 +188,10 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
     )
 
 
-# -- the update -------------------------------------------------------------------------------------------------------
-
-
 def passes(work: Work) -> list[list[Row]]:
     """The forward passes of one optimiser step when every row has weight, by the trainer's own packing."""
     rows = [Row(i, i // work.generations, work.prompt, work.completion) for i in range(work.rows)]
-    if not (work.packed and work.dealt):
+    if not (work.packed and work.repacked):
         return [rows[start : start + work.batch] for start in range(0, len(rows), work.batch)]
     budget = padded_cost(rows) // len(rows) * work.batch
     if not work.plans:
@@ -209,11 +206,11 @@ def tokens_of(rows: Sequence[Row], work: Work) -> int:
 def update(shape: Shape, counts: Counts, work: Work) -> float:
     """The largest forward and backward pass, beyond what stays.
 
-    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row where rows are not dealt.
+    The float32 pixels of the rollout batch wait beside it: of every prompt, or of every row that is not repacked.
     """
     parts = passes(work)
     work = replace(work, checkpointing=checkpoints(shape, counts, work, parts))
-    waiting = work.prompts_in_rollout if work.packed and work.dealt else work.rows * work.updates
+    waiting = work.prompts_in_rollout if work.packed and work.repacked else work.rows * work.updates
     return max(pass_bytes(shape, counts, work, part) for part in parts) + waiting * work.image_bytes
 
 

@@ -16,6 +16,7 @@ from trl import GRPOTrainer
 
 from sampling import static_step
 from sampling.engine import base_model
+from update.memory import Counts, Work, checkpoints, pass_bytes, shape_of
 from update.packing import Row, pack_fewest
 
 SHARE = 0.9  # of the free memory: the rest is for gaps between tensors and kernels' workspaces
@@ -42,10 +43,9 @@ def plan(
     other passes, it is given back: graphs are captured again in seconds, a smaller pass costs at every update.
     ValueError for a model whose layers are called otherwise.
     """
-    from update.memory import checkpoints, pass_bytes, shape_of  # imports this package
-
     model = base_model(trainer.accelerator.unwrap_model(trainer.model))
-    shape, counts, work = shape_of(model.config), _counts(model), _work(trainer, model, patches)
+    shape, work = shape_of(model.config), _work(trainer, model, patches)
+    counts = Counts(sum(weight.numel() for weight in model.parameters()))
 
     def within(room: float) -> tuple[list[list[Row]], bool]:
         packed = pack_fewest(rows, most, budget, lambda part: pass_bytes(shape, counts, work, part) <= room)
@@ -60,27 +60,19 @@ def plan(
     return found
 
 
-def _counts(model: torch.nn.Module) -> object:
-    from update.memory import Counts
-
-    total = sum(weight.numel() for weight in model.parameters())
-    return Counts(
-        total, vision=0, vision_layers=0, layers=0, trained=0, adapted=0, shares_prompts=True
-    )  # not asked for
-
-
-def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int) -> object:
-    """What `pass_bytes` asks for: the numbers of a pass, nothing of the rollout."""
-    from update.memory import Work
-
+def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int) -> Work:
+    """What `pass_bytes` needs to know: the numbers of a pass, nothing of the rollout."""
     args, adapters = trainer.args, getattr(trainer.model, "peft_config", {}).values()
     weight_bytes = next(model.parameters()).element_size()
     return Work(
-        prompt=0, patches=patches, patch_width=0, completion=0, batch=args.per_device_train_batch_size, accumulation=1,
-        updates=1, generations=1, rank=max((adapter.r for adapter in adapters), default=0),
-        checkpointing=args.gradient_checkpointing, packed=True, dealt=True, reference=False, engine=True,
-        weight_bytes=weight_bytes, compute_bytes=2 if args.bf16 or args.fp16 else weight_bytes, on_gpu=True,
-    )  # fmt: skip
+        patches=patches,
+        batch=args.per_device_train_batch_size,
+        rank=max((adapter.r for adapter in adapters), default=0),
+        checkpointing=args.gradient_checkpointing,
+        weight_bytes=weight_bytes,
+        compute_bytes=2 if args.bf16 or args.fp16 else weight_bytes,
+        on_gpu=True,
+    )
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def fixed_buffers(shape: Shape, work: Work) -> float:
 
     Prompts' keys and values side by side, padded; completions' in the room they have at the end; q, k and v of all
     layers, once more, with the adapters' inner values beside them; what a layer writes (q, k, v, the same turned,
-    cosines, what attention found, gate and up) once for all layers; tokens, log-probabilities, entropies (16 bytes) and
+    cosines, attention's output, gate and up) once for all layers; tokens, log-probabilities, entropies (16 bytes) and
     64 random numbers a row; in the graphs' pool what the choice of a token holds.
     """
     from sampling.static_step import prompt_room  # so that printing an estimate's usage needs no PyTorch
@@ -89,11 +89,8 @@ def padded_rows(work: Work) -> int:
 
 
 def last_room(work: Work) -> int:
-    """Completion tokens that a row of the fixed step has room for at the end: it doubles beyond the limit."""
-    size = FIXED_ROOM
-    while size < work.completion:
-        size *= 2
-    return size
+    """Completion tokens that a row of the fixed step has room for at the end: a power of two."""
+    return max(FIXED_ROOM, 1 << (work.completion - 1).bit_length())
 
 
 def room(limit: int) -> int:
