@@ -9,8 +9,8 @@ from evaluation.validate_rewards import Counts, complaint
 from settings.arguments import parse_args
 from tests import one_layer
 from tests.scored import NAN, scored
-from trainers import TRAINERS
 from trainers.maxrl import MaxRL
+from trainers.trainer import TRAINERS
 
 
 def weights(correct, generations=None):
