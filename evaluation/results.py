@@ -9,42 +9,18 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import trainers
 from common.commands import name_some
 from evaluation.estimators import pass_at_k
 from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, charts_agree
+from evaluation.names import method_key
 from evaluation.samples import SampleSet
 
 SAME_SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens")
-
-
-def method_key(name: str) -> str:
-    """Letters and digits alone, lower case: W-REINFORCE, w_reinforce and w-reinforce are one method."""
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
-
-
-METHODS = {"base": "Base"} | {method_key(name): method.label for name, method in trainers.METHODS.items()}
-
-
-def methods_named(label: str) -> set[str]:
-    """The known methods that `label` mentions: 'NSR (ours)' mentions nsr, 'lambda 0.2' none."""
-    for name in trainers.METHODS:
-        parts = name.split("-")
-        if len(parts) > 1:  # one word, so that no part of it is taken for another method
-            label = re.sub("(?i)" + "[^a-z0-9]?".join(parts), "".join(parts), label)
-    return {word for word in re.split(r"[^a-z0-9]+", label.casefold()) if word in METHODS}
-
-
-def contradicts(label: str, method: str) -> bool:
-    """Whether `label` names known methods, and `method` is a known one that is not among them."""
-    named, stored = methods_named(label), methods_named(method)
-    return bool(named and stored and not named & stored)
 
 
 def find_file(path: str | Path) -> Path:

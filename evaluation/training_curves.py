@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.commands import cell
 from evaluation.curves import add_words
-from evaluation.styles import GRID, MUTED, RC, TEXT, display_name, styles_for
+from evaluation.names import display_name
+from evaluation.spreadsheets import cell, csv_text
+from evaluation.styles import GRID, MUTED, RC, TEXT, styles_for
 
 PANELS = {  # title -> keys of log_history, the first that a run has; a pair of lists draws two lines
     "Accuracy while training": [["decomposed/accuracy", "rewards/accuracy/mean"]],
@@ -167,11 +166,9 @@ def _line(axes, steps: np.ndarray, values: np.ndarray, look: dict) -> None:
 def as_csv(runs: list[Run], labels: list[str]) -> str:
     """Every number of the panels: one row per run, metric and step."""
     wanted = [key for lines in PANELS.values() for keys in lines for key in keys] + [HELD_OUT]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "mode", "metric", "step", "value"])
+    rows = [["label", "mode", "metric", "step", "value"]]
     for run, label in zip(runs, labels, strict=True):
         for key in wanted:
             for step, value in zip(*run.series.get(key, ([], [])), strict=True):
-                writer.writerow([cell(label), cell(run.method), key, f"{step:g}", f"{value:.6g}"])
-    return text.getvalue()
+                rows.append([cell(label), cell(run.method), key, f"{step:g}", f"{value:.6g}"])
+    return csv_text(rows)

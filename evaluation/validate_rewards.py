@@ -108,7 +108,7 @@ def run(args: Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(run, parse_args(argv))
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ def _group(
             continue
         prompts[first].append((question.id, sampler.inputs(question, image)))
         if image is not None:
-            writer = f"{zlib.crc32(question.id.encode()):08x}"
-            saved[question.id] = save_image(image, question.image_id or writer, folder, writer)
+            name = question.image_id or f"{zlib.crc32(question.id.encode()):08x}"
+            saved[question.id] = save_image(image, name, folder)
     drawn = defaultdict(lambda: Samples([], [], []))
     for first, asked in prompts.items():
         drawn.update(zip([name for name, _ in asked], sampler(asked, first), strict=True))

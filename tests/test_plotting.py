@@ -10,9 +10,10 @@ import pytest
 import trainers
 from evaluation.curves import caption, draw_curves
 from evaluation.intervals import bootstrap_intervals
+from evaluation.names import contradicts, method_key, methods_named
 from evaluation.pass_at_k import main as score
 from evaluation.plotting import main
-from evaluation.results import contradicts, method_key, methods_named, paired_difference, read_results
+from evaluation.results import paired_difference, read_results
 from evaluation.styles import STYLES, styles_for
 from evaluation.training_curves import draw_training, read_run, smooth
 
