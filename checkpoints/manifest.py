@@ -80,7 +80,7 @@ def damage(checkpoint: Path, hashes: bool = True) -> str | None:
 
 def newest_usable(candidates: list[Path], unsuitable: Callable[[Path], str | None]) -> tuple[Path | None, list[str]]:
     """The first of these checkpoints that is whole and not `unsuitable`, and a line for each one before it."""
-    lines = []
+    lines: list[str] = []
     for checkpoint in candidates:
         problem = damage(checkpoint)
         reason = f"is damaged: {problem}" if problem else unsuitable(checkpoint)

@@ -156,7 +156,7 @@ def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str
 
 def _license(base: str | None, model: dict) -> dict[str, str]:
     """The licence of the base model, where it is known: in the table of models, or in the folder's own card."""
-    known = {entry.source: entry.license for entry in MODELS.values()}.get(base)
+    known = {entry.source: entry.license for entry in MODELS.values()}.get(base or "")
     if known == "qwen-research":
         return {
             "license": "other",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 from common.launcher import is_main_process
 from common.terminal import printable
@@ -13,11 +14,11 @@ from common.terminal import printable
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises ValueError for a bad flag, with one line instead of the whole usage text."""
 
-    def __init__(self, **kwargs):
-        shared = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    def __init__(self, **kwargs: Any):
+        shared: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
         super().__init__(**(shared | kwargs))
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see --help)")
 
 

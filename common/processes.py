@@ -21,7 +21,7 @@ def on_main_process(function):
     from accelerate.state import PartialState
     from accelerate.utils import broadcast_object_list
 
-    outcome = [None, None]
+    outcome: list = [None, None]  # result, message of the ValueError
     if PartialState().is_main_process:
         try:
             outcome[0] = function()

@@ -146,11 +146,11 @@ def _differences(axes, results, labels, styles, ks, baseline: str) -> None:
 
 def as_csv(results: list[Results], labels: list[str], ks: list[int] | None, baseline: str | None) -> str:
     """The numbers of the picture, one row per curve and k; fractions, not percent."""
-    paired = {}
+    paired: dict[tuple[str, int], tuple] = {}
     for label, shared, mean, bounds in difference_rows(results, labels, ks, baseline) if baseline else []:
         paired |= {(label, k): (mean[i], *bounds[i]) for i, k in enumerate(shared)}
     columns = ["label", "method", "num_problems", "samples_per_problem", "k", "pass_at_k", "low", "high"]
-    rows = [columns + ([f"minus {baseline}", "difference low", "difference high"] if baseline else [])]
+    rows: list[list] = [columns + ([f"minus {baseline}", "difference low", "difference high"] if baseline else [])]
     for one, label in zip(results, labels, strict=True):
         for k in one.k_values:
             if ks is not None and k not in ks:

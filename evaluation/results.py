@@ -142,8 +142,9 @@ def read_results(path: str | Path) -> Results:
         raise ValueError(f"{path} is a damaged results file ({error!r}): compute it again") from None
     if n.ndim != 1 or c.ndim != 1 or not len(ids) == len(n) == len(c) == len(clusters):
         raise ValueError(f"{path} is a damaged results file (problem lists of unequal length): compute it again")
-    metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    return Results(path, sorted(values), values, intervals, metadata, ids, n, c, clusters)
+    metadata = raw.get("metadata")
+    known = metadata if isinstance(metadata, dict) else {}
+    return Results(path, sorted(values), values, intervals, known, ids, n, c, clusters)
 
 
 def as_results(samples: SampleSet, ks: list[int], method: str) -> Results:

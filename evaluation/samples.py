@@ -37,8 +37,8 @@ class SampleSet:
     settings: dict = field(default_factory=dict)
     run: str | None = None
     ids: list[str] = field(default_factory=list)
-    n: list[int] | np.ndarray = field(default_factory=list)
-    c: list[int] | np.ndarray = field(default_factory=list)
+    n: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    c: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     clusters: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
@@ -65,7 +65,7 @@ class SampleSet:
         """Leave only the problems at these places."""
         for name in ("ids", "clusters", "kinds", "digests"):
             setattr(self, name, [getattr(self, name)[i] for i in chosen])
-        self.n, self.c = np.asarray(self.n)[chosen], np.asarray(self.c)[chosen]
+        self.n, self.c = self.n[chosen], self.c[chosen]
 
 
 def read_samples(
@@ -84,6 +84,7 @@ def read_samples(
     path = Path(path)
     result = SampleSet(path=path, marks=marks, settings=_settings_beside(path))
     seen: set[str] = set()
+    counts: list[tuple[int, int]] = []
     runs: Counter[str | None] = Counter()
     for number, problem in enumerate(problems_of(json_values(path), path, result.settings, marks), start=1):
         name = _problem_id(problem, number, path)
@@ -105,20 +106,19 @@ def read_samples(
         if not right:
             result.unsampled.append((name, "no samples"))
             continue
-        _keep_counts(result, problem, name, right)
+        counts.append((len(right), sum(right)))
+        _keep(result, problem, name, right)
         if visit:
             visit(problem, right)
     _check_run(result, runs)
     if not seen:
         raise ValueError(f"{path} holds no problems: was the sampler stopped before its first one?")
-    result.n, result.c = np.array(result.n), np.array(result.c)
+    result.n, result.c = np.array(counts, dtype=np.int64).reshape(-1, 2).T.copy()
     return result
 
 
-def _keep_counts(result: SampleSet, problem: dict, name: str, right: list[bool]) -> None:
+def _keep(result: SampleSet, problem: dict, name: str, right: list[bool]) -> None:
     result.ids.append(name)
-    result.n.append(len(right))
-    result.c.append(sum(right))
     chart = problem.get("image_id")
     result.clusters.append(f"chart {chart}" if chart else f"problem {name}")
     result.kinds.append(str(problem.get("kind") or ""))

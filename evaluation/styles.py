@@ -12,11 +12,11 @@ from dataclasses import asdict
 import trainers
 from evaluation.names import method_key, methods_named
 
-STYLES = {
+STYLES: dict[str, dict] = {
     "base": {"color": "#7f7f7f", "marker": "X", "linestyle": (0, (2.6, 1.6))},
     **{method_key(name): asdict(method.style) for name, method in trainers.METHODS.items()},
 }
-OTHERS = [
+OTHERS: list[dict] = [
     {"color": "#e69f00", "marker": "v", "linestyle": "-"},
     {"color": "#56b4e9", "marker": "P", "linestyle": (0, (7, 1.5, 1.2, 1.5))},
     {"color": "#332288", "marker": "<", "linestyle": (0, (6.5, 1.5))},

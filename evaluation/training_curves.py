@@ -46,15 +46,15 @@ def find_log(path: str | Path) -> Path:
         raise ValueError(f"{path} does not exist")
     if (path / "trainer_state.json").is_file():
         return path / "trainer_state.json"
-    states = [file for file in path.glob("checkpoint-*/trainer_state.json") if _step_of(file) is not None]
+    states = [file for file in path.glob("checkpoint-*/trainer_state.json") if _step_of(file) >= 0]
     if not states:
         raise ValueError(f"{path} holds no trainer_state.json, nor does a checkpoint-* folder in it")
     return max(states, key=_step_of)
 
 
-def _step_of(state: Path) -> int | None:
+def _step_of(state: Path) -> int:
     step = state.parent.name.removeprefix("checkpoint-")
-    return int(step) if step.isdigit() else None
+    return int(step) if step.isdigit() else -1
 
 
 def read_run(path: str | Path) -> Run:

@@ -47,7 +47,7 @@ def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_nume
 def format_reward(questions: Questions, form: str = "structured") -> RewardFunction:
     """1 for the form that the prompt asks for, 0.5 and 0.75 for its parts, 0 otherwise. Logs what is worth watching."""
 
-    def format(prompts, completions, completion_ids=None, *, log_metric=None, **columns) -> list[float]:
+    def format(prompts, completions, completion_ids=None, *, log_metric=None, **columns) -> list[float | None]:
         parsed = [parse(text_of(completion), form) for completion in completions]
         report(parsed, [family(one.chart_type) or (one.chart_type and "other") for one in parsed], log_metric)
         return [one.grade for one in parsed]
@@ -91,7 +91,7 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
     def length(prompts, completions, completion_ids=None, **columns) -> list[float | None]:
         if completion_ids is None:
             return [None] * len(completions)
-        rewards = []
+        rewards: list[float | None] = []
         for completion, ids in zip(completions, completion_ids, strict=True):
             parsed = parse(text_of(completion))
             room = min(1.0, max(0.0, 2.0 * (1.0 - len(ids) / limit)))
@@ -104,7 +104,7 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
 def tags_reward(questions: Questions) -> RewardFunction:
     """1 when all eight tags stand once, in order and filled: little that `format` does not say, but published."""
 
-    def tags(prompts, completions, completion_ids=None, **columns) -> list[float]:
+    def tags(prompts, completions, completion_ids=None, **columns) -> list[float | None]:
         parsed = (parse(text_of(completion)) for completion in completions)
         return [float(one.all_tags and one.grade > 0) for one in parsed]
 

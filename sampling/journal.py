@@ -183,6 +183,8 @@ def read_finished(output: Path) -> Part | None:
     try:
         if output.suffix == ".jsonl":
             part = read_part(output)
+            if part is None:
+                raise ValueError
         else:
             entries = json.loads(output.read_text(encoding="utf-8"))
             lines = {entry["problem_id"]: json.dumps(entry, ensure_ascii=False).encode() for entry in entries}

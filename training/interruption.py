@@ -43,5 +43,6 @@ class Interruption(SignalReceiver, TrainerCallback):
 
     def line(self, checkpoint: Path) -> str:
         """What to tell the user at the end."""
+        assert self.signal is not None
         name = signal.Signals(self.signal).name
         return f"{name}: stopped; {checkpoint} is saved. Go on with the same command and --resume"
