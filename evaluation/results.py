@@ -73,8 +73,32 @@ def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RE
     table = pass_at_k(samples.n, samples.c, ks)
     bounds = bootstrap_intervals(table, samples.clusters, resamples=resamples, seed=seed, within=(0.0, 1.0))
     alike = charts_agree(table, samples.clusters)
+    intervals = {
+        "level": LEVEL,
+        "how": "percentile bootstrap over problems, clustered by chart",
+        "clusters": len(set(samples.clusters)),
+        "resamples": resamples,
+        "seed": seed,
+        "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],  # all charts agree: see intervals.py
+    }
+    return {
+        "pass_at_k": {str(k): float(table[:, i].mean()) for i, k in enumerate(ks)},
+        "k_values": list(ks),
+        "intervals": {str(k): [float(bound) for bound in bounds[i]] for i, k in enumerate(ks)},
+        "metadata": _metadata(samples, method) | {"intervals": intervals},
+        "problems": {
+            "ids": samples.ids,
+            "n": samples.n.tolist(),
+            "c": samples.c.tolist(),
+            "clusters": samples.clusters,
+        },
+    }
+
+
+def _metadata(samples: SampleSet, method: str) -> dict:
+    """What a results file says of the samples that it is made of."""
     settings = samples.settings
-    metadata = {
+    return {
         "method": method,
         "num_problems": len(samples),
         "samples_per_problem": int(samples.n.min()),
@@ -89,26 +113,6 @@ def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RE
         "sampled_as": settings.get("method"),
         "run": samples.run or settings.get("run"),
         "samples_file": samples.path.name,
-        "intervals": {
-            "level": LEVEL,
-            "how": "percentile bootstrap over problems, clustered by chart",
-            "clusters": len(set(samples.clusters)),
-            "resamples": resamples,
-            "seed": seed,
-            "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],  # all charts agree: see intervals.py
-        },
-    }
-    return {
-        "pass_at_k": {str(k): float(table[:, i].mean()) for i, k in enumerate(ks)},
-        "k_values": list(ks),
-        "intervals": {str(k): [float(bound) for bound in bounds[i]] for i, k in enumerate(ks)},
-        "metadata": metadata,
-        "problems": {
-            "ids": samples.ids,
-            "n": samples.n.tolist(),
-            "c": samples.c.tolist(),
-            "clusters": samples.clusters,
-        },
     }
 
 

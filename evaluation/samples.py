@@ -91,20 +91,14 @@ def read_samples(
         run = problem.get("run")
         runs[run if run is None else str(run)] += 1
         if name in seen:
-            if duplicates == "refuse":
-                raise ValueError(
-                    f"{path}: problem {name} occurs more than once (again as number {number}); keep the first of each "
-                    "with --duplicates first"
-                )
+            _check_repeat(name, number, path, duplicates)
             result.repeated += 1
             continue
         seen.add(name)
-        if "error" in problem and not problem.get("samples"):
-            result.unsampled.append((name, str(problem["error"])))
-            continue
-        right = mark(problem) if mark else _checked_marks(problem, marks, name, path)
+        failed = "error" in problem and not problem.get("samples")
+        right = [] if failed else mark(problem) if mark else _checked_marks(problem, marks, name, path)
         if not right:
-            result.unsampled.append((name, "no samples"))
+            result.unsampled.append((name, str(problem["error"]) if failed else "no samples"))
             continue
         counts.append((len(right), sum(right)))
         _keep(result, problem, name, right)
@@ -147,6 +141,14 @@ def _problem_id(problem: dict, number: int, path: Path) -> str:
     if isinstance(name, bool) or not isinstance(name, (str, int)) or name == "":
         raise ValueError(f"{path}: problem number {number} has no problem_id")
     return str(name)
+
+
+def _check_repeat(name: str, number: int, path: Path, duplicates: str) -> None:
+    if duplicates == "refuse":
+        raise ValueError(
+            f"{path}: problem {name} occurs more than once (again as number {number}); keep the first of each "
+            "with --duplicates first"
+        )
 
 
 def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[bool]:

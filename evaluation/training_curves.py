@@ -24,7 +24,7 @@ PANELS = {  # title -> keys of log_history, the first that a run has; a pair of 
     "Loss": [["loss"]],
     "Gradient norm": [["grad_norm"]],
 }
-HELD_OUT = "eval_rewards/accuracy/mean"
+HELD_OUT = ["eval_decomposed/accuracy", "eval_rewards/accuracy/mean"]  # as above: the second in older runs
 SMOOTH_FROM = 60  # a run with more steps is drawn as a running mean over its points, drawn faintly
 
 
@@ -121,9 +121,13 @@ def _caption(runs: list[Run]) -> str:
     text = []
     if any(_window(len(run.series.get("loss", ([],))[0])) > 1 for run in runs):
         text.append("Faint: every logged step; strong: running mean.")
-    if any(HELD_OUT in run.series for run in runs):
+    if any(_first(HELD_OUT, run) for run in runs):
         text.append("Diamonds: accuracy on held-out charts.")
     return " ".join(text)
+
+
+def _first(keys: list[str], run: Run) -> str | None:
+    return next((key for key in keys if key in run.series), None)
 
 
 def _window(points: int) -> int:
@@ -135,13 +139,14 @@ def _panel(axes, name: str, lines: list[list[str]], runs: list[Run], labels: lis
     drawn = False
     for run, label, style in zip(runs, labels, styles, strict=True):
         for place, keys in enumerate(lines):
-            key = next((key for key in keys if key in run.series), None)
+            key = _first(keys, run)
             steps, values = run.series[key] if key else (np.array([]), np.array([]))
             look = {"color": style["color"], "linestyle": ":" if place else "-", "label": None if place else label}
             _line(axes, steps, 100 * values if percent else values, look)
             drawn = drawn or len(values) > 0
-        if percent and HELD_OUT in run.series:
-            steps, values = run.series[HELD_OUT]
+        held_out = _first(HELD_OUT, run)
+        if percent and held_out:
+            steps, values = run.series[held_out]
             axes.plot(steps, 100 * values, "D", color=style["color"], markeredgecolor="white", markersize=6, zorder=4)
     axes.set_title(name + (" (%)" if percent else ""))
     axes.grid(True, color=GRID, linewidth=0.7)
@@ -165,7 +170,7 @@ def _line(axes, steps: np.ndarray, values: np.ndarray, look: dict) -> None:
 
 def as_csv(runs: list[Run], labels: list[str]) -> str:
     """Every number of the panels: one row per run, metric and step."""
-    wanted = [key for lines in PANELS.values() for keys in lines for key in keys] + [HELD_OUT]
+    wanted = [key for lines in PANELS.values() for keys in lines for key in keys] + HELD_OUT
     rows = [["label", "mode", "metric", "step", "value"]]
     for run, label in zip(runs, labels, strict=True):
         for key in wanted:

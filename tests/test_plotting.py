@@ -196,6 +196,16 @@ def test_training_curves_of_several_runs(tmp_path):
     assert loss == ["0.1", "0.2", "0.3", "0.4", "0.5"]
 
 
+def test_the_held_out_accuracy_is_the_one_that_training_reports(tmp_path):
+    """With --soft-accuracy the mean reward lies above the share of correct completions."""
+    run = folder(tmp_path / "run", "nsr")
+    state = json.loads((run / "trainer_state.json").read_text())
+    state["log_history"][-1]["eval_decomposed/accuracy"] = 0.25
+    (run / "trainer_state.json").write_text(json.dumps(state))
+    [*_, diamonds] = draw_training([read_run(run)], ["NSR"]).axes[0].lines
+    assert diamonds.get_marker() == "D" and diamonds.get_ydata().tolist() == [25.0]
+
+
 def test_the_newest_checkpoint_speaks_for_an_unfinished_run_and_a_repeated_step_counts_once(tmp_path):
     run = folder(tmp_path / "run", "nsr", steps=3, checkpoint="checkpoint-9")
     (run / "checkpoint-10").mkdir()
