@@ -88,8 +88,7 @@ def read_samples(
     runs: Counter[str | None] = Counter()
     for number, problem in enumerate(problems_of(json_values(path), path, result.settings, marks), start=1):
         name = _problem_id(problem, number, path)
-        run = problem.get("run")
-        runs[run if run is None else str(run)] += 1
+        runs[None if (run := problem.get("run")) is None else str(run)] += 1
         if name in seen:
             _check_repeat(name, number, path, duplicates)
             result.repeated += 1
