@@ -39,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_output(output: Path, overwrite: bool, inputs: list[Path]) -> None:
+def check_output_folder(output: Path, overwrite: bool, inputs: list[Path]) -> None:
     """ValueError when the folder cannot be made, or what is there must not be replaced."""
     if not output.parent.is_dir():
         raise ValueError(f"{output}: folder {output.parent} does not exist; create it first")
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
     stay_local(checkpoint.source, data_is_here=True)
     check_adapter(checkpoint)
     inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
-    check_output(args.output, args.overwrite, inputs)
+    check_output_folder(args.output, args.overwrite, inputs)
     merge(checkpoint, args.output, args.dtype)
     print(printable(f"✓ Merged model saved to {args.output}"))
     return 0

@@ -12,10 +12,10 @@ import torch
 
 import trainers
 from checkpoints.run_folder import run_folder
-from evaluation import names, validate_rewards
+from evaluation import names, reward_log
 from evaluation.names import method_key
+from evaluation.reward_log import Counts, complaint
 from evaluation.styles import OTHERS, STYLES
-from evaluation.validate_rewards import Counts, complaint
 from tests import one_layer
 from tests.scored import NAN, scored
 from trainers import METHODS
@@ -193,12 +193,12 @@ def test_a_method_that_no_other_file_knows_is_announced_watched_checked_and_name
 def test_a_method_whose_name_ends_in_that_of_another_is_told_from_it(monkeypatch):
     monkeypatch.setitem(trainers.METHODS, "cw-nsr", Reading)
     monkeypatch.setitem(names.METHODS, "cwnsr", "CW-NSR")
-    monkeypatch.setattr(validate_rewards, "MODES", tuple(trainers.METHODS))
+    monkeypatch.setattr(reward_log, "MODES", tuple(trainers.METHODS))
     for name in ("poc_cw-nsr.log", "cw_nsr_log.txt"):
-        assert validate_rewards.mode_of(Path(name)) == "cw-nsr"
-    assert validate_rewards.mode_of(Path("poc_nsr.log")) == "nsr"
+        assert reward_log.mode_of(Path(name)) == "cw-nsr"
+    assert reward_log.mode_of(Path("poc_nsr.log")) == "nsr"
     with pytest.raises(ValueError, match="does not say one mode"):
-        validate_rewards.mode_of(Path("poc_nsr_psr.log"))
+        reward_log.mode_of(Path("poc_nsr_psr.log"))
     assert names.methods_named("CW-NSR (ours)") == names.methods_named("cw_nsr") == {"cwnsr"}
     assert names.contradicts("CW-NSR", "nsr") and not names.contradicts("CW NSR", "cw-nsr")
 
