@@ -2,7 +2,7 @@
 # $1. An active environment that has them is used as it is; otherwise .venv is made here and filled once.
 requirements=${1:-requirements.txt}
 needed="import accelerate, datasets, deepspeed, matplotlib, peft, qwen_vl_utils, rapidfuzz, torch, transformers, trl, wandb"
-[ "$requirements" = requirements-dev.txt ] && needed="$needed, hypothesis, pytest, ruff.__main__, xdist"
+[ "$requirements" = requirements-dev.txt ] && needed="$needed, hypothesis, mypy, pytest, ruff.__main__, xdist"
 
 if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || ! python -c "$needed" 2>/dev/null; then
     stamp=.venv/$(sha256sum requirements*.txt | sha256sum | cut -c1-16)-$requirements

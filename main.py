@@ -13,8 +13,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from charts.drawn import DRAWN
+from common.commands import say_error
+from common.launcher import is_main_process
 from common.network import stay_local
-from common.processes import is_main_process, left_alone, on_main_process, start_together
+from common.processes import left_alone, on_main_process, start_together
 from common.terminal import hide_deprecations, printable, unfailing_output
 from settings.arguments import parse_args, resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
@@ -95,7 +97,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
 
     from models.registry import load_model, load_processor, lora_config, unsampleable_token_ids
     from rewards import build_rewards
-    from trainers import TRAINERS
+    from trainers.trainer import TRAINERS
     from training.early_warning import EarlyWarning, Watch, bounds_of
     from training.malloc_trim import FreeHeap
     from training.report import TrainingProgress, make_bystanders
@@ -224,11 +226,6 @@ def say(line: str) -> None:
         print(printable(line), flush=True)
 
 
-def say_error(line: str) -> None:
-    if is_main_process():
-        print(printable(f"error: {line}"), file=sys.stderr, flush=True)
-
-
 def main(argv: list[str] | None = None) -> int:
     try:
         return run(argv)
@@ -240,7 +237,8 @@ def main(argv: list[str] | None = None) -> int:
         if line is None:
             raise
         # every process that is left says so: the first one may be the one that is gone
-        print(f"\nerror: {line}; go on with the same command and --resume", file=sys.stderr, flush=True)
+        print(file=sys.stderr)  # a progress bar may stand there
+        say_error(f"{line}; go on with the same command and --resume", every_process=True)
         return 1
 
 
@@ -260,7 +258,7 @@ def run(argv: list[str] | None) -> int:
             return 0
         config, train, held_out, folder, record, checkpoint = prepare(args)
     except (ValueError, OSError) as error:
-        say_error(str(error))
+        say_error(error)
         return 2
     from checkpoints.model_card import model_card
     from checkpoints.run_folder import discard_replaced
@@ -271,7 +269,7 @@ def run(argv: list[str] | None) -> int:
     try:
         trainer = build_trainer(args, config, train, held_out)
     except NoWeights as error:
-        say_error(str(error))
+        say_error(error)
         return 2
     if is_main_process():
         discard_replaced(folder)

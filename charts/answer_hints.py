@@ -96,7 +96,7 @@ class AnswerHints:
     def physical(self) -> bool:
         """Whether a "how many" asks for a measure: dollars, tons, kilometers; a span of time may be a count."""
         found = re.search(r"\bhow many ((?:u\.?s\.? )?[^\W\d_]+)", self.text)
-        return bool(found) and (found[1] in CURRENCIES or UNITS.get(found[1], "year") not in wording.SHORT_SPANS)
+        return found is not None and (found[1] in CURRENCIES or UNITS.get(found[1], "year") not in wording.SHORT_SPANS)
 
     @cached_property
     def silent(self) -> bool:
@@ -128,7 +128,7 @@ class AnswerHints:
     def _asked_for(self) -> str:
         """ "average weight" of "What is the average weight of the fish?"; empty where it cannot be told."""
         found = wording.HEAD.match(self.text) or wording.ASKED_FOR.match(self.text)
-        return found[found.lastindex].strip() if found else ""
+        return found[found.lastindex or 0].strip() if found else ""
 
     @cached_property
     def measure(self) -> bool:

@@ -15,11 +15,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from common.commands import Parser, exit_code
+
 CASES = Path(__file__).parents[1] / "tests" / "data" / "answer_cases.jsonl"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--cases", type=Path, default=CASES, help="JSON lines of cases (default: the tests' table)")
     parser.add_argument("--show", metavar="CATEGORY", help='print the cases of a category, "wrong" or "all"')
     return parser.parse_args(argv)
@@ -82,13 +84,8 @@ def table(cases: list[dict], verdicts: dict[str, list[bool | None]]) -> str:
     return "\n".join(lines)
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
-    try:
-        cases = read_cases(args.cases)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+def run(args: argparse.Namespace) -> int:
+    cases = read_cases(args.cases)
     verdicts = {rule: [decide(case) for case in cases] for rule, decide in rules().items()}
     for number, case in enumerate(cases):
         said = {rule: all_said[number] for rule, all_said in verdicts.items()}
@@ -102,7 +99,12 @@ def main(argv: list[str] | None = None) -> None:
     print(table(cases, verdicts))
     if "math-verify" not in verdicts:
         print("math-verify is not installed: pip install math-verify")
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from charts.answer_hints import AnswerHints, beside_number, read_question
 from charts.answer_lists import read_list
@@ -31,7 +32,7 @@ class Gold:
     text: str  # tidy, without footnote marks
     key: str
     form: str  # "list", "boolean", "date", "range", "open", "season", "ratio", "number", "year" or "text"
-    value: object
+    value: Any  # as the form has it
     asked: AnswerHints
     tolerance: Decimal  # 0: exact
     kind: str = ""
@@ -77,7 +78,7 @@ def _allowed(tolerance: float | None) -> Decimal:
     return allowed if allowed.is_finite() and allowed > 0 else Decimal(0)
 
 
-def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, object]:
+def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, Any]:
     lowered = text.lower()
     bracketed = text.startswith("[") and text.endswith("]")  # a bracket that never closes is part of the text
     if answer_kind == "list" or bracketed or (text.startswith("(") and _POINT.fullmatch(text)):

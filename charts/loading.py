@@ -89,7 +89,7 @@ def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
     adapter, place = _place(name, purpose, split)
     rows = open_rows(name, adapter, place, split, path)
     adapter = _by_schema(name, adapter, purpose, split, rows)
-    animated = set()
+    animated: set[str] = set()
     questions, skipped = _convert(name, adapter, rows, animated)
     notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(name, questions, rows)]
     if animated:
@@ -111,6 +111,7 @@ def _place(name: str, purpose: str, split: str | None) -> tuple[Adapter, Place]:
         return adapter, adapter.evaluate
     if split is None or not is_training_split(split):
         raise ValueError(f"{name} has training rows only: evaluate on another set, or give --split train")
+    assert adapter.train is not None  # each set has rows for one or the other
     return adapter, adapter.train
 
 
@@ -134,7 +135,8 @@ def _convert(
     name: str, adapter: Adapter, rows: Rows, animated: set[str]
 ) -> tuple[list[ChartQuestion], list[tuple[str, str]]]:
     """(questions, rows skipped and why); the ids of images with several frames go into `animated`."""
-    questions, skipped, known_images = [], [], {}
+    questions, skipped = [], []
+    known_images: dict[object, str] = {}
     needs_image = adapter.needs_image or any(name in rows.columns for name in PICTURES)
     for index, row in enumerate(rows):
         try:
@@ -221,7 +223,7 @@ def _evaluation_images(name: str, rows: Rows, path) -> tuple[set[str], str]:
             images |= _ids(undecoded_images(data), rows.folder)
     if name == "evochart" and path is None:
         try:
-            evaluation = open_rows(name, ADAPTERS["evochart"], ADAPTERS["evochart"].evaluate, None, None)
+            evaluation = open_rows(name, *_place(name, "evaluate", None), None, None)
         except ValueError:
             return images, "EvoChart-QA could not be loaded: training images were not compared with it"
         images |= _ids(undecoded_images(evaluation.data), evaluation.folder)
@@ -229,7 +231,8 @@ def _evaluation_images(name: str, rows: Rows, path) -> tuple[set[str], str]:
 
 
 def _ids(stored_images, folder: Path | None) -> set[str]:
-    ids, known = set(), {}
+    ids = set()
+    known: dict[object, str] = {}
     for stored in stored_images:
         try:
             ids.add(_identify(stored, folder, known, set()))

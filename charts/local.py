@@ -98,7 +98,7 @@ def _if_named(splits: dict, files: list, folder: Path) -> dict:
     return {None: next(iter(splits.values()))} if nameless else splits
 
 
-def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict[str | None, list[dict]]:
+def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict:
     """The rows of each split's text files, {} where `datasets` is to read the folder."""
     if reader != "imagefolder" and any(Path(name).suffix not in TEXT_SUFFIXES for name in chain(*files.values())):
         return {}

@@ -57,11 +57,12 @@ def relative_error(answer: str, gold: Gold) -> float | None:
     """|answer - gold| / |gold| for numbers that may differ; None where nothing but the gold itself is right."""
     if gold.form != "number" or not gold.tolerance:
         return None
-    readings, meant = read_quantity(unlabelled(unmarked(tidy(answer)))), gold.value[0]
-    readings = [as_drawn(one, gold) or one for one in readings]
+    meant = gold.value[0]
+    readings = [as_drawn(one, gold) or one for one in read_quantity(unlabelled(unmarked(tidy(answer))))]
     said = next((one for one in readings if same_quantity(one, one, gold.asked, Decimal(0))[0]), None)
-    comparable = said and meant.value and (meant.percent or gold.asked.percent or not said.percent)
-    return float(abs(said.value - meant.value) / abs(meant.value)) if comparable else None
+    if said is None or not meant.value or (said.percent and not (meant.percent or gold.asked.percent)):
+        return None
+    return float(abs(said.value - meant.value) / abs(meant.value))
 
 
 def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
@@ -84,8 +85,8 @@ def _match_one(text: str, gold: Gold) -> tuple[bool, str]:
         return _same_ratio(read_ratio(text, loose=True), gold), "ratio"
     if gold.form == "year":
         year = _YEAR_WORDS.fullmatch(text)
-        said = int(year[1]) if year else read_short_year(text) if text.startswith("'") else None
-        return said == gold.value, "years are exact"
+        number = int(year[1]) if year else read_short_year(text) if text.startswith("'") else None
+        return number == gold.value, "years are exact"
     return False, "several answers in one" if _SEVERAL.search(text) else "another text"
 
 

@@ -178,6 +178,7 @@ def ask(labels: tuple[str, ...]) -> str:
 
 def start_of(question: ChartQuestion) -> int:
     """Where the axis of a question's chart starts: no height is above 9, so it is the tens of the values."""
+    assert question.table is not None
     return min(int(value) for _, value in question.table["rows"]) // 10 * 10
 
 

@@ -65,7 +65,7 @@ def messages(question: ChartQuestion, prompt: str, control_tokens: Sequence[str]
         for role, text in zip(("user", "assistant"), turn, strict=True)
     ]
     turns.append(("user", PROMPTS[prompt].replace("{question}", asked)))
-    conversation = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
+    conversation: list[dict] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
     if question.open_image is not None:
         conversation[0]["content"].insert(0, {"type": "image"})
     return conversation

@@ -93,8 +93,8 @@ def read_quantity(text: str) -> tuple[Quantity, ...]:
     if len(text) > 200 or not text:
         return ()
     if "/" in text and (fraction := _FRACTION.fullmatch(text)) and int(fraction["bottom"]):
-        value = Decimal(int(fraction["top"])) / Decimal(int(fraction["bottom"])) + int(fraction["whole"] or 0)
-        return (Quantity(-value if fraction["sign"] else value, fraction=True),)
+        ratio = Decimal(int(fraction["top"])) / Decimal(int(fraction["bottom"])) + int(fraction["whole"] or 0)
+        return (Quantity(-ratio if fraction["sign"] else ratio, fraction=True),)
     match = _QUANTITY.fullmatch(text) or _QUANTITY.fullmatch(_spelled(text))
     if not match or (match["sign"] and match["inner"]):
         return ()

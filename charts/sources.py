@@ -83,14 +83,15 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
         return _from_parts(folder, wanted, *parts)
     if adapter.layout and folder.is_dir():
         for alias in (wanted, *aliases(wanted)):
-            if (rows := adapter.layout(folder, alias)) is not None:
-                return _from_layout(adapter, folder, wanted, rows)
+            if (listed := adapter.layout(folder, alias)) is not None:
+                return _from_layout(adapter, folder, wanted, listed)
     splits, root = read_local(folder, place.config), folder if folder.is_dir() else folder.parent
     rows = _from_splits(splits, wanted, str(path), root)
     return _with_note(rows, adapter, folder) if None in splits else rows
 
 
 def _from_layout(adapter: Adapter, folder: Path, split: str, rows: Iterator[dict]) -> Rows:
+    assert adapter.layout is not None
     others = {}
     if is_training_split(split):
         for name in ("validation", "test"):

@@ -158,7 +158,7 @@ _WORD = re.compile(r"[\s-]*([a-z]+)")
 def leading_number(text: str) -> tuple[str, str] | None:
     """("21", " bars") for "twenty-one bars": the longest run of number words at the start, and what follows it."""
     total = group = 0
-    last = None  # the size of the last word: what may follow it
+    last: str | None = None  # the size of the last word: what may follow it
     position = end = 0
     below = 10**15  # a magnitude word must be smaller than the one before
     lowered = text.lower()

@@ -33,10 +33,9 @@ def hold_out(
         train, taken = _train_and_held_out(question_set.questions, share, subset_size, subset_order, seed)
     except ValueError as error:  # the notes say what became of the other rows
         raise ValueError("; ".join([str(error), *question_set.notes])) from None
-    return tuple(
-        replace(question_set, questions=questions, split=split, fingerprint=fingerprint(questions))
-        for questions, split in ((train, question_set.split), (taken, f"{question_set.split} (held out)"))
-    )
+    kept = replace(question_set, questions=train, fingerprint=fingerprint(train))
+    held_out = f"{question_set.split} (held out)"
+    return kept, replace(question_set, questions=taken, split=held_out, fingerprint=fingerprint(taken))
 
 
 def _train_and_held_out(
@@ -71,7 +70,8 @@ def _subset_and_held_out(everything: list, wanted: int, size: int, order: str, s
 def _hold_beside(train: list, everything: list, wanted: int, seed: int) -> list[ChartQuestion]:
     """Distinct questions of whole charts, from outside `train` first: there at least 32, if there are as many."""
     charts_in_train = {_chart(question) for question in train}
-    outside, within = defaultdict(list), defaultdict(list)
+    outside: dict[str, list] = defaultdict(list)
+    within: dict[str, list] = defaultdict(list)
     for question in distinct(everything):
         (within if _chart(question) in charts_in_train else outside)[_chart(question)].append(question)
     taken = _take_charts(outside, max(wanted, MIN_HELD_OUT) if train else wanted, seed, leave=0 if train else 1)
@@ -91,7 +91,7 @@ def fingerprint(questions: list[ChartQuestion]) -> str:
 
 def distinct(questions: list[ChartQuestion]) -> list[ChartQuestion]:
     """The first question of each image, question and answer."""
-    seen = {}
+    seen: dict[tuple, ChartQuestion] = {}
     for question in questions:
         seen.setdefault((_chart(question), question.question, question.answers), question)
     return list(seen.values())
@@ -140,7 +140,7 @@ def _take_charts(charts: dict[str, list], wanted: int, seed: int, leave: int = 0
     """Questions of whole charts, in seeded order, until there are `wanted`; at least `leave` charts stay."""
     names = list(charts)
     random.Random(f"{seed}/held out").shuffle(names)
-    taken = []
+    taken: list[ChartQuestion] = []
     for name in names[: len(names) - leave] if leave else names:
         if len(taken) >= wanted:
             break

@@ -140,7 +140,7 @@ def ask(
         label = rng.choice(labels)
         return f"What is the value of {label}?", str(value[label]), [cells(chart, [label])]
     if kind in ("tallest", "shortest"):
-        pair = sorted(value, key=value.get, reverse=kind == "tallest")[:2]
+        pair = sorted(value, key=value.__getitem__, reverse=kind == "tallest")[:2]
         return f"Which two bars are {kind}?", ", ".join(pair), [cells(chart, pair)]
     if kind == "count":
         answer = rng.randint(1, len(value) - 1)  # every answer is as likely as the others

@@ -26,7 +26,7 @@ def refusal(error: BaseException | None) -> str | None:
     torch, safetensors and tokenizers raise errors of their own without an error number; their texts hold the system's.
     """
     while error is not None:
-        if isinstance(error, OSError) and error.errno in REFUSALS:
+        if isinstance(error, OSError) and error.errno and error.errno in REFUSALS:
             return os.strerror(error.errno)
         text = str(error)
         rust = RUST_ERROR.search(text) if type(error) is Exception or isinstance(error, SafetensorError) else None

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from common.files import sync_folder
+from common.files import replace_folder
 
 MANIFEST = "manifest.json"
 STAGING = ".saving"
@@ -33,21 +32,10 @@ def publish(written: Path, final: Path) -> None:
     entries = {}
     for path in files:
         with path.open("rb") as file:
-            os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         entries[path.relative_to(written).as_posix()] = {"size": path.stat().st_size, "sha256": digest}
-    with (written / MANIFEST).open("w", encoding="utf-8") as file:
-        json.dump({"files": entries}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    for folder in {written, *(path.parent for path in files)}:
-        sync_folder(folder)
-    replaced = written.parent / f"{final.name}.replaced"
-    if final.exists():
-        final.rename(replaced)
-    written.rename(final)
-    sync_folder(final.parent)
-    shutil.rmtree(replaced, ignore_errors=True)
+    (written / MANIFEST).write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
+    replace_folder(written, final)
     shutil.rmtree(written.parent, ignore_errors=True)
 
 
@@ -92,7 +80,7 @@ def damage(checkpoint: Path, hashes: bool = True) -> str | None:
 
 def newest_usable(candidates: list[Path], unsuitable: Callable[[Path], str | None]) -> tuple[Path | None, list[str]]:
     """The first of these checkpoints that is whole and not `unsuitable`, and a line for each one before it."""
-    lines = []
+    lines: list[str] = []
     for checkpoint in candidates:
         problem = damage(checkpoint)
         reason = f"is damaged: {problem}" if problem else unsuitable(checkpoint)

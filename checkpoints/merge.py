@@ -16,6 +16,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.commands import Parser, exit_code
+from common.files import replace_folder
 from common.network import stay_local
 from common.terminal import hide_deprecations, printable
 
@@ -26,18 +28,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 TIED = ("lm_head", "embed_tokens")
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise ValueError(f"{message} (see --help)")
-
-
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = Parser(
-        prog="python -m checkpoints.merge",
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="python -m checkpoints.merge", description=__doc__)
     add = parser.add_argument
     add("run_folder", help="run folder of main.py with an adapter, or one of its checkpoints")
     add("output", type=Path, help="folder to make")
@@ -47,7 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_output(output: Path, overwrite: bool, inputs: list[Path]) -> None:
+def check_output_folder(output: Path, overwrite: bool, inputs: list[Path]) -> None:
     """ValueError when the folder cannot be made, or what is there must not be replaced."""
     if not output.parent.is_dir():
         raise ValueError(f"{output}: folder {output.parent} does not exist; create it first")
@@ -101,30 +93,27 @@ def merge(checkpoint: Checkpoint, output: Path, dtype: str = "float32") -> None:
         record = {**checkpoint.record, "finished": True, "weights": file_fingerprints(weight_files(partial))}
         settings = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         (partial / SETTINGS_FILE).write_text(settings, encoding="utf-8")
-        if output.exists():
-            shutil.rmtree(output)
-        partial.rename(output)
+        replace_folder(partial, output)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def run(args: argparse.Namespace) -> int:
+    from checkpoints.finding import find_checkpoint
+
+    checkpoint = find_checkpoint(args.run_folder, args.base_model)
+    stay_local(checkpoint.source, data_is_here=True)
+    check_adapter(checkpoint)
+    inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
+    check_output_folder(args.output, args.overwrite, inputs)
+    merge(checkpoint, args.output, args.dtype)
+    print(printable(f"✓ Merged model saved to {args.output}"))
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     hide_deprecations()
-    try:
-        args = parse_args(argv)
-        from checkpoints.finding import find_checkpoint
-
-        checkpoint = find_checkpoint(args.run_folder, args.base_model)
-        stay_local(checkpoint.source, data_is_here=True)
-        check_adapter(checkpoint)
-        inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
-        check_output(args.output, args.overwrite, inputs)
-        merge(checkpoint, args.output, args.dtype)
-    except (ValueError, OSError) as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
-        return 2
-    print(f"✓ Merged model saved to {args.output}")
-    return 0
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

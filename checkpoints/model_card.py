@@ -55,13 +55,6 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
     paper = method.paper
     is_adapter, base = not (merged or settings["no_lora"]), hub_name(model, settings["no_lora"])
     spoken = f"[{base}](https://huggingface.co/{base})" if base else _unnamed(model)
-    example = EXAMPLE.format(
-        imports="from peft import PeftModel" if is_adapter else "",
-        name=json.dumps(name),
-        load=LOAD_ADAPTER.format(base=base or _place(model)) if is_adapter else LOAD_MODEL,
-        prompt=PROMPTS[settings["prompt"]],
-        length=settings["max_completion_length"],
-    ).replace("```python\n\n", "```python\n")
     what = "A LoRA adapter for" if is_adapter else "With a LoRA adapter in its weights," if merged else "All weights of"
     versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items() if version)
     return f"""---
@@ -76,7 +69,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 
 ## Use
 
-{example}
+{_example(name, settings, base or _place(model), is_adapter)}
 
 ## Training
 
@@ -92,6 +85,16 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 {paper.bibtex}
 ```
 """
+
+
+def _example(name: str, settings: dict, base: str, is_adapter: bool) -> str:
+    return EXAMPLE.format(
+        imports="from peft import PeftModel" if is_adapter else "",
+        name=json.dumps(name),
+        load=LOAD_ADAPTER.format(base=base) if is_adapter else LOAD_MODEL,
+        prompt=PROMPTS[settings["prompt"]],
+        length=settings["max_completion_length"],
+    ).replace("```python\n\n", "```python\n")
 
 
 def hub_name(model: dict, trains_all_weights: bool) -> str | None:
@@ -156,7 +159,7 @@ def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str
 
 def _license(base: str | None, model: dict) -> dict[str, str]:
     """The licence of the base model, where it is known: in the table of models, or in the folder's own card."""
-    known = {entry.source: entry.license for entry in MODELS.values()}.get(base)
+    known = {entry.source: entry.license for entry in MODELS.values()}.get(base or "")
     if known == "qwen-research":
         return {
             "license": "other",

@@ -51,7 +51,7 @@ def find_checkpoint(folder: Path, old: dict, new: dict, resume: bool | str, deep
     _check_length(folder, old, new, there)
     if resume is True and not there:
         return [f"No checkpoint in {folder} yet: starting from the beginning"], None
-    named = there if resume is True else [path for path in there if path.resolve() == Path(resume).resolve()]
+    named = there if resume is True else [path for path in there if path.resolve() == Path(str(resume)).resolve()]
     if not named:
         names = ", ".join(path.name for path in there) or "none"
         raise ValueError(f"--resume {resume}: no checkpoint of the run in {folder}, which has {names}")

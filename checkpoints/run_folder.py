@@ -12,12 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from charts.prompt import prompt_hash
+from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint
 from common.files import write_whole
+from common.launcher import num_processes
 from trainers import METHODS
 
-SETTINGS_FILE = "training_settings.json"
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
 
 
@@ -39,7 +40,7 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     trained on.
     """
     settings = {name: value for name, value in vars(args).items() if name not in ("explicit", "start")}
-    settings["num_processes"] = int(os.environ.get("WORLD_SIZE", "1"))
+    settings["num_processes"] = num_processes()
     return {
         "settings": settings,
         "model": model,

@@ -1,32 +1,73 @@
-"""Files that appear whole: written beside their place, flushed to the disk, renamed."""
+"""Files and folders that appear whole: written beside their place, flushed to the disk, renamed."""
 
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """A reader of `path` sees the old file or the new one, never half of one, and a full disk leaves the old one.
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The name of a file to write, which becomes `path` when all of it is there: readers see the old file or the new.
 
-    Characters that no text file can hold (halves of a surrogate pair) are escaped. OSError when it cannot be written.
+    A full disk, an error and a crash leave the old one. OSError when it cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")  # two machines may write one file
     try:
-        with partial.open("wb") as stream:
-            stream.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield partial
+        flush(partial)
         partial.replace(path)
-        sync_folder(path.parent)
+        flush(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Waits until the names of the files in `folder` are on the disk too."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def write_whole(path: Path, content: str | bytes) -> None:
+    """`content` as a whole file; characters that no text file can hold (halves of a surrogate pair) are escaped."""
+    with whole_file(path) as partial:
+        partial.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+
+
+def replace_folder(written: Path, final: Path) -> None:
+    """Flushes the folder `written` to the disk and makes it `final`, in place of what is there; on one file system."""
+    for path in sorted(written.rglob("*")):
+        flush(path)
+    flush(written)
+    replaced = written.with_name(f".{final.name}.replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if final.exists():
+        final.rename(replaced)
+    written.rename(final)
+    flush(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Waits until the content of a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_output(path: str | Path, inputs: list[Path] | None = None, name: str = "output") -> Path:
+    """`path`, when a file can be written there and it is none of the `inputs`; ValueError before any work is done.
+
+    `name` is what the message calls it, such as its flag.
+    """
+    path = Path(path)
+    folder = path.parent
+    if not folder.is_dir():
+        raise ValueError(f"{name} folder {folder} does not exist: create it, or write elsewhere")
+    if path.is_dir():
+        raise ValueError(f"{name} {path} is a folder: name a file")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{name} folder {folder} cannot be written to: choose another")
+    if any(path.resolve() == file.resolve() for file in inputs or []):
+        raise ValueError(f"{name} {path} is also an input: it would be overwritten, name another file")
+    return path

@@ -7,21 +7,13 @@ process then gets an error, which is told in one line. On GPUs (NCCL) torch's wa
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
+
+from common.launcher import launched, num_processes, rank
 
 # What gloo says of a process that does not answer, and of one that is gone.
 STUCK = ("timed out", "timeout")
 GONE = ("connection closed by peer", "connection reset by peer", "broken pipe", "connection refused", "recvbytes")
-
-
-def launched() -> bool:
-    """Whether a launcher (accelerate, torchrun, deepspeed) started this process."""
-    return "LOCAL_RANK" in os.environ
-
-
-def is_main_process() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def on_main_process(function):
@@ -29,7 +21,7 @@ def on_main_process(function):
     from accelerate.state import PartialState
     from accelerate.utils import broadcast_object_list
 
-    outcome = [None, None]
+    outcome: list = [None, None]  # result, message of the ValueError
     if PartialState().is_main_process:
         try:
             outcome[0] = function()
@@ -75,4 +67,4 @@ def left_alone(error: BaseException | None) -> str | None:
         what = "another process is gone"
     else:
         what = f"the exchange with the other processes failed: {text.splitlines()[0]}"
-    return f"process {os.environ.get('RANK', '0')} of {os.environ.get('WORLD_SIZE', '1')}: {what}"
+    return f"process {rank()} of {num_processes()}: {what}"

@@ -1,12 +1,61 @@
-"""SIGINT, SIGTERM and SIGHUP: the problems in work are finished and written first, everything else stops at once."""
+"""SIGINT, SIGTERM and SIGHUP: installed, received and told apart here; what each of them ends is said by a subclass."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from common.terminal import stop_signals, tell_from_handler
+from common.launcher import launched
+
+# A launcher passes a Ctrl-C on to processes that the terminal has sent it to already.
+SAME_SIGNAL_SECONDS = 3.0
+
+
+def stop_signals() -> tuple[int, ...]:
+    """The signals that ask a program to end: SIGHUP, of a terminal that closes, unless nohup has it ignored."""
+    asked = (signal.SIGINT, signal.SIGTERM)
+    return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*asked, signal.SIGHUP)
+
+
+def say_from_handler(line: str) -> None:
+    """A line on stderr, from the handler of a signal: past the buffer, which may be in use, and never an error."""
+    with suppress(OSError, ValueError, AttributeError):  # closed, gone, or none at all
+        os.write(sys.stderr.fileno(), f"\n{line}\n".encode(errors="backslashreplace"))
+
+
+class SignalReceiver:
+    """While used as a context, the first signal calls `on_first` and a second one `on_second`.
+
+    A terminal that closes sends several SIGHUP, which count as one.
+    """
+
+    received: int | None = None
+    _since = 0.0
+
+    def __enter__(self):
+        self._before = {number: signal.signal(number, self._receive) for number in stop_signals()}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: object) -> None:
+        if self.received is None:
+            self.received, self._since = number, time.monotonic()
+            self.on_first(number)
+        elif number != signal.SIGHUP and not (launched() and time.monotonic() - self._since < SAME_SIGNAL_SECONDS):
+            self.on_second(number)
+
+    def on_first(self, number: int) -> None:
+        raise NotImplementedError
+
+    def on_second(self, number: int) -> None:
+        raise NotImplementedError
 
 
 class Stopped(KeyboardInterrupt):
@@ -17,28 +66,18 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
-class StopSignals:
-    """While used as a context, the first signal is noted inside `finishing()` and raises `Stopped` elsewhere."""
+class StopSignals(SignalReceiver):
+    """The first signal is noted inside `finishing()` and raises `Stopped` elsewhere; a second one raises it at once."""
 
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._busy = False
+    _busy = False
 
-    def __enter__(self) -> StopSignals:
-        self._before = {number: signal.signal(number, self._note) for number in stop_signals()}
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: object) -> None:
-        again, self.received = self.received is not None, self.received or number
-        if again and number == signal.SIGHUP:  # a terminal that closes sends several
-            return
-        if again or not self._busy:
+    def on_first(self, number: int) -> None:
+        if not self._busy:
             raise Stopped(number)
-        tell_from_handler("Finishing the problems in work; once more to stop at once")
+        say_from_handler("Finishing the problems in work; once more to stop at once")
+
+    def on_second(self, number: int) -> None:
+        raise Stopped(number)
 
     @contextmanager
     def finishing(self) -> Iterator[None]:

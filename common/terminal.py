@@ -1,11 +1,10 @@
 """The terminal: text on its way to it or to a log (names, answers and messages that users, data sets and models have
-written), output that cannot fail, and the signals that come from it."""
+written), and output that cannot fail."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 import unicodedata
 import warnings
@@ -58,18 +57,6 @@ def unfailing_output() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
         setattr(sys, name, Unfailing(stream))
-
-
-def stop_signals() -> tuple[int, ...]:
-    """The signals that ask a program to end: SIGHUP, of a terminal that closes, unless nohup has it ignored."""
-    asked = (signal.SIGINT, signal.SIGTERM)
-    return asked if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (*asked, signal.SIGHUP)
-
-
-def tell_from_handler(line: str) -> None:
-    """A line on stderr, from the handler of a signal: past the buffer, which may be in use, and never an error."""
-    with suppress(OSError, ValueError, AttributeError):  # closed, gone, or none at all
-        os.write(sys.stderr.fileno(), f"\n{line}\n".encode(errors="backslashreplace"))
 
 
 def hide_deprecations() -> None:

@@ -9,11 +9,13 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from common.commands import check_output, name_some
-from common.files import write_whole
+from common.commands import name_some
+from common.files import check_output, write_whole
 from common.terminal import printable
+from evaluation.estimators import pass_at_k
+from evaluation.intervals import charts_agree
 from evaluation.json_stream import json_values
-from evaluation.pass_at_k import default_method, exact_line, fit_ks, load, parse_ks
+from evaluation.names import default_method
 from evaluation.results import (
     Results,
     as_results,
@@ -24,6 +26,7 @@ from evaluation.results import (
     read_results,
     to_text,
 )
+from evaluation.scoring import exact_line, fit_ks, load, parse_ks
 
 
 def load_either(path: str, args: Namespace) -> Results:
@@ -69,9 +72,6 @@ def compare(args: Namespace) -> int:
 
 def compared(a: Results, b: Results, ks: list[int]) -> dict:
     """The comparison as one JSON object."""
-    from evaluation.estimators import pass_at_k
-    from evaluation.intervals import charts_agree
-
     rows_a, rows_b = common_rows(a, b)
     mean, bounds = paired_difference(a, b, ks)
     label_a, label_b = labels_of(a, b)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import textwrap
 
 import matplotlib
@@ -11,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from common.commands import cell
 from common.terminal import printable
 from evaluation.results import Results, common_rows, paired_difference
+from evaluation.spreadsheets import cell, csv_text
 from evaluation.styles import GRID, MUTED, RC, TEXT, WARNING, styles_for
 
 BAND, BAND_EDGE = 0.05, 0.4  # faint within, outlined: five bands on top of each other stay five bands
@@ -153,13 +151,11 @@ def _differences(axes, results, labels, styles, ks, baseline: str) -> None:
 
 def as_csv(results: list[Results], labels: list[str], ks: list[int] | None, baseline: str | None) -> str:
     """The numbers of the picture, one row per curve and k; fractions, not percent."""
-    paired = {}
+    paired: dict[tuple[str, int], tuple] = {}
     for label, shared, mean, bounds in difference_rows(results, labels, ks, baseline) if baseline else []:
         paired |= {(label, k): (mean[i], *bounds[i]) for i, k in enumerate(shared)}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = ["label", "method", "num_problems", "samples_per_problem", "k", "pass_at_k", "low", "high"]
-    writer.writerow(columns + ([f"minus {baseline}", "difference low", "difference high"] if baseline else []))
+    rows: list[list] = [columns + ([f"minus {baseline}", "difference low", "difference high"] if baseline else [])]
     for one, label in zip(results, labels, strict=True):
         for k in one.k_values:
             if ks is not None and k not in ks:
@@ -167,5 +163,5 @@ def as_csv(results: list[Results], labels: list[str], ks: list[int] | None, base
             numbers = [one.pass_at_k[k], *one.intervals.get(k, ("", "")), *paired.get((label, k), ())]
             facts = [one.metadata.get("num_problems", ""), one.metadata.get("samples_per_problem", "")]
             rounded = [round(float(number), 6) if number != "" else "" for number in numbers]
-            writer.writerow([cell(label), cell(one.method), *facts, k, *rounded])
-    return text.getvalue()
+            rows.append([cell(label), cell(one.method), *facts, k, *rounded])
+    return csv_text(rows)

@@ -41,15 +41,15 @@ class Gallery:
             },
         )
         if known["image"] is None and problem.get("image"):
-            known["image"] = str(problem.get("image_id") or problem["image"])
-            if not self.images.get(known["image"]):
-                self.images[known["image"]] = embedded(self.folder, str(problem["image"]), self.image_size)
+            chart = known["image"] = str(problem.get("image_id") or problem["image"])
+            if not self.images.get(chart):
+                self.images[chart] = embedded(self.folder, str(problem["image"]), self.image_size)
         known["by"][self.method] = self._by_answer(problem, marks)
 
     def unsampled(self, problems: list[tuple[str, str]]) -> None:
         """Problems of the present method that have no samples, with the reason."""
         for name, reason in problems:
-            blank = {"id": name, "question": "", "gold": "", "kind": None, "image": None, "by": {}}
+            blank: dict = {"id": name, "question": "", "gold": "", "kind": None, "image": None, "by": {}}
             known = self.problems.setdefault(name, blank)
             known["by"][self.method] = {"right": 0, "total": 0, "error": reason}
 

@@ -131,7 +131,7 @@ def _columns(name: str, n: np.ndarray, c: np.ndarray, kept: list[dict], ks: Sequ
             table = pass_hat_k(n, c, ks)
             return {str(k): table[:, i] for i, k in enumerate(ks)}
         case "g-pass@k":
-            columns = {}
+            columns: dict[str, np.ndarray] = {}
             for share in G_PASS_SHARES:
                 table = g_pass_at_k(n, c, ks, share)
                 columns |= {f"{k} at {100 * share:.0f} %": table[:, i] for i, k in enumerate(ks)}

@@ -9,7 +9,6 @@ The numbers are written beside the picture as CSV.
 
 from __future__ import annotations
 
-import io
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -18,8 +17,8 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, check_output, exit_code, name_some
-from common.files import write_whole
+from common.commands import Parser, exit_code, name_some
+from common.files import check_output, write_whole
 from common.terminal import printable, unfailing_output
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -43,28 +42,12 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     return parser.parse_args(argv)
 
 
-def checked_labels(labels: list[str] | None, methods: list[str], paths: list[Path]) -> list[str]:
-    """One distinct label per curve, none of which names another method than its file does."""
-    from evaluation.results import contradicts
-    from evaluation.styles import display_name
-
-    if labels is not None and len(labels) != len(paths):
-        raise ValueError(f"--labels: {len(labels)} labels for {len(paths)} files; give one for each, in their order")
-    for label, method, path in zip(labels or [], methods, paths, strict=bool(labels)):
-        if contradicts(label, method):
-            raise ValueError(f"--labels: {label!r} is given to {path}, which holds {method!r}: put them in one order")
-    labels = [printable(label) for label in labels or map(display_name, methods)]
-    twice = [label for label in labels if labels.count(label) > 1]
-    if twice:
-        raise ValueError(f"two curves are called {twice[0]!r}: tell them apart with --labels")
-    return labels
-
-
 def draw_results(args: Namespace) -> tuple:
     """The Pass@k figure and its CSV."""
     from evaluation import curves
-    from evaluation.pass_at_k import parse_ks
+    from evaluation.names import checked_labels
     from evaluation.results import differences, read_results
+    from evaluation.scoring import parse_ks
 
     results = [read_results(path) for path in args.results]
     labels = checked_labels(args.labels, [one.method for one in results], [one.path for one in results])
@@ -94,6 +77,7 @@ def draw_results(args: Namespace) -> tuple:
 def draw_runs(args: Namespace) -> tuple:
     """The training figure and its CSV."""
     from evaluation import training_curves
+    from evaluation.names import checked_labels
 
     unused = [f"--{name}" for name in ("baseline", "k_values", "force") if getattr(args, name)]
     if unused:
@@ -103,28 +87,9 @@ def draw_runs(args: Namespace) -> tuple:
     return training_curves.draw_training(runs, labels, args.title), training_curves.as_csv(runs, labels)
 
 
-def picture(figure, suffix: str) -> bytes:
-    """The figure as PNG, SVG or PDF, without a date, so that one input gives one file.
-
-    Characters that no font of this machine has are named on stderr; an SVG's text is drawn by whoever shows it.
-    """
-    content = io.BytesIO()
-    undated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
-    import matplotlib
-
-    from evaluation.fonts import fit_fonts, without_glyph_warnings
-    from evaluation.styles import RC
-
-    with matplotlib.rc_context(RC), without_glyph_warnings():
-        lacking = fit_fonts(figure)
-        if lacking and suffix != ".svg":
-            note = f"note: no font here has {lacking}, drawn as boxes: install one, or name the curves by --labels"
-            print(printable(note), file=sys.stderr)
-        figure.savefig(content, format=suffix[1:], dpi=200, metadata=undated)
-    return content.getvalue()
-
-
 def run(args: Namespace) -> int:
+    from evaluation.rendering import picture
+
     if bool(args.results) == bool(args.training):
         raise ValueError("give either --results or --training")
     output = check_output(args.output, [Path(path) for path in args.results or []])
@@ -139,7 +104,7 @@ def run(args: Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(run, parse_args(argv))
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,6 @@ def marker(rule: str) -> Callable[[dict], list[bool]]:
         unmarked = [verdict.reason for verdict in verdicts.values() if verdict.correct is None]
         if unmarked:
             raise ValueError(f"--rescore {rule}: problem {question.id} cannot be marked: {unmarked[0]}")
-        return [verdicts[answer].correct for answer in extracted] if answers else []
+        return [verdicts[answer].correct is True for answer in extracted] if answers else []
 
     return mark

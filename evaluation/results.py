@@ -9,42 +9,18 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-import trainers
 from common.commands import name_some
 from evaluation.estimators import pass_at_k
 from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, charts_agree
+from evaluation.names import method_key
 from evaluation.samples import SampleSet
 
 SAME_SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens")
-
-
-def method_key(name: str) -> str:
-    """Letters and digits alone, lower case: W-REINFORCE, w_reinforce and w-reinforce are one method."""
-    return re.sub(r"[^a-z0-9]", "", name.casefold())
-
-
-METHODS = {"base": "Base"} | {method_key(name): method.label for name, method in trainers.METHODS.items()}
-
-
-def methods_named(label: str) -> set[str]:
-    """The known methods that `label` mentions: 'NSR (ours)' mentions nsr, 'lambda 0.2' none."""
-    for name in trainers.METHODS:
-        parts = name.split("-")
-        if len(parts) > 1:  # one word, so that no part of it is taken for another method
-            label = re.sub("(?i)" + "[^a-z0-9]?".join(parts), "".join(parts), label)
-    return {word for word in re.split(r"[^a-z0-9]+", label.casefold()) if word in METHODS}
-
-
-def contradicts(label: str, method: str) -> bool:
-    """Whether `label` names known methods, and `method` is a known one that is not among them."""
-    named, stored = methods_named(label), methods_named(method)
-    return bool(named and stored and not named & stored)
 
 
 def find_file(path: str | Path) -> Path:
@@ -97,8 +73,32 @@ def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RE
     table = pass_at_k(samples.n, samples.c, ks)
     bounds = bootstrap_intervals(table, samples.clusters, resamples=resamples, seed=seed, within=(0.0, 1.0))
     alike = charts_agree(table, samples.clusters)
+    intervals = {
+        "level": LEVEL,
+        "how": "percentile bootstrap over problems, clustered by chart",
+        "clusters": len(set(samples.clusters)),
+        "resamples": resamples,
+        "seed": seed,
+        "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],  # all charts agree: see intervals.py
+    }
+    return {
+        "pass_at_k": {str(k): float(table[:, i].mean()) for i, k in enumerate(ks)},
+        "k_values": list(ks),
+        "intervals": {str(k): [float(bound) for bound in bounds[i]] for i, k in enumerate(ks)},
+        "metadata": _metadata(samples, method) | {"intervals": intervals},
+        "problems": {
+            "ids": samples.ids,
+            "n": samples.n.tolist(),
+            "c": samples.c.tolist(),
+            "clusters": samples.clusters,
+        },
+    }
+
+
+def _metadata(samples: SampleSet, method: str) -> dict:
+    """What a results file says of the samples that it is made of."""
     settings = samples.settings
-    metadata = {
+    return {
         "method": method,
         "num_problems": len(samples),
         "samples_per_problem": int(samples.n.min()),
@@ -113,26 +113,6 @@ def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RE
         "sampled_as": settings.get("method"),
         "run": samples.run or settings.get("run"),
         "samples_file": samples.path.name,
-        "intervals": {
-            "level": LEVEL,
-            "how": "percentile bootstrap over problems, clustered by chart",
-            "clusters": len(set(samples.clusters)),
-            "resamples": resamples,
-            "seed": seed,
-            "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],  # all charts agree: see intervals.py
-        },
-    }
-    return {
-        "pass_at_k": {str(k): float(table[:, i].mean()) for i, k in enumerate(ks)},
-        "k_values": list(ks),
-        "intervals": {str(k): [float(bound) for bound in bounds[i]] for i, k in enumerate(ks)},
-        "metadata": metadata,
-        "problems": {
-            "ids": samples.ids,
-            "n": samples.n.tolist(),
-            "c": samples.c.tolist(),
-            "clusters": samples.clusters,
-        },
     }
 
 
@@ -166,8 +146,9 @@ def read_results(path: str | Path) -> Results:
         raise ValueError(f"{path} is a damaged results file ({error!r}): compute it again") from None
     if n.ndim != 1 or c.ndim != 1 or not len(ids) == len(n) == len(c) == len(clusters):
         raise ValueError(f"{path} is a damaged results file (problem lists of unequal length): compute it again")
-    metadata = raw.get("metadata") if isinstance(raw.get("metadata"), dict) else {}
-    return Results(path, sorted(values), values, intervals, metadata, ids, n, c, clusters)
+    metadata = raw.get("metadata")
+    known = metadata if isinstance(metadata, dict) else {}
+    return Results(path, sorted(values), values, intervals, known, ids, n, c, clusters)
 
 
 def as_results(samples: SampleSet, ks: list[int], method: str) -> Results:

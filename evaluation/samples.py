@@ -37,8 +37,8 @@ class SampleSet:
     settings: dict = field(default_factory=dict)
     run: str | None = None
     ids: list[str] = field(default_factory=list)
-    n: list[int] | np.ndarray = field(default_factory=list)
-    c: list[int] | np.ndarray = field(default_factory=list)
+    n: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    c: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     clusters: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
@@ -65,7 +65,7 @@ class SampleSet:
         """Leave only the problems at these places."""
         for name in ("ids", "clusters", "kinds", "digests"):
             setattr(self, name, [getattr(self, name)[i] for i in chosen])
-        self.n, self.c = np.asarray(self.n)[chosen], np.asarray(self.c)[chosen]
+        self.n, self.c = self.n[chosen], self.c[chosen]
 
 
 def read_samples(
@@ -84,41 +84,34 @@ def read_samples(
     path = Path(path)
     result = SampleSet(path=path, marks=marks, settings=_settings_beside(path))
     seen: set[str] = set()
+    counts: list[tuple[int, int]] = []
     runs: Counter[str | None] = Counter()
     for number, problem in enumerate(problems_of(json_values(path), path, result.settings, marks), start=1):
         name = _problem_id(problem, number, path)
-        run = problem.get("run")
-        runs[run if run is None else str(run)] += 1
+        runs[None if (run := problem.get("run")) is None else str(run)] += 1
         if name in seen:
-            if duplicates == "refuse":
-                raise ValueError(
-                    f"{path}: problem {name} occurs more than once (again as number {number}); keep the first of each "
-                    "with --duplicates first"
-                )
+            _check_repeat(name, number, path, duplicates)
             result.repeated += 1
             continue
         seen.add(name)
-        if "error" in problem and not problem.get("samples"):
-            result.unsampled.append((name, str(problem["error"])))
-            continue
-        right = mark(problem) if mark else _checked_marks(problem, marks, name, path)
+        failed = "error" in problem and not problem.get("samples")
+        right = [] if failed else mark(problem) if mark else _checked_marks(problem, marks, name, path)
         if not right:
-            result.unsampled.append((name, "no samples"))
+            result.unsampled.append((name, str(problem["error"]) if failed else "no samples"))
             continue
-        _keep_counts(result, problem, name, right)
+        counts.append((len(right), sum(right)))
+        _keep(result, problem, name, right)
         if visit:
             visit(problem, right)
     _check_run(result, runs)
     if not seen:
         raise ValueError(f"{path} holds no problems: was the sampler stopped before its first one?")
-    result.n, result.c = np.array(result.n), np.array(result.c)
+    result.n, result.c = np.array(counts, dtype=np.int64).reshape(-1, 2).T.copy()
     return result
 
 
-def _keep_counts(result: SampleSet, problem: dict, name: str, right: list[bool]) -> None:
+def _keep(result: SampleSet, problem: dict, name: str, right: list[bool]) -> None:
     result.ids.append(name)
-    result.n.append(len(right))
-    result.c.append(sum(right))
     chart = problem.get("image_id")
     result.clusters.append(f"chart {chart}" if chart else f"problem {name}")
     result.kinds.append(str(problem.get("kind") or ""))
@@ -147,6 +140,14 @@ def _problem_id(problem: dict, number: int, path: Path) -> str:
     if isinstance(name, bool) or not isinstance(name, (str, int)) or name == "":
         raise ValueError(f"{path}: problem number {number} has no problem_id")
     return str(name)
+
+
+def _check_repeat(name: str, number: int, path: Path, duplicates: str) -> None:
+    if duplicates == "refuse":
+        raise ValueError(
+            f"{path}: problem {name} occurs more than once (again as number {number}); keep the first of each "
+            "with --duplicates first"
+        )
 
 
 def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[bool]:

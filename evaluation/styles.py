@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import trainers
-from evaluation.results import METHODS, method_key, methods_named
+from evaluation.names import method_key, methods_named
 
-STYLES = {
+STYLES: dict[str, dict] = {
     "base": {"color": "#7f7f7f", "marker": "X", "linestyle": (0, (2.6, 1.6))},
     **{method_key(name): asdict(method.style) for name, method in trainers.METHODS.items()},
 }
-OTHERS = [
+OTHERS: list[dict] = [
     {"color": "#e69f00", "marker": "v", "linestyle": "-"},
     {"color": "#56b4e9", "marker": "P", "linestyle": (0, (7, 1.5, 1.2, 1.5))},
     {"color": "#332288", "marker": "<", "linestyle": (0, (6.5, 1.5))},
@@ -66,8 +66,3 @@ def styles_for(labels: list[str], methods: list[str]) -> list[dict]:
             taken.add(key)
         styles.append(STYLES[key] if key else next(spare))
     return styles
-
-
-def display_name(method: str) -> str:
-    """The paper's spelling of a known method, any other name as it is."""
-    return METHODS.get(method_key(method), method)

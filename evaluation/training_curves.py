@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from common.commands import cell
 from evaluation.curves import add_words
-from evaluation.styles import GRID, MUTED, RC, TEXT, display_name, styles_for
+from evaluation.names import display_name
+from evaluation.spreadsheets import cell, csv_text
+from evaluation.styles import GRID, MUTED, RC, TEXT, styles_for
 
 PANELS = {  # title -> keys of log_history, the first that a run has; a pair of lists draws two lines
     "Accuracy while training": [["decomposed/accuracy", "rewards/accuracy/mean"]],
@@ -25,7 +24,7 @@ PANELS = {  # title -> keys of log_history, the first that a run has; a pair of 
     "Loss": [["loss"]],
     "Gradient norm": [["grad_norm"]],
 }
-HELD_OUT = "eval_rewards/accuracy/mean"
+HELD_OUT = ["eval_decomposed/accuracy", "eval_rewards/accuracy/mean"]  # as above: the second in older runs
 SMOOTH_FROM = 60  # a run with more steps is drawn as a running mean over its points, drawn faintly
 
 
@@ -47,15 +46,15 @@ def find_log(path: str | Path) -> Path:
         raise ValueError(f"{path} does not exist")
     if (path / "trainer_state.json").is_file():
         return path / "trainer_state.json"
-    states = [file for file in path.glob("checkpoint-*/trainer_state.json") if _step_of(file) is not None]
+    states = [file for file in path.glob("checkpoint-*/trainer_state.json") if _step_of(file) >= 0]
     if not states:
         raise ValueError(f"{path} holds no trainer_state.json, nor does a checkpoint-* folder in it")
     return max(states, key=_step_of)
 
 
-def _step_of(state: Path) -> int | None:
+def _step_of(state: Path) -> int:
     step = state.parent.name.removeprefix("checkpoint-")
-    return int(step) if step.isdigit() else None
+    return int(step) if step.isdigit() else -1
 
 
 def read_run(path: str | Path) -> Run:
@@ -122,9 +121,13 @@ def _caption(runs: list[Run]) -> str:
     text = []
     if any(_window(len(run.series.get("loss", ([],))[0])) > 1 for run in runs):
         text.append("Faint: every logged step; strong: running mean.")
-    if any(HELD_OUT in run.series for run in runs):
+    if any(_first(HELD_OUT, run) for run in runs):
         text.append("Diamonds: accuracy on held-out charts.")
     return " ".join(text)
+
+
+def _first(keys: list[str], run: Run) -> str | None:
+    return next((key for key in keys if key in run.series), None)
 
 
 def _window(points: int) -> int:
@@ -136,13 +139,14 @@ def _panel(axes, name: str, lines: list[list[str]], runs: list[Run], labels: lis
     drawn = False
     for run, label, style in zip(runs, labels, styles, strict=True):
         for place, keys in enumerate(lines):
-            key = next((key for key in keys if key in run.series), None)
+            key = _first(keys, run)
             steps, values = run.series[key] if key else (np.array([]), np.array([]))
             look = {"color": style["color"], "linestyle": ":" if place else "-", "label": None if place else label}
             _line(axes, steps, 100 * values if percent else values, look)
             drawn = drawn or len(values) > 0
-        if percent and HELD_OUT in run.series:
-            steps, values = run.series[HELD_OUT]
+        held_out = _first(HELD_OUT, run)
+        if percent and held_out:
+            steps, values = run.series[held_out]
             axes.plot(steps, 100 * values, "D", color=style["color"], markeredgecolor="white", markersize=6, zorder=4)
     axes.set_title(name + (" (%)" if percent else ""))
     axes.grid(True, color=GRID, linewidth=0.7)
@@ -166,12 +170,10 @@ def _line(axes, steps: np.ndarray, values: np.ndarray, look: dict) -> None:
 
 def as_csv(runs: list[Run], labels: list[str]) -> str:
     """Every number of the panels: one row per run, metric and step."""
-    wanted = [key for lines in PANELS.values() for keys in lines for key in keys] + [HELD_OUT]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["label", "mode", "metric", "step", "value"])
+    wanted = [key for lines in PANELS.values() for keys in lines for key in keys] + HELD_OUT
+    rows = [["label", "mode", "metric", "step", "value"]]
     for run, label in zip(runs, labels, strict=True):
         for key in wanted:
             for step, value in zip(*run.series.get(key, ([], [])), strict=True):
-                writer.writerow([cell(label), cell(run.method), key, f"{step:g}", f"{value:.6g}"])
-    return text.getvalue()
+                rows.append([cell(label), cell(run.method), key, f"{step:g}", f"{value:.6g}"])
+    return csv_text(rows)

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from common.files import whole_file
 from organism.answering import FORCED, MIXTURES, PROCEDURES
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def keep(state: Path, model, optimizers, step: int) -> None:
     import torch
 
     whole = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in optimizers], "step": step}
-    torch.save(whole, state.with_suffix(".new"))
-    state.with_suffix(".new").replace(state)
+    with whole_file(state) as partial:
+        torch.save(whole, partial)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -60,8 +60,8 @@ class Sampler:
 
     def inputs(self, question: ChartQuestion, image: Any) -> dict[str, torch.Tensor]:
         """What the model reads of a question, on the CPU."""
-        limits = {"prompt": self.prompt, "min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
-        return prompt_inputs(self.processor, question, image, **limits)
+        limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
+        return prompt_inputs(self.processor, question, image, prompt=self.prompt, **limits)
 
     def __call__(self, prompts: Sequence[tuple[str, dict[str, torch.Tensor]]], first: int = 0) -> list[Samples]:
         """One `Samples` for every (problem id, inputs): samples `first` to n - 1."""
@@ -137,9 +137,9 @@ def _group(
             continue
         prompts[first].append((question.id, sampler.inputs(question, image)))
         if image is not None:
-            writer = f"{zlib.crc32(question.id.encode()):08x}"
-            saved[question.id] = save_image(image, question.image_id or writer, folder, writer)
-    drawn = defaultdict(lambda: Samples([], [], []))
+            name = question.image_id or f"{zlib.crc32(question.id.encode()):08x}"
+            saved[question.id] = save_image(image, name, folder)
+    drawn: dict[str, Samples] = defaultdict(lambda: Samples([], [], []))
     for first, asked in prompts.items():
         drawn.update(zip([name for name, _ in asked], sampler(asked, first), strict=True))
     for question in group:
@@ -147,5 +147,5 @@ def _group(
             yield unreadable[question.id]
             continue
         samples = drawn[question.id]
-        kept = {"image": saved.get(question.id), "run": run, "earlier": earlier.get(question.id)}
+        kept: dict[str, Any] = {"image": saved.get(question.id), "run": run, "earlier": earlier.get(question.id)}
         yield record(question, samples, sampler.texts(samples), prompt=sampler.prompt, **kept)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.files import sync_folder, write_whole
+from common.files import flush, write_whole
 
 _UNHASHED = {"run", "checkpoint", "versions"}  # a moved folder or a new package version does not make another run
 
@@ -123,7 +123,7 @@ class Journal:
         self._stream.truncate(part.intact if part else 0)
         if part is None:
             self._write(json.dumps({"settings": settings}, ensure_ascii=False).encode())
-            sync_folder(path.parent)
+            flush(path.parent)
 
     def add(self, line: bytes) -> None:
         """Write one finished problem and wait until it is on disk."""
@@ -183,6 +183,8 @@ def read_finished(output: Path) -> Part | None:
     try:
         if output.suffix == ".jsonl":
             part = read_part(output)
+            if part is None:
+                raise ValueError
         else:
             entries = json.loads(output.read_text(encoding="utf-8"))
             lines = {entry["problem_id"]: json.dumps(entry, ensure_ascii=False).encode() for entry in entries}

@@ -11,6 +11,7 @@ from charts.images import fit_image
 from charts.parsing import parse_completion
 from charts.prompt import messages
 from charts.record import ChartQuestion
+from common.files import whole_file
 from models.registry import control_tokens, image_step
 
 if TYPE_CHECKING:
@@ -39,15 +40,14 @@ def prompt_inputs(
     return dict(processor(text=[text], images=images, return_tensors="pt", return_mm_token_type_ids=True))
 
 
-def save_image(image: Image.Image, image_id: str, folder: Path, writer: str) -> str:
+def save_image(image: Image.Image, image_id: str, folder: Path) -> str:
     """Keep the chart beside the samples, once for all methods; returns its path relative to `folder`."""
     name = f"{IMAGE_FOLDER}/{image_id}.png"
     path = folder / name
     if not path.exists():
         path.parent.mkdir(exist_ok=True)
-        partial = path.with_name(f".{image_id}.{writer}.partial")
-        image.save(partial, format="PNG")
-        partial.replace(path)
+        with whole_file(path) as partial:
+            image.save(partial, format="PNG")
     return name
 
 

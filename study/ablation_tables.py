@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.styles import display_name
+from evaluation.names import display_name
 from study import ablations, plan, sweep
 from study.plan import Size
 from study.stages import Stage

@@ -30,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return exit_code(_run, parse_args(argv))
+    return exit_code(lambda: _run(parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:

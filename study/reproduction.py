@@ -67,7 +67,7 @@ def pictures(counts: Path, size: Size = FULL) -> dict[str, str]:
     return {name: figures.as_svg(figure) for name, figure in drawn.items()}
 
 
-def main(argv: list[str] | None = None) -> int:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument(
         "--counts", type=Path, default=COUNTS, help="folder of kept counts; one of your own with --print"
@@ -81,7 +81,11 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--counts {args.counts}: the document is made of its own counts; add --print to see these")
     if not args.print and args.quick:
         parser.error("--quick: the document is of the whole study; add --print")
-    return exit_code(_run, args)
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: _run(parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:

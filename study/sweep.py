@@ -119,7 +119,7 @@ def picture(found: dict[str, Arm]) -> Figure:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return exit_code(_run, parse_args(argv))
+    return exit_code(lambda: _run(parse_args(argv)))
 
 
 def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:

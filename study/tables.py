@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.estimators import guessing_floor
-from evaluation.styles import display_name
+from evaluation.names import display_name
 from study import plan
 from study.plan import METHODS, Size
 from study.stages import Stage, Study

@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from tests import one_layer
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 from training.hardware import skip_deepspeed_compilation
 
 COMPLETIONS = ["a b .", "b c d .", "a .", "c b ."]

@@ -14,7 +14,7 @@ from pathlib import Path
 from common.processes import start_together
 from tests import forked, one_layer
 from tests.nan_on_one_rank import gathered
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 
 WRONG, RIGHT, UNSCORABLE = ["b .", "c d e .", "c .", "d e a ."], ["a b ."] * 4, ["h a ."] * 4
 CASES = {  # completions of the two processes

@@ -10,7 +10,7 @@ from transformers import TrainerControl, TrainerState
 import main
 from checkpoints.manifest import publish
 from tests import one_layer
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 from training.early_warning import HELD_OUT, EarlyWarning, Watch, keep_best
 
 BOUNDS = {"entropy": 2.0, "length": 1.5, "truncation": 0.2, "format": 0.2, "ratio": 10.0}

@@ -10,7 +10,7 @@ from charts.prompt import messages
 from charts.synthetic import synthetic_questions
 from models.registry import image_step, lora_config, unsampleable_token_ids
 from tests.families import FAMILIES, make_family
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 from training.rows import training_rows
 
 QUESTIONS = {question.id: question for question in synthetic_questions("train", 2)}

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 import main
 from tests import nan_on_one_rank, one_layer
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 
 ROOT = Path(__file__).parent.parent
 MIXED = ["a b .", "b c d .", "c .", "d a ."]

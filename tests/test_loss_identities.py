@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests import one_layer, plain_head
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 
 # Two right, two wrong, ragged; 4 tokens of 12 are right, so that no factor of the kept normaliser rounds in the float32
 # that TRL keeps advantages in. For the same reason lambda is 1/8 here.

@@ -14,7 +14,7 @@ import main
 from evaluation.validate_rewards import main as validate_rewards
 from settings.arguments import parse_args
 from tests import one_layer
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 from training import hardware
 
 ROOT = Path(__file__).parent.parent

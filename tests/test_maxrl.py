@@ -5,12 +5,12 @@ import itertools
 import pytest
 import torch
 
-from evaluation.validate_rewards import Counts, complaint
+from evaluation.reward_log import Counts, complaint
 from settings.arguments import parse_args
 from tests import one_layer
 from tests.scored import NAN, scored
-from trainers import TRAINERS
 from trainers.maxrl import MaxRL
+from trainers.trainer import TRAINERS
 
 
 def weights(correct, generations=None):

@@ -12,16 +12,17 @@ import torch
 
 import trainers
 from checkpoints.run_folder import run_folder
-from evaluation import results, validate_rewards
-from evaluation.results import method_key
+from evaluation import names, reward_log
+from evaluation.names import method_key
+from evaluation.reward_log import Counts, complaint
 from evaluation.styles import OTHERS, STYLES
-from evaluation.validate_rewards import Counts, complaint
 from tests import one_layer
 from tests.scored import NAN, scored
-from trainers import METHODS, TRAINERS
+from trainers import METHODS
 from trainers.method import Method, Paper, Style
 from trainers.nsr_trainer import NSRTrainer
 from trainers.psr_trainer import PSRTrainer
+from trainers.trainer import TRAINERS
 from trainers.w_reinforce import WReinforce
 from trainers.w_reinforce_trainer import WReinforceTrainer
 from training.early_warning import Watch
@@ -191,15 +192,15 @@ def test_a_method_that_no_other_file_knows_is_announced_watched_checked_and_name
 
 def test_a_method_whose_name_ends_in_that_of_another_is_told_from_it(monkeypatch):
     monkeypatch.setitem(trainers.METHODS, "cw-nsr", Reading)
-    monkeypatch.setitem(results.METHODS, "cwnsr", "CW-NSR")
-    monkeypatch.setattr(validate_rewards, "MODES", tuple(trainers.METHODS))
+    monkeypatch.setitem(names.METHODS, "cwnsr", "CW-NSR")
+    monkeypatch.setattr(reward_log, "MODES", tuple(trainers.METHODS))
     for name in ("poc_cw-nsr.log", "cw_nsr_log.txt"):
-        assert validate_rewards.mode_of(Path(name)) == "cw-nsr"
-    assert validate_rewards.mode_of(Path("poc_nsr.log")) == "nsr"
+        assert reward_log.mode_of(Path(name)) == "cw-nsr"
+    assert reward_log.mode_of(Path("poc_nsr.log")) == "nsr"
     with pytest.raises(ValueError, match="does not say one mode"):
-        validate_rewards.mode_of(Path("poc_nsr_psr.log"))
-    assert results.methods_named("CW-NSR (ours)") == results.methods_named("cw_nsr") == {"cwnsr"}
-    assert results.contradicts("CW-NSR", "nsr") and not results.contradicts("CW NSR", "cw-nsr")
+        reward_log.mode_of(Path("poc_nsr_psr.log"))
+    assert names.methods_named("CW-NSR (ours)") == names.methods_named("cw_nsr") == {"cwnsr"}
+    assert names.contradicts("CW-NSR", "nsr") and not names.contradicts("CW NSR", "cw-nsr")
 
 
 SPELLINGS = {

@@ -10,9 +10,10 @@ import pytest
 import trainers
 from evaluation.curves import caption, draw_curves
 from evaluation.intervals import bootstrap_intervals
+from evaluation.names import contradicts, method_key, methods_named
 from evaluation.pass_at_k import main as score
 from evaluation.plotting import main
-from evaluation.results import contradicts, method_key, methods_named, paired_difference, read_results
+from evaluation.results import paired_difference, read_results
 from evaluation.styles import STYLES, styles_for
 from evaluation.training_curves import draw_training, read_run, smooth
 
@@ -193,6 +194,16 @@ def test_training_curves_of_several_runs(tmp_path):
     rows = list(csv.DictReader(output.with_suffix(".csv").open()))
     loss = [row["value"] for row in rows if row["label"] == "GRPO" and row["metric"] == "loss"]
     assert loss == ["0.1", "0.2", "0.3", "0.4", "0.5"]
+
+
+def test_the_held_out_accuracy_is_the_one_that_training_reports(tmp_path):
+    """With --soft-accuracy the mean reward lies above the share of correct completions."""
+    run = folder(tmp_path / "run", "nsr")
+    state = json.loads((run / "trainer_state.json").read_text())
+    state["log_history"][-1]["eval_decomposed/accuracy"] = 0.25
+    (run / "trainer_state.json").write_text(json.dumps(state))
+    [*_, diamonds] = draw_training([read_run(run)], ["NSR"]).axes[0].lines
+    assert diamonds.get_marker() == "D" and diamonds.get_ydata().tolist() == [25.0]
 
 
 def test_the_newest_checkpoint_speaks_for_an_unfinished_run_and_a_repeated_step_counts_once(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from common.processes import left_alone
 from tests import one_layer
 from tests.one_layer import WORDS, accuracy, brevity
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 from training.report import Bystander, make_bystanders
 from training.rows import check_images
 from update.reward_errors import RewardByRow

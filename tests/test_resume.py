@@ -18,7 +18,7 @@ from checkpoints.exact_resume import EpochOrder, load_weights
 from checkpoints.manifest import checkpoints, damage
 from tests import one_layer
 from tests.families import FAMILIES, make_family
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 
 CLOCK = ("time/", "step_time", "tokens_per_second", "train_")  # what a clock has measured
 RUNS = {

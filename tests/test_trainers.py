@@ -9,7 +9,7 @@ from peft import LoraConfig
 from transformers.trainer_utils import IntervalStrategy
 
 from tests import one_layer
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 
 MIXED = ["a b .", "b c d .", "c .", "d a ."]  # one right of four
 ALL_RIGHT = ["a b .", "a c d .", "a .", "a a ."]

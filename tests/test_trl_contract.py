@@ -10,8 +10,7 @@ from trl.trainer.utils import RepeatSampler
 
 from checkpoints.exact_resume import ExactResume
 from tests import one_layer
-from trainers import TRAINERS
-from trainers.trainer import MethodTrainer
+from trainers.trainer import TRAINERS, MethodTrainer
 
 SIGNATURES = {
     "_calculate_rewards": ["self", "inputs", "prompts", "completions", "completion_ids_list"],

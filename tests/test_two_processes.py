@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers import TRAINERS
+from trainers.trainer import TRAINERS
 
 ROOT = Path(__file__).parent.parent
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 
 from tests import one_layer
-from trainers import METHODS, TRAINERS
+from trainers import METHODS
+from trainers.trainer import TRAINERS
 from update.collate import loss_mask
 
 # four groups of two; the second process has no right one, so under PSR it is sent one of the first process's prompts

@@ -1,4 +1,4 @@
-"""METHODS, the table of methods by the name that --mode gives them, and TRAINERS, their trainers.
+"""METHODS, the table of methods by the name that --mode gives them; their trainers are in trainers/trainer.py.
 
 A method is one file beside this one: a subclass of `trainers.method.Method` with its formula in the docstring, its
 weights, its options, its log line, its style, and what else is particular to it. To add one, write that file and name
@@ -21,12 +21,3 @@ def method_options() -> dict[str, list[type[Method]]]:
     """Name of every option that some methods have -> those methods; of one name, they share its meaning and default."""
     names = dict.fromkeys(name for method in METHODS.values() for name in method.options())
     return {name: [method for method in METHODS.values() if name in method.options()] for name in names}
-
-
-def __getattr__(name):
-    # On first use, so that the table can be read without torch and TRL.
-    if name != "TRAINERS":
-        raise AttributeError(f"module 'trainers' has no attribute {name!r}")
-    from trainers.trainer import trainer_of
-
-    return {name: trainer_of(method) for name, method in METHODS.items()}

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from checkpoints.disks import refusal
 from checkpoints.exact_resume import ExactResume
+from trainers import METHODS
 from trainers.grpo import GRPO
 from trainers.method import Method, ScoredBatch, correctness
 from update.guard import Guard
@@ -226,6 +227,9 @@ def trainer_of(method: type[Method]) -> type[MethodTrainer]:
     """The trainer of one method."""
     members = {"method_class": method, "__doc__": f"GRPOTrainer with the weights of `{method.__name__}`."}
     return type(f"{method.__name__}Trainer", (MethodTrainer,), members)
+
+
+TRAINERS = {name: trainer_of(method) for name, method in METHODS.items()}
 
 
 def kept_scale(advantages: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from common.processes import launched
+from common.launcher import launched
 
 
 def use_first_gpu() -> str | None:

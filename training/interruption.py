@@ -7,52 +7,32 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from pathlib import Path
 
 import torch
 from transformers import TrainerCallback
 
-from common.processes import is_main_process, launched
-from common.terminal import stop_signals, tell_from_handler
-
-# A launcher passes a Ctrl-C on to processes that the terminal has sent it to already.
-SAME_SIGNAL_SECONDS = 3.0
+from common.launcher import is_main_process
+from common.signals import SignalReceiver, say_from_handler
 
 
-class Interruption(TrainerCallback):
+class Interruption(SignalReceiver, TrainerCallback):
     """`with Interruption(trainer): trainer.train()`; then `signal` is the number that ended the run early, or None."""
 
     def __init__(self, trainer):
         trainer.add_callback(self)
         self.signal: int | None = None
-        self._received: int | None = None
-        self._since = 0.0
-        self._handlers = {}
 
-    def __enter__(self):
-        for number in stop_signals():
-            self._handlers[number] = signal.signal(number, self._receive)
-        return self
-
-    def __exit__(self, *error):
-        for number, handler in self._handlers.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number, frame):
-        if self._received is not None:
-            if number == signal.SIGHUP:
-                return
-            if launched() and time.monotonic() - self._since < SAME_SIGNAL_SECONDS:
-                return
-            os._exit(128 + number)
-        self._received, self._since = number, time.monotonic()
+    def on_first(self, number: int) -> None:
         if is_main_process():
-            tell_from_handler(f"{signal.Signals(number).name}: saving after this step; once more ends at once")
+            say_from_handler(f"{signal.Signals(number).name}: saving after this step; once more ends at once")
+
+    def on_second(self, number: int) -> None:
+        os._exit(128 + number)
 
     def on_step_end(self, args, state, control, **kwargs):
         """All processes decide alike: one that received a signal stops them all."""
-        number = self._received or 0
+        number = self.received or 0
         if torch.distributed.is_initialized():
             largest = torch.tensor(number, device=args.device)
             torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
@@ -63,5 +43,6 @@ class Interruption(TrainerCallback):
 
     def line(self, checkpoint: Path) -> str:
         """What to tell the user at the end."""
+        assert self.signal is not None
         name = signal.Signals(self.signal).name
         return f"{name}: stopped; {checkpoint} is saved. Go on with the same command and --resume"

@@ -1,16 +1,26 @@
-"""Characters that the pictures' font lacks: another font of this machine draws them, or a line says that none does."""
+"""A figure -> the content of a file, or of a page.
+
+Characters that the pictures' font lacks are drawn in another font of this machine, or a line says that none has them.
+"""
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, fontManager
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
+
+from common.terminal import printable
+from evaluation.styles import GRID, MUTED, RC, TEXT
 
 
 def fit_fonts(figure: Figure) -> str:
@@ -61,3 +71,35 @@ def without_glyph_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"Glyph \d+ .*missing from", category=UserWarning)
         yield
+
+
+def picture(figure: Figure, suffix: str) -> bytes:
+    """The figure as PNG, SVG or PDF, without a date, so that one input gives one file.
+
+    Characters that no font of this machine has are named on stderr; an SVG's text is drawn by whoever shows it.
+    """
+    content = io.BytesIO()
+    undated = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}[suffix]
+    with matplotlib.rc_context(RC), without_glyph_warnings():
+        lacking = fit_fonts(figure)
+        if lacking and suffix != ".svg":
+            note = f"note: no font here has {lacking}, drawn as boxes: install one, or name the curves by --labels"
+            print(printable(note), file=sys.stderr)
+        figure.savefig(content, format=suffix[1:], dpi=200, metadata=undated)
+    return content.getvalue()
+
+
+def page_svg(figure: Figure) -> str:
+    """The figure as SVG for the inside of a page, its colours following the page's light or dark scheme."""
+    content = io.StringIO()
+    with matplotlib.rc_context(RC), without_glyph_warnings():
+        fit_fonts(figure)
+        figure.savefig(content, format="svg", transparent=True, metadata={"Date": None})
+    svg = content.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    for color, name in ((TEXT, "text"), (MUTED, "muted"), (GRID, "grid"), ("#ffffff", "card")):
+        svg = svg.replace(color, f"var(--{name})")
+    return re.sub(
+        r'(<svg [^>]*?)width="[^"]*"', r"\1", re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", svg, count=1), count=1
+    )

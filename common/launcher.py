@@ -1,0 +1,22 @@
+"""Which of the processes that a launcher (accelerate, torchrun, deepspeed) has started this one is."""
+
+from __future__ import annotations
+
+import os
+
+
+def launched() -> bool:
+    """Whether a launcher started this process."""
+    return "LOCAL_RANK" in os.environ
+
+
+def rank() -> int:
+    return int(os.environ.get("RANK", "0"))
+
+
+def num_processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    return rank() == 0

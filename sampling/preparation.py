@@ -1,0 +1,112 @@
+"""What of a sampling job can fail for a reason of the user's: before PyTorch is imported and a model loaded."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from charts import loading
+from charts.drawn import DRAWN
+from charts.prompt import PROMPTS, prompt_hash
+from charts.record import ChartQuestion
+from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merges_adapter
+from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
+from common.network import stay_local
+from models.registry import load_config, load_processor
+from models.weights import check_model_weights
+from sampling.journal import run_hash
+from sampling.settings import SamplingSettings
+
+DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sampling job as all of its processes see it."""
+
+    checkpoint: Checkpoint
+    settings: dict[str, Any]  # what the samples file records, see `describe`
+    questions: list[ChartQuestion]
+    notes: list[str]
+    device: str
+
+
+def prepare(args: Namespace) -> Prepared:
+    """The job that the flags of generate_samples.py describe. Raises ValueError."""
+    SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
+    if args.max_new_tokens is not None and args.max_new_tokens < 1:
+        raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
+    checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
+    stay_local(checkpoint.source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
+    load_config(checkpoint.source)
+    check_model_weights(checkpoint.source)
+    check_adapter(checkpoint)
+    questions, data, notes = load_problems(args)
+    device, dtype = device_and_dtype(args.dtype)
+    settings = describe(args, checkpoint, data, dtype)
+    load_processor(checkpoint.source, **settings["image"])
+    return Prepared(checkpoint, settings, questions, notes, device)
+
+
+def load_problems(args: Namespace) -> tuple[list[ChartQuestion], dict[str, Any], list[str]]:
+    """(questions with a gold answer, description of the data for the samples file, notes for the user)."""
+    data = loading.load_questions(
+        args.dataset_name,
+        purpose="evaluate",
+        split=args.split,
+        path=args.dataset_path,
+        subset_size=args.subset_size,
+        subset_order=args.subset_order,
+        seed=DATA_SEED,
+    )
+    questions = [question for question in data.questions if question.answers]
+    unscorable = len(data) - len(questions)
+    notes = [*data.notes, *([f"{unscorable} questions without a gold answer are left out"] if unscorable else [])]
+    if data.skipped:
+        notes.append(f"{len(data.skipped)} rows left out, the first: {': '.join(data.skipped[0])}")
+    if not questions:
+        raise ValueError(f"--dataset-name {args.dataset_name}: no question with a gold answer is left to sample")
+    ids = [question.id for question in questions]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise ValueError(f"--dataset-name {args.dataset_name}: two questions have the id {twice!r}")
+    described = {"name": data.name, "split": data.split, "fingerprint": data.fingerprint, "num_questions": len(ids)}
+    described["marked_by"] = sorted({question.rule.partition(":")[0] for question in questions})
+    return questions, described, notes
+
+
+def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """Everything that decides which samples come out, and where from; stored with them."""
+    length = args.max_new_tokens or checkpoint.max_new_tokens
+    sampling = SamplingSettings(args.temperature, args.top_p, args.top_k, length, args.seed)
+    prompt = checkpoint.fixed("prompt", args.prompt)
+    if prompt not in PROMPTS:
+        raise ValueError(f"--prompt {prompt}: unknown; choose one of {', '.join(PROMPTS)}")
+    settings = {
+        "method": checkpoint.method,
+        "model": {
+            "name": checkpoint.model_name,
+            "fingerprint": model_fingerprint(checkpoint.source),
+            "adapter": adapter_fingerprint(checkpoint.adapter) if checkpoint.adapter else None,
+            "dtype": dtype,
+            "merged": merges_adapter(checkpoint, dtype, args.merge_adapter),
+        },
+        "checkpoint": args.checkpoint_path,
+        "data": data,
+        "prompt": {"name": prompt, "hash": prompt_hash(prompt)},
+        "image": {name: checkpoint.fixed(name, getattr(args, name)) for name in ("min_pixels", "max_pixels")},
+        "sampling": {"num_samples": args.num_samples, **sampling.as_dict(), "backend": args.backend},
+        "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
+    }
+    return {"run": run_hash(settings), **settings}
+
+
+def device_and_dtype(wanted: str) -> tuple[str, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}", "bfloat16" if wanted == "auto" else wanted
+    return "cpu", "float32" if wanted == "auto" else wanted

@@ -1,0 +1,90 @@
+"""What one process of a sampling job does: its share of the problems, its journal, and the file when all is there."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import Any
+
+from charts.record import ChartQuestion
+from checkpoints.finding import load
+from common.signals import StopSignals
+from common.terminal import printable
+from models.registry import load_processor
+from sampling.extension import clear_the_way
+from sampling.job import ROWS, Sampler, in_groups, run_job
+from sampling.journal import Journal, merge, part_path, read_parts
+from sampling.preparation import Prepared
+from sampling.progress import Progress
+from sampling.settings import SamplingSettings
+
+
+def work(args: Namespace, job: Prepared, stop: StopSignals) -> int:
+    """Samples what is left of this shard, and writes the file if no other shard has anything left; the exit code."""
+    output, (index, count) = args.output_path, args.shard
+    ids = [question.id for question in job.questions]
+    together = args.num_samples if args.backend == "engine" else ROWS  # generate() takes one problem after another
+    groups = in_groups(job.questions, together)[index - 1 :: count]
+    mine = [question for group in groups for question in group]
+    if not mine:
+        print(f"Shard {index}/{count} has nothing to do: the problems are fewer than that", flush=True)
+        return 0
+    earlier = clear_the_way(output, job.settings, job.questions, overwrite=args.overwrite)
+    if not args.merge:
+        finished = {name: line for part in read_parts(output, job.settings) for name, line in part.lines.items()}
+        journal = Journal(part_path(output, args.shard), job.settings)
+        left = sum(question.id not in finished for question in mine)
+        said = [*job.notes, f"{left} of {len(mine)} problems to sample, {args.num_samples} completions each"]
+        if earlier:
+            most = max(len(entry["samples"]) for entry in earlier.values())
+            said.append(f"{output} has {most} completions of each of {len(earlier)} problems already, which are kept")
+        say(said, index)
+        if left:
+            sample(args, job, groups, finished, journal, stop, earlier)
+        journal.close()
+    missing = merge(output, job.settings, ids)
+    if missing and args.merge:
+        raise ValueError(f"{len(missing)} of {len(ids)} problems are not sampled yet, such as {missing[0]!r}")
+    done = f"Shard {index}/{count} is done; the shard that finishes last writes {output}"
+    say([done if missing else f"Samples saved to: {output}"])
+    return 0
+
+
+def sample(
+    args: Namespace,
+    job: Prepared,
+    groups: Sequence[Sequence[ChartQuestion]],
+    finished: dict[str, bytes],
+    journal: Journal,
+    stop: StopSignals,
+    earlier: dict[str, Any],
+) -> None:
+    """Loads the model and samples the groups with a question that is not `finished` into the journal."""
+    model, image, settings = job.settings["model"], job.settings["image"], job.settings["sampling"]
+    names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
+    sampler = Sampler(
+        model=load(job.checkpoint, dtype=model["dtype"], device=job.device, merge_adapter=model["merged"]),
+        processor=load_processor(job.checkpoint.source, **image),
+        settings=SamplingSettings(**{name: settings[name] for name in names}),
+        n=args.num_samples,
+        prompt=job.settings["prompt"]["name"],
+        chunk=args.chunk,
+        backend=args.backend,
+        **image,
+    )
+    kept = [finished[question.id] for group in groups for question in group if question.id in finished]
+    progress = Progress(sum(map(len, groups)), kept)
+    try:
+        folder, run = args.output_path.parent, job.settings["run"]
+        run_job(sampler, groups, finished, journal, progress, folder, run, stop, earlier)
+    except ValueError as error:  # not the user's: keep its traceback
+        raise RuntimeError("sampling failed") from error
+    finally:
+        progress.close()
+    print(f"{progress.samples} samples: {progress.summary()}", flush=True)
+
+
+def say(lines: list[str], index: int = 1) -> None:
+    """Prints the lines that all shards share, on the first one."""
+    if index == 1:
+        print("\n".join(map(printable, lines)), flush=True)
