@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from evaluation.curves import k_axis
 from evaluation.estimators import powers_of_two
-from evaluation.plotting import picture
+from evaluation.rendering import picture
 from evaluation.styles import GRID, MUTED, RC, styles_for
 from study.summary import Arm, band, difference
 
