@@ -2,7 +2,8 @@
 
 transformers saves weights, optimiser, scheduler, counters and random states. Here is what it leaves out: the order of
 the questions in every epoch (TRL's sampler cannot be put at an epoch), the rollout batch whose updates are not all
-done, and the sums not yet logged. They are saved for each process as safetensors and JSON, and nothing is pickled.
+done, the sums not yet logged, and what each class of the trainer names in its `resumable`. They are saved for each
+process as safetensors and JSON, and nothing is pickled.
 
 All processes must see one file system. What is assumed of TRL and transformers is held by tests/test_trl_contract.py.
 """
@@ -27,13 +28,7 @@ from checkpoints.disk_faults import DiskFaults
 from checkpoints.disks import room
 from checkpoints.manifest import STAGING, checkpoints, clear_staging, damage, keep_newest, publish, step_of
 
-HELD_OUT = "eval_decomposed/accuracy"  # the metric that says which checkpoint is the best
-
-# Between two updates: micro-batches done, and what has been summed up since the last log.
-COUNTERS = (
-    "_step", "_globalstep_last_logged", "_rows_at_once",
-    "_barren_updates", "_bad_updates", "_bad_in_a_row", "_seconds", "_tokens_at_last_log", "_gap_so_far",
-)  # fmt: skip
+BEST_BY = "eval_decomposed/accuracy"  # the metric that says which checkpoint is the best
 
 
 class EpochOrder(Sampler):
@@ -97,7 +92,7 @@ class ExactResume(DiskFaults):
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial):
-        """Writes it beside and renames it. One that the disk refuses is told, removed and tried again at the next."""
+        """Writes it beside and renames it. One that the disk refuses is removed, with a warning; the run goes on."""
         folder = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         best = self._best()
@@ -164,12 +159,12 @@ class ExactResume(DiskFaults):
     def _set_best(self, best: Path | None) -> None:
         """Makes `best` the best checkpoint, with the held-out accuracy of its step; None: the next one will be."""
         step = step_of(best) if best else None
-        measured = {entry["step"]: entry[HELD_OUT] for entry in self.state.log_history if HELD_OUT in entry}
+        measured = {entry["step"]: entry[BEST_BY] for entry in self.state.log_history if BEST_BY in entry}
         self.state.best_model_checkpoint = str(best) if best else None
         self.state.best_global_step, self.state.best_metric = step, measured.get(step)
 
     def unsaved_line(self, what: str, refused: str) -> str:
-        """What is told when the disk has refused a checkpoint or the final model."""
+        """The line for a checkpoint or a final model that the disk has refused."""
         folder = Path(self.args.output_dir)
         newest = next((path for path in checkpoints(folder) if damage(path, hashes=False) is None), None)
         return (
@@ -189,9 +184,9 @@ class ExactResume(DiskFaults):
                     buffered[-1][name] = value
         memory = {
             "num_processes": self.accelerator.num_processes,
-            "counters": {name: getattr(self, name) for name in COUNTERS if hasattr(self, name)},
+            "counters": {name: getattr(self, name) for name in self._resumable_names()},
             "loss": self._tr_loss.item(),
-            "metrics": {mode: dict(metrics) for mode, metrics in self._metrics.items()},
+            "metrics": {phase: dict(metrics) for phase, metrics in self._metrics.items()},
             "buffered": None if self._buffered_inputs is None else buffered,
             "completions": self._completions_table() if self.log_completions else None,
         }
@@ -232,11 +227,12 @@ class ExactResume(DiskFaults):
                     f"{self.accelerator.num_processes} processes cannot take over from {memory['num_processes']}"
                 )
             return
-        for name, value in memory["counters"].items():
-            setattr(self, name, value)
+        for name in self._resumable_names():
+            if name in memory["counters"]:  # a checkpoint of an older version may lack one
+                setattr(self, name, memory["counters"][name])
         self._tr_loss.fill_(memory["loss"])
-        for mode, metrics in memory["metrics"].items():
-            self._metrics[mode].update(metrics)
+        for phase, metrics in memory["metrics"].items():
+            self._metrics[phase].update(metrics)
         if memory["buffered"] is not None:
             self._buffered_inputs = memory["buffered"]
             for key, value in load_file(packed).items():
