@@ -26,12 +26,11 @@ from checkpoints.trainer_base import TrainerBase
 from models import vision_attention
 from sampling.engine import base_model
 from sampling.prefill import positions_of
-from update import collate, packing, pass_room, shared_prefix
+from update import collate, left_out, packing, pass_room, shared_prefix
 from update.packing import Row
 
 logger = logging.getLogger(__name__)
 PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
-TOKEN_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "kl")
 
 
 class PackedUpdate(TrainerBase):
@@ -130,7 +129,8 @@ class PackedUpdate(TrainerBase):
             chosen = [row.index for row in part or [shortest]]
             micro.append(collate.select(together, chosen, fill, idle=not part, once=self.shares_prompts))
             micro[-1]["checkpointing"] = checkpointing
-        self._note_left_out(rows, len(rows) - int(acts.sum()), packed, own, micro)
+        computed = sum(map(packing.cost if self.shares_prompts else packing.padded_cost, packed))
+        left_out.note(self.accelerator, rows, len(rows) - int(acts.sum()), computed, own, micro)
         return [collate.select(together, [], 0)] * (most - count) + micro
 
     def _pack_rows(self, together: dict, keep: list[Row], most: int, budget: int) -> tuple[list[list[Row]], bool]:
@@ -151,23 +151,6 @@ class PackedUpdate(TrainerBase):
         if not moves:
             return together, keep
         return collate.exchange(together, keep, moves, self.accelerator.process_index)
-
-    def _note_left_out(self, rows, left_out, packed, own, micro):
-        """Numbers over all rows of an optimiser step, for `compute_loss` in place of those over the rows it sees."""
-        computed = sum(map(packing.cost if self.shares_prompts else packing.padded_cost, packed))
-        mask, known = collate.loss_mask(own), "rollout_entropy" in own
-        entropy = (own["rollout_entropy"] * mask).sum() if known else 0.0
-        tokens = [collate.loss_mask(batch).sum() for batch in micro]
-        sums = [computed, packing.padded_cost(rows), left_out, entropy, mask.sum(), *tokens]
-        sums = torch.tensor([float(value) for value in sums], device=self.accelerator.device)
-        computed, plain, left_out, entropy, total, *tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
-        for batch, share in zip(micro, tokens, strict=True):
-            batch["window"] = {
-                "skipped_work": 1 - computed / plain,
-                "rows_left": left_out > 0,  # so called in the checkpoints of earlier versions
-                "entropy": entropy / max(total, 1.0) if known else None,
-                "token_share": share * len(micro) / max(total, 1.0),
-            }
 
     def _largest(self, numbers: list[int]) -> list[int]:
         """Elementwise maximum over processes."""
@@ -198,21 +181,8 @@ class PackedUpdate(TrainerBase):
         if self.loss_type == "grpo":
             # TRL averages over the rows it is given; the mean is over all rows of the plain micro-batch
             loss = loss * (len(inputs["advantages"]) / self.args.per_device_train_batch_size)
-        self._count_left_out(inputs["window"])
+        left_out.count(self._metrics["train"], inputs["window"])
         return loss
-
-    def _count_left_out(self, window: dict) -> None:
-        """TRL has measured the rows of this pass; the rows that were left out were not clipped, but they count."""
-        metrics = self._metrics["train"]
-        metrics["decomposed/skipped_work"].append(window["skipped_work"])
-        for name in TOKEN_MEANS:
-            if metrics.get(name):
-                metrics[name][-1] *= window["token_share"]
-        if window["rows_left"]:
-            metrics["clip_ratio/low_min"][-1] = min(metrics["clip_ratio/low_min"][-1], 0.0)
-            metrics["clip_ratio/high_max"][-1] = max(metrics["clip_ratio/high_max"][-1], 0.0)
-        if window["entropy"] is not None:
-            metrics["entropy"][-1] = window["entropy"]
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **fields
