@@ -5,7 +5,7 @@ import torch
 from peft import get_peft_model
 from transformers import AutoModelForImageTextToText
 
-from benchmarks.training import full_size_config
+from benchmarks.workloads import full_size_config
 from models import vision_attention
 from models.registry import lora_config
 from tests.operations import Operations, packed_attention
