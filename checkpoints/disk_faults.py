@@ -32,7 +32,7 @@ class DiskFaults(TrainerBase):
         finally:
             self._noting, self._refused = False, None
 
-    def _write(self, function: Callable[..., None], *args, **kwargs) -> None:
+    def _write(self, function: Callable[..., object], *args, **kwargs) -> None:
         """Calls `function`, which writes and exchanges nothing with other processes, unless a write has failed."""
         if self._refused:
             return

@@ -15,6 +15,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -116,10 +117,7 @@ class ExactResume(DiskFaults):
         if self.card is None:
             super().create_model_card(*args, **kwargs)
         elif self.args.should_save:
-            self._write(self._write_card, Path(self.args.output_dir))
-
-    def _write_card(self, folder: Path) -> None:
-        (folder / "README.md").write_text(self.card, encoding="utf-8")
+            self._write(Path(self.args.output_dir, "README.md").write_text, self.card, encoding="utf-8")
 
     def _save(self, output_dir=None, state_dict=None) -> None:
         """Model and processor, with the card, and without TRL's copy of an adapter that is trained further ("ref"):
@@ -129,7 +127,7 @@ class ExactResume(DiskFaults):
         if self.args.should_save:
             shutil.rmtree(folder / "ref", ignore_errors=True)
             if self.card is not None:
-                self._write(self._write_card, folder)
+                self._write((folder / "README.md").write_text, self.card, encoding="utf-8")
 
     def _write_checkpoint(self, model, trial, staging: Path) -> None:
         self._staging = staging
@@ -174,7 +172,8 @@ class ExactResume(DiskFaults):
         )
 
     def _save_memory(self, checkpoint: Path) -> None:
-        buffered, tensors = [], {}
+        buffered: list[dict] = []
+        tensors = {}
         for number, batch in enumerate(self._buffered_inputs or []):
             buffered.append({})
             for name, value in batch.items():
@@ -218,7 +217,9 @@ class ExactResume(DiskFaults):
         self.state.best_model_checkpoint = state["best_model_checkpoint"]
         self._set_best(self._best())
         plain, packed = _memory_files(checkpoint, self.accelerator.process_index)
-        memory = json.loads(plain.read_text(encoding="utf-8")) if plain.is_file() else {"num_processes": None}
+        memory: dict[str, Any] = {"num_processes": None}
+        if plain.is_file():
+            memory = json.loads(plain.read_text(encoding="utf-8"))
         if memory["num_processes"] != self.accelerator.num_processes:
             self._step = self.state.global_step * self.args.gradient_accumulation_steps
             if self._step % (self.args.steps_per_generation * self.num_iterations):
@@ -241,8 +242,8 @@ class ExactResume(DiskFaults):
         if memory["completions"] is not None:
             for name, rows in memory["completions"].items():
                 parts = rows.items() if isinstance(rows, dict) else [(None, rows)]
-                for key, values in parts:
-                    (self._logs[name] if key is None else self._logs[name][key]).extend(values)
+                for column, values in parts:
+                    (self._logs[name] if column is None else self._logs[name][column]).extend(values)
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:

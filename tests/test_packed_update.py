@@ -215,7 +215,7 @@ def test_bf16_autocast_stays_within_its_rounding(tmp_path):
     assert 0 < gaps[1] < 1.5 * gaps[0] < 0.1
 
 
-def test_the_kl_is_a_mean_over_all_tokens_however_rows_are_dealt(tmp_path):
+def test_the_kl_is_a_mean_over_all_tokens_however_rows_are_packed(tmp_path):
     """TRL's mean over micro-batches of unequal length is none; one micro-batch a step is the reference."""
     whole = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
     _, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, beta=0.1, **whole)
