@@ -44,7 +44,7 @@ FIELDS = "pixel_values image_grid_thw num_images pixel_attention_mask spatial_sh
 OVERRIDES = {
     "__init__": Override(
         (MethodTrainer, Guard, RewardErrors, EngineRollouts, PackedUpdate, ExactResume),
-        CONSTRUCTOR + "callbacks optimizers quantization_config peft_config tools rollout_func environment_factory",
+        CONSTRUCTOR + "optimizers quantization_config peft_config tools rollout_func environment_factory",
         (
             (GRPOTrainer.__init__, 'self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}'),
             (GRPOTrainer.__init__, "self._step = 0"),
