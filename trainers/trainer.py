@@ -6,7 +6,7 @@ the clip and the averaging stay TRL's. Shaping the rewards instead cannot expres
 mean, so rewards {0, -1} or {lambda, -1} give GRPO's advantages again.
 
 Everything else that is done differently from TRL 1.16 is in the classes that `MethodTrainer` inherits from, one subject
-each; tests/test_trl_contract.py lists every method that any of them overrides, with what it assumes of TRL.
+each; tests/trl_overrides.py lists every method that any of them overrides, with what it assumes of TRL.
 """
 
 from __future__ import annotations
