@@ -19,51 +19,25 @@ import argparse
 import gc
 import json
 import os
-import statistics
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from benchmarks import training
-from benchmarks.sampling import build_inputs
-from models.registry import load_processor, lora_config
+from benchmarks import updates
+from benchmarks.floors import SIZES, Bench
+from benchmarks.measuring import bar_chart
+from models.registry import lora_config
 from sampling.engine import Request, decode
 from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
-from update.memory import count_parameters, shape_of
 
 PARTS = ("decode", "prefill", "sampling", "update", "stock")
-SPREAD = 6.0  # standard deviation of the scaled logits
-
-
-@dataclass(frozen=True)
-class Size:
-    rows: tuple[int, ...]  # completions decoded together
-    steps: tuple[int, int]  # tokens of a short and of a long run; their difference is timed
-    prompt: int
-    image: int  # tokens of the prompt that are its image's
-    prompts: int  # of the prefill
-    samples: int  # of one problem, against generate
-    longest: int  # tokens of a completion of the whole step; of the update's
-    mean: int
-    generations: int
-    completions: int  # of an update
-    batches: tuple[int, int]
-
-
-SIZES = {
-    "3b": Size((8, 64, 256), (24, 88), 600, 324, 8, 256, 128, 80, 8, 64, (8, 32)),
-    "tiny": Size((2, 8), (2, 32), 60, 16, 2, 8, 8, 4, 2, 4, (2, 4)),
-}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -76,94 +50,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--from-json", type=Path, help="measure nothing, read the figures from here")
     parser.add_argument("--plot", type=Path, help="draw the figures and their floors into this file")
     return parser.parse_args(argv)
-
-
-class Bench:
-    """The figures so far, the machine's two rates, and the model at hand."""
-
-    def __init__(self, args: argparse.Namespace):
-        self.args, self.size, self.started = args, SIZES[args.size], time.perf_counter()
-        self.on_gpu = args.device == "cuda"
-        self.dtype = torch.bfloat16 if args.size == "3b" else torch.float32
-        self.model_args = SimpleNamespace(
-            random_weights=args.size == "3b", model="tiny", image_tokens=self.size.image, longest=self.size.longest,
-            mean_length=self.size.mean,
-        )  # fmt: skip
-        self.figures: list[dict] = []
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started
-
-    def note(self, part: str, name: str, value: float, unit: str, floor: float | None = None, **more: float) -> None:
-        """Prints a figure, its floor in the same unit, and whatever else there is, and writes them to the file."""
-        figure = {"part": part, "name": name, "value": value, "unit": unit, "floor": floor, **more}
-        self.figures.append(figure)
-        beside = "" if floor is None else f"; floor {floor:.4g} {unit}, {value / floor:.1f} times it"
-        rest = "".join(f"; {key} {number:,.4g}" for key, number in more.items())
-        print(f"{self.seconds:5.0f} s  {part}: {name}: {value:.4g} {unit}{beside}{rest}", flush=True)
-        if self.args.json:
-            self.args.json.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
-
-    def late(self, what: str) -> bool:
-        """Whether it is too late to begin, which is said."""
-        if self.seconds <= self.args.seconds:
-            return False
-        print(f"{self.seconds:5.0f} s  {what}: not begun, --seconds {self.args.seconds:g} are over", flush=True)
-        return True
-
-    @property
-    def found(self) -> dict:
-        machine = torch.cuda.get_device_name() if self.on_gpu else "a CPU"
-        return {"machine": machine, "torch": torch.__version__, "size": self.args.size, "figures": self.figures}
-
-    def timed(self, function: Callable[[], object], repeat: int = 3, of: Callable = statistics.median) -> float:
-        """Median seconds (or what `of` makes of them) of `repeat` calls after one that is not counted."""
-        took = []
-        for _ in range(1 + repeat):
-            start = training.now()
-            function()
-            took.append(training.now() - start)
-        return of(took[1:])
-
-    def peak(self) -> dict[str, float]:
-        """Highest GiB allocated since the last call."""
-        if not self.on_gpu:
-            return {}
-        peak = torch.cuda.max_memory_allocated() / 2**30
-        torch.cuda.reset_peak_memory_stats()
-        return {"peak GiB": peak}
-
-    def rates(self) -> None:
-        large, side = (2**30, 8192) if self.on_gpu else (2**22, 512)
-        source = torch.ones(large, dtype=torch.uint8, device=self.args.device)
-        target = torch.empty_like(source)
-        self.bandwidth = 2 * large / self.timed(lambda: target.copy_(source))
-        a = torch.randn(side, side, dtype=self.dtype, device=self.args.device)
-        self.rate = 2 * side**3 / self.timed(lambda: a @ a)
-        self.note("machine", "bandwidth of a copy", self.bandwidth / 1e9, "GB/s")
-        self.note("machine", "matrix product", self.rate / 1e12, "TFLOP/s")
-
-    def load(self) -> None:
-        self.model = training.make_model(self.model_args, self.dtype).to(self.args.device).eval()
-        self.processor = load_processor("tiny")
-        config = self.model.config
-        self.shape, self.counts = shape_of(config), count_parameters(config, lora_config(config))
-        self.language = self.counts.layers + self.shape.vocabulary * self.shape.hidden
-        asked = SimpleNamespace(prompt_tokens=self.size.prompt, image_tokens=self.size.image)
-        self.inputs = [build_inputs(self.processor, asked, "cpu", number) for number in range(self.size.prompts)]
-        with torch.no_grad():
-            self.prompt = prefill_all(self.model, self.inputs[:1])[0]
-            factor = SPREAD / self.prompt.logits.float().std().item()
-            head = self.model.get_output_embeddings()
-            head.register_forward_hook(lambda module, inputs, logits: logits.mul_(factor))
-            self.prompt = prefill_all(self.model, self.inputs[:1])[0]
-
-    def decoding(self, rows: int, held: float) -> float:
-        """Seconds that a decode step takes at least: `held` tokens of each row's completion are in the cache."""
-        cached = 2 * self.shape.layers * self.shape.key_value * (self.size.prompt + rows * held)
-        reading = self.dtype.itemsize * (self.language + cached) / self.bandwidth
-        return max(reading, 2 * rows * self.language / self.rate)
 
 
 # -- the parts ------------------------------------------------------------------------------------------------------
@@ -210,11 +96,11 @@ def launches(bench: Bench, draw: Callable[[int], None], steps: int) -> dict[str,
         torch.cuda.synchronize()
     events = seen.key_averages()
     kernels = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
-    asked = [event for event in events if event.device_type != torch.autograd.DeviceType.CUDA]
+    host = [event for event in events if event.device_type != torch.autograd.DeviceType.CUDA]
     return {
         "kernels a step": sum(event.count for event in kernels) / steps,
         "ms in kernels": sum(event.self_device_time_total for event in kernels) / 1e3 / steps,
-        "launches a step": sum(event.count for event in asked if "launch" in event.key.lower()) / steps,
+        "launches a step": sum(event.count for event in host if "launch" in event.key.lower()) / steps,
     }
 
 
@@ -257,9 +143,9 @@ def measure_step(bench: Bench, base: type, batch: int) -> dict[str, float]:
     """
     size = bench.size
     accumulation = size.completions // batch
-    work = training.Work(size.generations, 1.0, size.prompt / size.longest, size.longest, batch, accumulation)
-    steps = 4 if base is training.Lean and bench.on_gpu else 2
-    trainer, *_ = training.run(base, bench.model_args, work, steps=steps, dtype=bench.dtype, sampled=True)
+    work = updates.Work(size.generations, 1.0, size.prompt / size.longest, size.longest, batch, accumulation)
+    steps = 4 if base is updates.Packed and bench.on_gpu else 2
+    trainer, *_ = updates.run(base, bench.model_args, work, steps=steps, dtype=bench.dtype, sampled=True)
     rollout, update = trainer.rollouts_took[-1], trainer.updates_took[-1]
     mean, longest = (trainer.state.log_history[-1][f"completions/{which}_length"] for which in ("mean", "max"))
     tokens = size.completions * (mean + size.prompt / size.generations)
@@ -274,8 +160,8 @@ def measure_step(bench: Bench, base: type, batch: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def measure_update(bench: Bench, base: type = training.Lean, name: str = "ours") -> None:
-    for batch in bench.size.batches if base is training.Lean else bench.size.batches[:1]:
+def measure_update(bench: Bench, base: type = updates.Packed, name: str = "ours") -> None:
+    for batch in bench.size.batches if base is updates.Packed else bench.size.batches[:1]:
         if bench.late(f"{name}, batch {batch}"):
             continue
         found = measure_step(bench, base, batch)
@@ -300,23 +186,14 @@ def measure_stock(bench: Bench) -> None:
 
 def draw_figures(found: dict, path: Path) -> None:
     """A bar a figure that has a floor, in multiples of the floor."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     shown = [figure for figure in found["figures"] if figure["floor"]][::-1]
     names = [f"{figure['part']}: {figure['name']}" for figure in shown]
-    figure, axes = plt.subplots(figsize=(8, 0.3 * len(shown) + 1.2), layout="constrained")
     colours = ["#bbbbbb" if one["part"].startswith("stock") else "#4477aa" for one in shown]
-    axes.barh(range(len(shown)), [one["value"] / one["floor"] for one in shown], color=colours, height=0.7)
+    xlabel = f"time over the least possible on {found['machine']} (stock TRL in grey)"
+    figure, axes = bar_chart(names, [one["value"] / one["floor"] for one in shown], color=colours, xlabel=xlabel)
     for place, one in enumerate(shown):
         axes.text(one["value"] / one["floor"], place, f" {one['value']:.3g} {one['unit']}", va="center", fontsize=7)
-    axes.set_yticks(range(len(shown)), names, fontsize=8)
     axes.set_xscale("log")
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel(f"time over the least possible on {found['machine']} (stock TRL in grey)")
-    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
 
 

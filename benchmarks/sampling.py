@@ -15,21 +15,18 @@ where there are at least 64 of them.
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.measuring import PeakMemory, now
+from benchmarks.workloads import build_inputs, hold_lengths
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.job import ROWS
 from sampling.prefill import prefill
@@ -37,7 +34,6 @@ from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
 from sampling.settings import SamplingSettings
 from sampling.token_sampling import choose, weights
 
-HAZARD = 1 / 24
 PROBLEM = "benchmark"
 
 
@@ -52,37 +48,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rungs", nargs="*", type=int, help="only these (default: all five)")
     parser.add_argument("--repeat", type=int, default=1, help="best of this many runs")
     return parser.parse_args(argv)
-
-
-def build_inputs(processor, args: argparse.Namespace, device: str, number: int = 0) -> dict[str, torch.Tensor]:
-    """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image."""
-    from charts.record import ChartQuestion
-    from sampling.problems import prompt_inputs
-
-    side = round(args.image_tokens**0.5) * processor.image_processor.patch_size * processor.image_processor.merge_size
-    pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
-    image = Image.fromarray(pixels.numpy())
-    words = 0
-    while True:
-        question = ChartQuestion("q", "What is the value of red?" + " 1" * words, ("1",), open_image=lambda: image)
-        limits = {"min_pixels": None, "max_pixels": None}
-        inputs = prompt_inputs(processor, question, image, prompt="short", **limits)
-        missing = args.prompt_tokens + number - inputs["input_ids"].shape[1]
-        if missing <= 0:
-            return {name: tensor.to(device) for name, tensor in inputs.items()}
-        words += max(1, missing // 2)
-
-
-def hold_lengths(model: torch.nn.Module, eos: int, hazard: float = HAZARD) -> None:
-    """From now on every step ends with chance `hazard`; the rest is flattened, so that top-p never cuts the end."""
-
-    def hook(module: torch.nn.Module, inputs: object, logits: torch.Tensor) -> torch.Tensor:
-        logits = logits * 0.3
-        logits[..., eos] = -torch.inf
-        logits[..., eos] = logits.logsumexp(-1) + np.log(hazard / (1 - hazard))
-        return logits
-
-    model.get_output_embeddings().register_forward_hook(hook)
 
 
 class Ladder:
@@ -207,42 +172,14 @@ def is_near_tie(ladder: Ladder, row: int, tokens: list[int], expected: list[int]
     return {tokens[step], expected[step]} <= set(possible.tolist())
 
 
-class PeakMemory:
-    """Peak memory above the start: of the GPU, else of the process as a thread sees it every 5 ms."""
-
-    def __enter__(self) -> PeakMemory:
-        gc.collect()
-        self.on_gpu = torch.cuda.is_available()
-        if self.on_gpu:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            self.start = torch.cuda.memory_allocated()
-            return self
-        ctypes.CDLL(None).malloc_trim(0)
-        self.start = self.peak = self._resident()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    @staticmethod
-    def _resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.005):
-            self.peak = max(self.peak, self._resident())
-
-    def __exit__(self, *exc: object) -> None:
-        if self.on_gpu:
-            self.peak = torch.cuda.max_memory_allocated()
-            return
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def mebibytes(self) -> float:
-        return (self.peak - self.start) / 2**20
+def best_of(repeat: int, draw: Callable[[], list]) -> tuple[list, tuple[float, float]]:
+    """What the last of `repeat` calls returns, and the least time of any: seconds of the clock, and of the CPU."""
+    seconds = []
+    for _ in range(repeat):
+        started = now(), time.process_time()
+        drawn = draw()
+        seconds.append((now() - started[0], time.process_time() - started[1]))
+    return drawn, min(seconds)
 
 
 def measure(ladder: Ladder, rungs: list[int], repeat: int) -> None:
@@ -251,13 +188,7 @@ def measure(ladder: Ladder, rungs: list[int], repeat: int) -> None:
         name, rung = ladder.rungs[number - 1]
         torch.manual_seed(number)
         with PeakMemory() as memory:
-            for _ in range(repeat):
-                started = time.perf_counter(), time.process_time()
-                rows = rung()
-                if torch.cuda.is_available():
-                    torch.cuda.synchronize()
-                took = time.perf_counter() - started[0], time.process_time() - started[1]
-                seconds[number] = min(seconds.get(number, took), took)
+            rows, seconds[number] = best_of(repeat, rung)
         tokens = sum(map(len, rows))
         print(
             f"{number}  {name:<52} {seconds[number][0]:8.2f} s {ladder.n / seconds[number][0]:9.1f} samples/s "
@@ -294,13 +225,7 @@ def several_problems(
     sample(model, prompts[0], problem_id=named[0][0], **options)  # warm-up
     for name, way in ways.items():
         torch.manual_seed(1)
-        for _ in range(args.repeat):
-            started = time.perf_counter()
-            drawn[name] = way()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            took = time.perf_counter() - started
-            seconds[name] = min(seconds.get(name, took), took)
+        drawn[name], (seconds[name], _) = best_of(args.repeat, way)
         print(f"{name:<60} {seconds[name]:8.2f} s {n * len(named) / seconds[name]:9.1f} samples/s", flush=True)
     stock, alone, together = ways
     print(f"together: {seconds[stock] / seconds[together]:.1f} times as fast as generate(), ", end="")

@@ -1,8 +1,8 @@
-"""A checkpoint that the disk refuses is told in one line, on all processes alike, and training goes on.
+"""A checkpoint that the disk refuses ends in one line of warning, on all processes alike, and training goes on.
 
 transformers and DeepSpeed write a checkpoint in several places, with exchanges between the processes in between. A
 process that left at its first failed write would leave the others waiting in the next exchange. So the failed write is
-noted, the process writes nothing more but takes part in everything else, and at the end all are asked.
+noted, the process writes nothing more but takes part in everything else, and at the end every process learns of it.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from accelerate.utils import gather_object
-from trl import GRPOTrainer
 
 from checkpoints.disks import refusal
+from checkpoints.trainer_base import TrainerBase
 
 
-class DiskFaults(GRPOTrainer):
+class DiskFaults(TrainerBase):
     """GRPOTrainer whose saving no full or unwritable disk interrupts; `_refusal` says whether there was one."""
 
     _noting = False  # outside of `_noting_refusals` a failed write raises
-    _refused: str | None = None  # what the disk of this process said to the first write that failed
+    _refused: str | None = None  # why the first write that failed on this process did
 
     @contextmanager
     def _noting_refusals(self) -> Iterator[None]:
@@ -32,7 +32,7 @@ class DiskFaults(GRPOTrainer):
         finally:
             self._noting, self._refused = False, None
 
-    def _write(self, function: Callable[..., None], *args, **kwargs) -> None:
+    def _write(self, function: Callable[..., object], *args, **kwargs) -> None:
         """Calls `function`, which writes and exchanges nothing with other processes, unless a write has failed."""
         if self._refused:
             return
@@ -44,7 +44,7 @@ class DiskFaults(GRPOTrainer):
                 raise
 
     def _refusal(self) -> str | None:
-        """What the disk said to the first process to which it said anything; every process must ask."""
+        """Why the disk refused a write of any process, the first that has a reason; every process must call this."""
         return next(filter(None, gather_object([self._refused])), None)
 
     def create_model_card(self, *args, **kwargs) -> None:
@@ -87,7 +87,7 @@ class DiskFaults(GRPOTrainer):
                 delattr(owner, name)
 
     def save_result(self, also: Callable[[], None]) -> str | None:
-        """Saves the final model and the log, and calls `also` on the main process; what the disk said against it."""
+        """Saves the final model and the log, and calls `also` on the main process -> why the disk refused, or None."""
         with self._noting_refusals():
             self.save_model()
             error = None

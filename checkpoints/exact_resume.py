@@ -2,7 +2,8 @@
 
 transformers saves weights, optimiser, scheduler, counters and random states. Here is what it leaves out: the order of
 the questions in every epoch (TRL's sampler cannot be put at an epoch), the rollout batch whose updates are not all
-done, and the sums not yet logged. They are saved for each process as safetensors and JSON, and nothing is pickled.
+done, the sums not yet logged, and what each class of the trainer names in its `resumable`. They are saved for each
+process as safetensors and JSON, and nothing is pickled.
 
 All processes must see one file system. What is assumed of TRL and transformers is held by tests/test_trl_contract.py.
 """
@@ -14,6 +15,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -27,13 +29,7 @@ from checkpoints.disk_faults import DiskFaults
 from checkpoints.disks import room
 from checkpoints.manifest import STAGING, checkpoints, clear_staging, damage, keep_newest, publish, step_of
 
-HELD_OUT = "eval_decomposed/accuracy"  # the metric that says which checkpoint is the best
-
-# Between two updates: micro-batches done, and what has been summed up since the last log.
-COUNTERS = (
-    "_step", "_globalstep_last_logged", "_rows_at_once",
-    "_barren_updates", "_bad_updates", "_bad_in_a_row", "_seconds", "_tokens_at_last_log", "_gap_so_far",
-)  # fmt: skip
+BEST_BY = "eval_decomposed/accuracy"  # the metric that says which checkpoint is the best
 
 
 class EpochOrder(Sampler):
@@ -97,7 +93,7 @@ class ExactResume(DiskFaults):
         return str(self._staging) if self._staging else super()._get_output_dir(trial)
 
     def _save_checkpoint(self, model, trial):
-        """Writes it beside and renames it. One that the disk refuses is told, removed and tried again at the next."""
+        """Writes it beside and renames it. One that the disk refuses is removed, with a warning; the run goes on."""
         folder = Path(super()._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         best = self._best()
@@ -121,10 +117,7 @@ class ExactResume(DiskFaults):
         if self.card is None:
             super().create_model_card(*args, **kwargs)
         elif self.args.should_save:
-            self._write(self._write_card, Path(self.args.output_dir))
-
-    def _write_card(self, folder: Path) -> None:
-        (folder / "README.md").write_text(self.card, encoding="utf-8")
+            self._write(Path(self.args.output_dir, "README.md").write_text, self.card, encoding="utf-8")
 
     def _save(self, output_dir=None, state_dict=None) -> None:
         """Model and processor, with the card, and without TRL's copy of an adapter that is trained further ("ref"):
@@ -134,7 +127,7 @@ class ExactResume(DiskFaults):
         if self.args.should_save:
             shutil.rmtree(folder / "ref", ignore_errors=True)
             if self.card is not None:
-                self._write(self._write_card, folder)
+                self._write((folder / "README.md").write_text, self.card, encoding="utf-8")
 
     def _write_checkpoint(self, model, trial, staging: Path) -> None:
         self._staging = staging
@@ -164,12 +157,12 @@ class ExactResume(DiskFaults):
     def _set_best(self, best: Path | None) -> None:
         """Makes `best` the best checkpoint, with the held-out accuracy of its step; None: the next one will be."""
         step = step_of(best) if best else None
-        measured = {entry["step"]: entry[HELD_OUT] for entry in self.state.log_history if HELD_OUT in entry}
+        measured = {entry["step"]: entry[BEST_BY] for entry in self.state.log_history if BEST_BY in entry}
         self.state.best_model_checkpoint = str(best) if best else None
         self.state.best_global_step, self.state.best_metric = step, measured.get(step)
 
     def unsaved_line(self, what: str, refused: str) -> str:
-        """What is told when the disk has refused a checkpoint or the final model."""
+        """The line for a checkpoint or a final model that the disk has refused."""
         folder = Path(self.args.output_dir)
         newest = next((path for path in checkpoints(folder) if damage(path, hashes=False) is None), None)
         return (
@@ -179,7 +172,8 @@ class ExactResume(DiskFaults):
         )
 
     def _save_memory(self, checkpoint: Path) -> None:
-        buffered, tensors = [], {}
+        buffered: list[dict] = []
+        tensors = {}
         for number, batch in enumerate(self._buffered_inputs or []):
             buffered.append({})
             for name, value in batch.items():
@@ -189,9 +183,9 @@ class ExactResume(DiskFaults):
                     buffered[-1][name] = value
         memory = {
             "num_processes": self.accelerator.num_processes,
-            "counters": {name: getattr(self, name) for name in COUNTERS if hasattr(self, name)},
+            "counters": {name: getattr(self, name) for name in self._resumable_names()},
             "loss": self._tr_loss.item(),
-            "metrics": {mode: dict(metrics) for mode, metrics in self._metrics.items()},
+            "metrics": {phase: dict(metrics) for phase, metrics in self._metrics.items()},
             "buffered": None if self._buffered_inputs is None else buffered,
             "completions": self._completions_table() if self.log_completions else None,
         }
@@ -223,7 +217,9 @@ class ExactResume(DiskFaults):
         self.state.best_model_checkpoint = state["best_model_checkpoint"]
         self._set_best(self._best())
         plain, packed = _memory_files(checkpoint, self.accelerator.process_index)
-        memory = json.loads(plain.read_text(encoding="utf-8")) if plain.is_file() else {"num_processes": None}
+        memory: dict[str, Any] = {"num_processes": None}
+        if plain.is_file():
+            memory = json.loads(plain.read_text(encoding="utf-8"))
         if memory["num_processes"] != self.accelerator.num_processes:
             self._step = self.state.global_step * self.args.gradient_accumulation_steps
             if self._step % (self.args.steps_per_generation * self.num_iterations):
@@ -232,11 +228,12 @@ class ExactResume(DiskFaults):
                     f"{self.accelerator.num_processes} processes cannot take over from {memory['num_processes']}"
                 )
             return
-        for name, value in memory["counters"].items():
-            setattr(self, name, value)
+        for name in self._resumable_names():
+            if name in memory["counters"]:  # a checkpoint of an older version may lack one
+                setattr(self, name, memory["counters"][name])
         self._tr_loss.fill_(memory["loss"])
-        for mode, metrics in memory["metrics"].items():
-            self._metrics[mode].update(metrics)
+        for phase, metrics in memory["metrics"].items():
+            self._metrics[phase].update(metrics)
         if memory["buffered"] is not None:
             self._buffered_inputs = memory["buffered"]
             for key, value in load_file(packed).items():
@@ -245,8 +242,8 @@ class ExactResume(DiskFaults):
         if memory["completions"] is not None:
             for name, rows in memory["completions"].items():
                 parts = rows.items() if isinstance(rows, dict) else [(None, rows)]
-                for key, values in parts:
-                    (self._logs[name] if key is None else self._logs[name][key]).extend(values)
+                for column, values in parts:
+                    (self._logs[name] if column is None else self._logs[name][column]).extend(values)
 
 
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:

@@ -9,7 +9,7 @@ from checkpoints import exact_resume
 from checkpoints.manifest import checkpoints, step_of
 from tests.test_early_warning import BOUNDS
 from tests.test_resume import build
-from training.early_warning import HELD_OUT, EarlyWarning, Watch
+from training.early_warning import BEST_BY, EarlyWarning, Watch
 from training.interruption import Interruption
 
 
@@ -23,8 +23,8 @@ class Measured(EarlyWarning):
     def on_step_end(self, args, state, control, **kwargs):
         accuracy = self.accuracies.get(state.global_step)
         if accuracy is not None:
-            state.log_history.append({HELD_OUT: accuracy, "step": state.global_step})
-            self.on_evaluate(args, state, control, metrics={HELD_OUT: accuracy})
+            state.log_history.append({BEST_BY: accuracy, "step": state.global_step})
+            self.on_evaluate(args, state, control, metrics={BEST_BY: accuracy})
 
 
 def trained(folder, accuracies, checkpoint=None, **settings):

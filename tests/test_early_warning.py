@@ -11,7 +11,7 @@ import main
 from checkpoints.manifest import publish
 from tests import one_layer
 from trainers.trainer import TRAINERS
-from training.early_warning import HELD_OUT, EarlyWarning, Watch, keep_best
+from training.early_warning import BEST_BY, EarlyWarning, Watch, keep_best
 
 BOUNDS = {"entropy": 2.0, "length": 1.5, "truncation": 0.2, "format": 0.2, "ratio": 10.0}
 CALM = {
@@ -112,11 +112,11 @@ def test_the_best_accuracy_is_saved_even_when_it_is_zero_and_only_with_the_flag(
     saves = []
     for step, accuracy in enumerate((0.0, 0.5, 0.4, 0.5, 0.6)):
         state.global_step, control = step, TrainerControl()
-        callback.on_evaluate(None, state, control, metrics={HELD_OUT: accuracy})
+        callback.on_evaluate(None, state, control, metrics={BEST_BY: accuracy})
         saves.append(control.should_save)
     assert saves == [True, True, False, False, True] and state.best_global_step == 4
     control = TrainerControl()
-    EarlyWarning(watch()).on_evaluate(None, TrainerState(), control, metrics={HELD_OUT: 0.9})
+    EarlyWarning(watch()).on_evaluate(None, TrainerState(), control, metrics={BEST_BY: 0.9})
     callback.on_evaluate(None, state, control, metrics={"eval_loss": 0.0})
     assert not control.should_save
 
@@ -185,7 +185,7 @@ def test_a_collapse_ends_the_run_with_the_best_held_out_weights(tmp_path, monkey
     out = capsys.readouterr().out
     (folder,) = Path("grpo-start-ckpts").iterdir()
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
-    measured = {entry["step"]: entry[HELD_OUT] for entry in history if HELD_OUT in entry}
+    measured = {entry["step"]: entry[BEST_BY] for entry in history if BEST_BY in entry}
     best = max(measured, key=lambda step: (measured[step], -step))
     last = max(entry["step"] for entry in history if "loss" in entry)
     assert last < 16, "64 questions would be 16 updates"

@@ -35,11 +35,11 @@ def test_packed_rows_have_the_gradient_of_stock_trls_separate_rows(dtype, limit,
     """Measured on an H200 before variable-length attention: 4e-7 in float32 and 4e-3 in bfloat16, normwise."""
     from trl import GRPOTrainer
 
-    from benchmarks import training
+    from benchmarks import updates
 
     args = SimpleNamespace(random_weights=False, model="tiny", image_tokens=64, longest=64, mean_length=24)
-    work = training.Work(8, kept, 4, 64)
-    stock, ours = (training.run(base, args, work, steps=1, dtype=dtype)[1] for base in (GRPOTrainer, training.Lean))
+    work = updates.Work(8, kept, 4, 64)
+    stock, ours = (updates.run(base, args, work, steps=1, dtype=dtype)[1] for base in (GRPOTrainer, updates.Packed))
     assert stock.norm() > 0 and (stock - ours).norm() < limit * stock.norm()
 
 
@@ -111,7 +111,7 @@ def test_prompts_together_on_the_gpu_are_what_each_is_on_the_cpu(family):
 
 def model_folder(folder):
     """Qwen2.5-VL-3B's configuration with tiny's processor: `--estimate` draws the weights on the GPU."""
-    from benchmarks.training import full_size_config
+    from benchmarks.workloads import full_size_config
     from models.registry import TINY_FOLDER, load_processor
 
     model, tokenizer = folder / "model", load_processor("tiny").tokenizer

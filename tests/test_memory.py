@@ -162,7 +162,7 @@ def saved_bytes(layers, tokens, rank, autocast):
         "input_ids": ids,
         "shift_labels": ids[:, tokens - 1 :],
         "position_ids": torch.arange(5 * tokens - 1).expand(3, 1, -1),
-        "shared_prompts": shared_prefix.lay_out([tokens - 1], [[tokens] * 4], torch.device("cpu")),
+        "packed_row": shared_prefix.lay_out([tokens - 1], [[tokens] * 4], torch.device("cpu")),
     }
     weights = {tensor.untyped_storage()._cdata for tensor in [*model.parameters(), *model.buffers()]}
     kept = {}

@@ -1,4 +1,4 @@
-"""The lean update against the plain one: the same gradients, whatever leaves and however rows are packed."""
+"""The packed update against the plain one: the same gradients, whatever leaves and however rows are packed."""
 
 import pytest
 import torch
@@ -82,8 +82,8 @@ def test_gradients_equal_the_plain_path_in_every_mode(mode, averaging, normalise
     if mode == "grpo":
         del options["normaliser"]
     (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
-    (lean,), _, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
-    assert plain.norm() > 0 and gap(lean, plain) < 1e-9
+    (packed,), _, less = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **options)
+    assert plain.norm() > 0 and gap(packed, plain) < 1e-9
     assert less < computed / 2
 
 
@@ -92,8 +92,8 @@ def test_gradients_equal_the_plain_path_in_every_mode(mode, averaging, normalise
 def test_every_family_with_and_without_gradient_checkpointing(family, checkpointing, tmp_path):
     options = {"family": family, "gradient_checkpointing": checkpointing}
     (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
-    (lean,), trainer, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
-    assert trainer.shares_prompts and plain.norm() > 0 and gap(lean, plain) < 1e-9
+    (packed,), trainer, less = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **options)
+    assert trainer.shares_prompts and plain.norm() > 0 and gap(packed, plain) < 1e-9
     assert less < computed / 2
 
 
@@ -108,43 +108,43 @@ def test_every_family_with_and_without_gradient_checkpointing(family, checkpoint
 def test_ragged_batches_of_any_shape(lengths, right, averaging, size, tmp_path):
     options = {"loss_type": averaging, "per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
     (plain,), _, _ = train(tmp_path / "plain", "plain", lengths, right, **options)
-    (lean,), _, _ = train(tmp_path / "lean", "shared", lengths, right, **options)
-    assert gap(lean, plain) < 1e-9 if plain.norm() else not lean.norm()
+    (packed,), _, _ = train(tmp_path / "packed", "shared", lengths, right, **options)
+    assert gap(packed, plain) < 1e-9 if plain.norm() else not packed.norm()
 
 
 def test_several_updates_on_one_rollout_batch_with_clipping(tmp_path):
     """Old log-probabilities, ratios and the clip go through the packed passes too; so does the state in between."""
     options = {"gradient_accumulation_steps": 2, "steps_per_generation": 4, "max_steps": 2, "learning_rate": 0.03}
     plain, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
-    lean, _, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
-    assert len(plain) == len(lean) == 2
-    assert gap(lean[0], plain[0]) < 1e-9
-    assert gap(lean[1], plain[1]) < 1e-3, "Adam's first step divides gradients near zero by themselves"
+    packed, _, _ = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **options)
+    assert len(plain) == len(packed) == 2
+    assert gap(packed[0], plain[0]) < 1e-9
+    assert gap(packed[1], plain[1]) < 1e-3, "Adam's first step divides gradients near zero by themselves"
     assert one.state.log_history[1]["clip_ratio/region_mean"] > 0
 
 
 def test_the_kl_term_keeps_every_row_and_its_gradient(tmp_path):
     options = {"beta": 0.1, "mode": "nsr"}
     (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
-    (lean,), _, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
+    (packed,), _, less = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **options)
     (alone,), _, _ = train(tmp_path / "alone", "shared", LENGTHS, RIGHT, mode="nsr")
-    assert gap(lean, plain) < 1e-9 and less < computed / 2
-    assert gap(lean, alone) > 1e-3, "the term does act"
+    assert gap(packed, plain) < 1e-9 and less < computed / 2
+    assert gap(packed, alone) > 1e-3, "the term does act"
 
 
 def test_a_model_that_cannot_share_prompts_still_drops_rows_and_padding(tmp_path, monkeypatch):
     (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT)
     monkeypatch.setattr("update.shared_prefix.supports", lambda model: False)
-    (lean,), trainer, less = train(tmp_path / "lean", "shared", LENGTHS, RIGHT)
-    assert not trainer.shares_prompts and gap(lean, plain) < 1e-9
+    (packed,), trainer, less = train(tmp_path / "packed", "shared", LENGTHS, RIGHT)
+    assert not trainer.shares_prompts and gap(packed, plain) < 1e-9
     assert less < computed
 
 
 def test_trls_own_head_and_one_adam_step(tmp_path):
     """The fused head computes in float32: gradients to 1e-6, Adam where the gradient is not near zero."""
     (plain,), one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, plain=False)
-    (lean,), other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, plain=False)
-    assert 0 < gap(lean, plain) < 1e-6
+    (packed,), other, _ = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, plain=False)
+    assert 0 < gap(packed, plain) < 1e-6
     weights = [
         torch.cat([p.flatten() for _, p in sorted(t.model.named_parameters()) if p.requires_grad]) for t in (one, other)
     ]
@@ -162,13 +162,13 @@ def test_logged_metrics_are_those_of_the_plain_path(tmp_path):
     options = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "steps_per_generation": 2,
                "max_steps": 2, "learning_rate": 0.03, "plain": False, "mode": "nsr"}  # fmt: skip
     _, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
-    _, other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **options)
+    _, other, _ = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **options)
     for step in (0, 1):
-        plain, lean = one.state.log_history[step], other.state.log_history[step]
+        plain, packed = one.state.log_history[step], other.state.log_history[step]
         for name in SAME:
             if name != "entropy" and name in plain:
-                assert lean[name] == pytest.approx(plain[name], rel=1e-4, abs=1e-6), (step, name)
-        assert 0.5 < lean["decomposed/skipped_work"] < 1
+                assert packed[name] == pytest.approx(plain[name], rel=1e-4, abs=1e-6), (step, name)
+        assert 0.5 < packed["decomposed/skipped_work"] < 1
     assert plain["clip_ratio/region_mean"] > 0
 
 
@@ -177,16 +177,16 @@ def test_the_entropy_is_that_of_all_rows_though_few_are_computed(tmp_path):
     right = [0, None, 0, 0, 1, 0, 0, None]
     for mode in ("nsr", "psr"):  # a random model never ends: every completion is cut, so wrong, so PSR keeps none
         _, one, _ = train(tmp_path / "plain", "plain", LENGTHS, right, mode=mode, **options)
-        _, other, _ = train(tmp_path / "lean", "shared", LENGTHS, right, mode=mode, **options)
-        plain, lean = one.state.log_history[0], other.state.log_history[0]
-        assert lean["entropy"] == pytest.approx(plain["entropy"], rel=1e-5)
+        _, other, _ = train(tmp_path / "packed", "shared", LENGTHS, right, mode=mode, **options)
+        plain, packed = one.state.log_history[0], other.state.log_history[0]
+        assert packed["entropy"] == pytest.approx(plain["entropy"], rel=1e-5)
         assert plain["decomposed/unscorable"] == 2
 
 
 def test_a_batch_without_weight_costs_one_short_row_and_moves_nothing(tmp_path):
-    (lean,), trainer, tokens = train(tmp_path, "shared", LENGTHS, [1] * 8, mode="nsr")
+    (packed,), trainer, tokens = train(tmp_path, "shared", LENGTHS, [1] * 8, mode="nsr")
     batch = trainer._buffered_inputs[-1]
-    assert not lean.any() and batch["completion_mask"].sum() <= 3
+    assert not packed.any() and batch["completion_mask"].sum() <= 3
     assert tokens == batch["prompt_mask"].sum() - 1 + batch["completion_mask"].sum()
 
 
@@ -201,8 +201,8 @@ def test_rows_that_have_changed_process_are_the_same_rows(tmp_path, monkeypatch)
 
     (plain,), _, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT)
     monkeypatch.setattr(PackedUpdate, "_balance", to_itself)
-    (lean,), _, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT)
-    assert gap(lean, plain) < 1e-9
+    (packed,), _, _ = train(tmp_path / "packed", "shared", LENGTHS, RIGHT)
+    assert gap(packed, plain) < 1e-9
 
 
 @pytest.mark.slow
@@ -215,25 +215,25 @@ def test_bf16_autocast_stays_within_its_rounding(tmp_path):
     assert 0 < gaps[1] < 1.5 * gaps[0] < 0.1
 
 
-def test_the_kl_is_a_mean_over_all_tokens_however_rows_are_dealt(tmp_path):
+def test_the_kl_is_a_mean_over_all_tokens_however_rows_are_packed(tmp_path):
     """TRL's mean over micro-batches of unequal length is none; one micro-batch a step is the reference."""
     whole = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
     _, one, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, beta=0.1, **whole)
-    _, other, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, beta=0.1)
+    _, other, _ = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, beta=0.1)
     assert other.state.log_history[0]["kl"] == pytest.approx(one.state.log_history[0]["kl"], rel=1e-6)
     assert other._buffered_inputs[0]["advantages"].numel() == 0 < other.state.log_history[0]["kl"], "several passes"
 
 
 def test_unscorable_rows_leave_even_under_a_kl_term(tmp_path):
-    (lean,), trainer, _ = train(tmp_path, "shared", LENGTHS, [None] * 8, beta=0.1)
-    assert not lean.any() and trainer.state.log_history[0]["decomposed/skipped_work"] == 1
+    (packed,), trainer, _ = train(tmp_path, "shared", LENGTHS, [None] * 8, beta=0.1)
+    assert not packed.any() and trainer.state.log_history[0]["decomposed/skipped_work"] == 1
 
 
 def test_a_loss_that_looks_across_rows_keeps_its_micro_batches(tmp_path):
     for number, options in enumerate(({"entropy_coef": 0.01}, {"top_entropy_quantile": 0.5}, {"loss_type": "bnpo"})):
         (plain,), _, computed = train(tmp_path / f"plain{number}", "plain", LENGTHS, RIGHT, **options)
-        (lean,), trainer, less = train(tmp_path / f"lean{number}", "shared", LENGTHS, RIGHT, **options)
-        assert not trainer.deals_rows and gap(lean, plain) < 1e-9 and less < computed
+        (packed,), trainer, less = train(tmp_path / f"packed{number}", "shared", LENGTHS, RIGHT, **options)
+        assert not trainer.repacks_rows and gap(packed, plain) < 1e-9 and less < computed
 
 
 @pytest.mark.parametrize("family", FAMILIES)

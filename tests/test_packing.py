@@ -1,4 +1,4 @@
-"""Dealing rows to micro-batches: every row once, within the budget, prompts whole, evenly filled."""
+"""Packing rows into micro-batches: every row once, within the budget, prompts whole, evenly filled."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -54,7 +54,7 @@ rows = st.lists(st.tuples(st.integers(0, 4), st.integers(1, 30)), min_size=1, ma
 
 
 @given(rows, st.integers(1, 8), st.integers(1, 200))
-def test_every_row_is_dealt_once_and_never_into_more_passes_than_there_are(rows, most, budget):
+def test_every_row_is_packed_once_and_never_into_more_passes_than_there_are(rows, most, budget):
     parts = pack(rows, most, budget)
     assert len(parts) <= most and all(parts)
     assert sorted(row.index for part in parts for row in part) == list(range(len(rows)))

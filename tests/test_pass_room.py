@@ -35,8 +35,8 @@ def test_the_gradient_is_the_same_in_however_many_passes(free, calls, checkpoint
     counted = layer_runs(monkeypatch)
     monkeypatch.setattr(pass_room, "free_bytes", lambda trainer: free)
     more = OPTIONS | {"gradient_checkpointing": checkpointing, "per_device_train_batch_size": 4}
-    (lean,), trainer, _ = train(tmp_path / "lean", "shared", LENGTHS, RIGHT, **more)
-    assert plain.norm() > 0 and gap(lean, plain) < 1e-9
+    (packed,), trainer, _ = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **more)
+    assert plain.norm() > 0 and gap(packed, plain) < 1e-9
     micro = [batch for batch in trainer._buffered_inputs if len(batch["advantages"])]
     assert len(micro) == calls
     again = checkpointing and micro[0]["checkpointing"]
@@ -51,8 +51,8 @@ def test_a_pass_that_takes_less_than_trls_is_not_computed_twice(free, runs, tmp_
     (plain,), _, _ = train(tmp_path / "plain", "plain", LENGTHS, right, **options)
     counted = layer_runs(monkeypatch)
     monkeypatch.setattr(pass_room, "free_bytes", lambda trainer: free)
-    (lean,), trainer, _ = train(tmp_path / "lean", "shared", LENGTHS, right, **options)
-    assert plain.norm() > 0 and gap(lean, plain) < 1e-9
+    (packed,), trainer, _ = train(tmp_path / "packed", "shared", LENGTHS, right, **options)
+    assert plain.norm() > 0 and gap(packed, plain) < 1e-9
     assert counted["layers"] == runs
     layers = base_model(trainer.model).model.language_model.layers
     assert all(layer.gradient_checkpointing for layer in layers), "and is checkpointed again afterwards"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText
 
-from benchmarks.training import full_size_config
+from benchmarks.workloads import full_size_config
 from sampling import prefill as module
 from sampling.engine import Request, decode
 from sampling.prefill import prefill, prefill_all, prefill_each

@@ -176,6 +176,26 @@ def test_nothing_in_the_memory_of_a_checkpoint_is_pickled(tmp_path):
     assert (tmp_path / "checkpoint-2" / "trainer_memory_0.safetensors").stat().st_size > 1000
 
 
+def test_checkpoints_of_earlier_versions_are_read_by_the_names_they_have(tmp_path):
+    """Also one that lacks a name, and one with a name that no class of the trainer has for its own."""
+    run = {"mode": "nsr", "updates": 4, "rows": 16, "max_steps": 3, "save_steps": 2}
+    first = build(tmp_path / "first", **run)
+    first.train()
+    plain = tmp_path / "first" / "checkpoint-2" / "trainer_memory_0.json"
+    memory = json.loads(plain.read_text())
+    assert set(memory["counters"]) == {
+        "_step", "_globalstep_last_logged", "_rows_at_once", "_barren_updates", "_bad_updates", "_bad_in_a_row",
+        "_seconds", "_tokens_at_last_log", "_gap_so_far",
+    }  # fmt: skip
+    windows = [set(batch["window"]) for batch in memory["buffered"] if "window" in batch]
+    assert windows and all(one == {"skipped_work", "rows_left", "entropy", "token_share"} for one in windows)
+    del memory["counters"]["_gap_so_far"]
+    plain.write_text(json.dumps({**memory, "counters": {**memory["counters"], "log": "a string"}}))
+    again = build(tmp_path / "again", **run)
+    again.train(resume_from_checkpoint=str(plain.parent))
+    assert torch.equal(weights(again), weights(first)) and callable(again.log)
+
+
 def test_other_processes_cannot_take_over_half_a_rollout_batch(tmp_path):
     run = {"mode": "nsr", "updates": 2, "rows": 8}
     build(tmp_path, **run).train()

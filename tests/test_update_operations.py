@@ -5,7 +5,7 @@ import torch
 from peft import get_peft_model
 from transformers import AutoModelForImageTextToText
 
-from benchmarks.training import full_size_config
+from benchmarks.workloads import full_size_config
 from models import vision_attention
 from models.registry import lora_config
 from tests.operations import Operations, packed_attention
@@ -37,12 +37,14 @@ def test_operations_of_a_forward_and_backward_pass(varlen, most, monkeypatch):
         for module in (shared_prefix, vision_attention):
             monkeypatch.setattr(module, "variable_length", lambda *kind: packed_attention(operations))
     with operations:
-        inner(
+        scored = inner(
             input_ids=ids.to("meta"),
             position_ids=torch.zeros(3, 1, ids.shape[1], dtype=torch.long, device="meta"),
-            shared_prefix=row,
+            packed_row=row,
             pixel_values=torch.empty(PROMPTS * SIDE**2, 1176, device="meta"),
             image_grid_thw=torch.tensor([[1, SIDE, SIDE]] * PROMPTS),
-        ).last_hidden_state.sum().backward()
+        ).last_hidden_state
+        scored.sum().backward()
+    assert scored.shape[1] == sum(map(sum, lengths)), "the row was packed: only its scored tokens come out"
     assert operations.total <= most
     assert operations.waits.total() == 1, "whether there are as many image features as places for them"

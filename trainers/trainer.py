@@ -1,22 +1,21 @@
 """GRPOTrainer for every method: keep the rewards, put the method's weights in place of the advantages, report them.
 
-The only change to the algorithm is made between TRL's scoring and its shuffle, on every process: the advantages that
+The algorithm changes at one place, between TRL's scoring and its shuffle, on every process: the advantages that
 `_generate_and_score_completions` returns are replaced by the weights that the method gives the scored batch. The loss,
 the clip and the averaging stay TRL's. Shaping the rewards instead cannot express these methods: TRL subtracts the group
 mean, so rewards {0, -1} or {lambda, -1} give GRPO's advantages again.
 
-Hooks into TRL 1.16; what is assumed of them is held by tests/test_trl_contract.py.
+Everything else that is done differently from TRL 1.16 is in the classes that `MethodTrainer` inherits from, one subject
+each; tests/trl_overrides.py lists every method that any of them overrides, with what it assumes of TRL.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 from functools import cache
 from typing import ClassVar
 
 import torch
-from tqdm import tqdm
 
 from checkpoints.disks import refusal
 from checkpoints.exact_resume import ExactResume
@@ -44,6 +43,7 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
     """
 
     method_class: ClassVar[type[Method]] = GRPO
+    resumable: ClassVar[tuple[str, ...]] = ("_barren_updates", "_seconds", "_tokens_at_last_log")
 
     def __init__(self, *args, reward_threshold=0.5, truncated="wrong", normaliser="all", reward_scales=None, **kwargs):
         options = {name: kwargs.pop(name) for name in self.method_class.options() if name in kwargs}
@@ -137,14 +137,13 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
         logged.extend(advantages.tolist())
 
     def _report_batch(self, batch: ScoredBatch, weights: torch.Tensor, output):
-        mode = "train" if self.model.training else "eval"
-        metrics = self._metrics[mode]
+        metrics = self._metrics[self._phase]
         metrics["decomposed/positive"].append((batch.correct == 1).sum().item())
         metrics["decomposed/negative"].append((batch.correct == 0).sum().item())
         metrics["decomposed/unscorable"].append(batch.correct.isnan().sum().item())
         kept = self.accelerator.gather((output["advantages"] != 0).float())
         metrics["decomposed/kept_share"].append(kept.mean().item())
-        if mode == "eval":
+        if not self.model.training:
             return
         self._barren_updates = 0 if kept.any() else self._barren_updates + 1
         for name, scale in self.reward_scales.items():
@@ -159,11 +158,6 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
                 f"{self._barren_updates} rollout batches in a row gave {self.method.name} nothing to learn from. What "
                 f"helps: {self.method.remedies_without_signal}"
             )
-
-    def _print(self, line):
-        if self.accelerator.is_main_process:
-            tqdm.write(line, file=sys.stdout)
-            sys.stdout.flush()
 
     # -- the update ---------------------------------------------------------------------------------------------------
 
@@ -209,7 +203,7 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
             tokens = self.state.num_input_tokens_seen
             logs["tokens_per_second"] = (tokens - (self._tokens_at_last_log or 0)) / max(total, 1e-9)
             self._tokens_at_last_log = tokens
-        metrics = self._metrics["train" if self.model.training else "eval"]
+        metrics = self._metrics[self._phase]
         positive, negative = (sum(metrics.get(f"decomposed/{sign}", ())) for sign in ("positive", "negative"))
         if positive + negative:  # over all rows since the last log, not a mean of batch means: batches differ in size
             metrics["decomposed/accuracy"] = [positive / (positive + negative)]

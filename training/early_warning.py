@@ -17,7 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 from transformers import TrainerCallback
 
-from checkpoints.exact_resume import HELD_OUT
+from checkpoints.exact_resume import BEST_BY
 from checkpoints.manifest import damage
 from trainers import METHODS
 
@@ -156,7 +156,7 @@ class EarlyWarning(TrainerCallback):
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
         """A checkpoint whenever the held-out accuracy is the best so far."""
-        accuracy = (metrics or {}).get(HELD_OUT)
+        accuracy = (metrics or {}).get(BEST_BY)
         if self.stop and accuracy is not None and (state.best_metric is None or accuracy > state.best_metric):
             state.best_metric, state.best_global_step = accuracy, state.global_step
             control.should_save = True

@@ -9,19 +9,19 @@ from common.terminal import printable
 _print_table = grpo_trainer.print_prompt_completions_sample
 
 
-def _harmless(entry):
+def _escaped(entry):
     """An entry of the table, its texts line by line without what a terminal obeys."""
     if isinstance(entry, str):
         return "\n".join(map(printable, entry.split("\n")))
     if isinstance(entry, list):
-        return [_harmless(part) for part in entry]
-    return {name: _harmless(part) for name, part in entry.items()} if isinstance(entry, dict) else entry
+        return [_escaped(part) for part in entry]
+    return {name: _escaped(part) for name, part in entry.items()} if isinstance(entry, dict) else entry
 
 
-def _print_harmless_table(prompts, completions, *numbers, **more) -> None:
-    _print_table(_harmless(prompts), _harmless(completions), *numbers, **more)
+def _print_escaped_table(prompts, completions, *numbers, **more) -> None:
+    _print_table(_escaped(prompts), _escaped(completions), *numbers, **more)
 
 
 def escape_shown_completions() -> None:
-    """Puts the harmless table in place of TRL's, which writes every character as it is (TRL 1.16)."""
-    grpo_trainer.print_prompt_completions_sample = _print_harmless_table
+    """Puts a table of escaped texts in place of TRL's, which writes every character as it is (TRL 1.16)."""
+    grpo_trainer.print_prompt_completions_sample = _print_escaped_table

@@ -52,7 +52,7 @@ def loss_mask(batch: dict) -> torch.Tensor:
 
 
 def describe(batches: Sequence[dict]) -> list[Row]:
-    """What dealing needs to know of the rows of these micro-batches, numbered through."""
+    """What `update.packing` needs to know of the rows of these micro-batches, numbered through."""
     columns = [
         torch.cat([values.sum(1) if values.dim() > 1 else values for values in (batch[name] for batch in batches)])
         for name in ("prompt_index", "prompt_mask", "completion_mask")

@@ -11,22 +11,25 @@ import json
 import math
 from contextlib import suppress
 from pathlib import Path
+from typing import ClassVar
 
 import torch
-from trl import GRPOTrainer
+
+from checkpoints.trainer_base import TrainerBase
 
 
-class Guard(GRPOTrainer):
+class Guard(TrainerBase):
     """GRPOTrainer that skips updates with non-finite numbers and stops after `max_bad_updates` of them in a row.
 
-    `unhealthy` is then the line that says so; None otherwise. With fp16 a gradient beyond its range is the loss
-    scaler's own affair: it skips the step and lowers the scale, so there only a loss that is not finite counts.
+    `unhealthy` is then the line that says so. With fp16 a gradient beyond its range is the loss scaler's own affair: it
+    skips the step and lowers the scale, so there only a loss that is not finite counts.
     """
+
+    resumable: ClassVar[tuple[str, ...]] = ("_bad_updates", "_bad_in_a_row")
 
     def __init__(self, *args, max_bad_updates: int = 5, **kwargs):
         super().__init__(*args, **kwargs)
         self.max_bad_updates = max_bad_updates
-        self.unhealthy: str | None = None
         self._bad_updates = self._bad_in_a_row = 0
         self._losses: list[float] = []  # of this update's forward passes on this process
 
@@ -68,12 +71,11 @@ class Guard(GRPOTrainer):
         folder = Path(self.args.output_dir)
         with suppress(OSError):  # a full disk must not make one process leave the others
             self._write_rows(folder / f"non_finite_rows_{self.accelerator.process_index}.json", step)
-        self.unhealthy = (
+        self._end_unhealthy(
             f"{self._bad_in_a_row} updates in a row had a {what} that is not finite (--max-bad-updates "
             f"{self.max_bad_updates}); none of them moved a weight. Their last rows are in "
             f"{folder}/non_finite_rows_*.json. What helps: a lower --learning-rate, --precision bf16 or fp32"
         )
-        self.control.should_training_stop = self.control.should_save = True
 
     def _write_rows(self, path: Path, step: int) -> None:
         """The rows of the update in hand: prompt, completion, advantage, and the loss of their forward pass."""

@@ -1,10 +1,12 @@
 """The update without waste: prompts computed once, no completion that teaches nothing, no padding.
 
-Three overrides of GRPOTrainer around its own loss, which stays as it is:
+What is done around TRL's own loss, which stays as it is:
 
-* `_prepare_inputs`: the rows of every optimiser step are dealt anew over its micro-batches; rows of weight zero leave;
-* `_get_per_token_logps_and_entropies`: rows of one prompt share its computation (`shared_prompts`);
-* `training_step`: micro-batches left empty on every process are skipped.
+* `_generate_and_score_completions`: every row gets the number of its prompt;
+* `_prepare_inputs`: the rows of an optimiser step are repacked into its micro-batches, without those of weight zero;
+* `training_step`: micro-batches that are empty on every process are skipped;
+* `_get_per_token_logps_and_entropies`: rows of one prompt share its computation (`update.shared_prefix`);
+* `compute_loss`: metrics and averages count the rows that were left out.
 
 The gradient is that of the plain path: the loss's normaliser is a constant of the rollout batch, and every process runs
 the same number of forward passes. `update="plain"` turns all of it off.
@@ -14,25 +16,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 
 import torch
 from accelerate.utils import gather_object
-from trl import GRPOTrainer
 
+from checkpoints.trainer_base import TrainerBase
 from models import vision_attention
 from sampling.engine import base_model
 from sampling.prefill import positions_of
-from update import collate, packing, pass_room, shared_prefix
+from update import collate, left_out, packing, pass_room, shared_prefix
 from update.packing import Row
 
 logger = logging.getLogger(__name__)
 PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
-TOKEN_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "kl")
 
 
-class PackedUpdate(GRPOTrainer):
+class PackedUpdate(TrainerBase):
     """GRPOTrainer whose update computes prompts once and leaves out rows without weight."""
 
     def __init__(self, *args, update: str = "shared", **kwargs):
@@ -42,7 +43,7 @@ class PackedUpdate(GRPOTrainer):
         # the loss must be a sum over rows with a constant in front, so that rows can move between micro-batches
         sums = self.loss_type in ("dapo", "grpo") and self.importance_sampling_level == "token"
         mixes = self._entropy_bonus_enabled or self.aux_loss_enabled or self.top_entropy_quantile < 1.0
-        self.deals_rows = update == "shared" and sums and not mixes and not self.use_vllm
+        self.repacks_rows = update == "shared" and sums and not mixes and not self.use_vllm
         self.shares_prompts = update == "shared" and self._enable_sharing()
         if update == "shared":
             self._spare_frozen_tower()
@@ -81,25 +82,25 @@ class PackedUpdate(GRPOTrainer):
         output["prompt_index"] = self._prompt_index
         return output
 
-    # -- dealing rows to micro-batches -------------------------------------------------------------------------------
+    # -- repacking rows into micro-batches ---------------------------------------------------------------------------
 
     def _prepare_inputs(self, generation_batch):
-        """One micro-batch; after a rollout, those of all its optimiser steps are dealt anew."""
+        """One micro-batch; after a rollout, those of all its optimiser steps are repacked."""
         if isinstance(generation_batch, dict) or not self.model.training:  # a micro-batch already, or evaluation
             return generation_batch if isinstance(generation_batch, dict) else super()._prepare_inputs(generation_batch)
         every = self.args.steps_per_generation * self.num_iterations
         rollout = self._buffered_inputs is None or self._step % every == 0
         inputs = super()._prepare_inputs(generation_batch)
-        if rollout and self.deals_rows:
+        if rollout and self.repacks_rows:
             window = self.args.gradient_accumulation_steps
-            dealt = []
+            repacked = []
             for start in range(0, self.args.steps_per_generation, window):
-                dealt += self._deal(self._buffered_inputs[start : start + window])
-            self._buffered_inputs = dealt
-            inputs = dealt[self._step % self.args.steps_per_generation]
+                repacked += self._repack(self._buffered_inputs[start : start + window])
+            self._buffered_inputs = repacked
+            inputs = repacked[self._step % self.args.steps_per_generation]
         return inputs
 
-    def _deal(self, batches: Sequence[dict]) -> list[dict]:
+    def _repack(self, batches: Sequence[dict]) -> list[dict]:
         """The micro-batches of one optimiser step with only the rows that act, the empty ones first.
 
         The last one is never empty on any process: it is the one that synchronises gradients.
@@ -128,7 +129,8 @@ class PackedUpdate(GRPOTrainer):
             chosen = [row.index for row in part or [shortest]]
             micro.append(collate.select(together, chosen, fill, idle=not part, once=self.shares_prompts))
             micro[-1]["checkpointing"] = checkpointing
-        self._note_what_left(rows, len(rows) - int(acts.sum()), packed, own, micro)
+        computed = sum(map(packing.cost if self.shares_prompts else packing.padded_cost, packed))
+        left_out.note(self.accelerator, rows, len(rows) - int(acts.sum()), computed, own, micro)
         return [collate.select(together, [], 0)] * (most - count) + micro
 
     def _pack_rows(self, together: dict, keep: list[Row], most: int, budget: int) -> tuple[list[list[Row]], bool]:
@@ -141,7 +143,7 @@ class PackedUpdate(GRPOTrainer):
         return pass_room.plan(self, keep, most, budget, patches, free)
 
     def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
-        """Sends completions to processes that have fewer tokens to compute; which of them computes a row is all one."""
+        """Sends completions to processes with fewer tokens to compute: any process may compute a row."""
         if self.accelerator.num_processes == 1:
             return together, keep
         everyone = gather_object([(self.accelerator.process_index, row) for row in keep])
@@ -149,23 +151,6 @@ class PackedUpdate(GRPOTrainer):
         if not moves:
             return together, keep
         return collate.exchange(together, keep, moves, self.accelerator.process_index)
-
-    def _note_what_left(self, rows, left, packed, own, micro):
-        """Numbers over all rows of the window, for `compute_loss` to put in place of those over the rows it sees."""
-        computed = sum(map(packing.cost if self.shares_prompts else packing.padded_cost, packed))
-        mask, known = collate.loss_mask(own), "rollout_entropy" in own
-        doubt = (own["rollout_entropy"] * mask).sum() if known else 0.0
-        tokens = [collate.loss_mask(batch).sum() for batch in micro]
-        sums = [computed, packing.padded_cost(rows), left, doubt, mask.sum(), *tokens]
-        sums = torch.tensor([float(value) for value in sums], device=self.accelerator.device)
-        computed, plain, left, doubt, total, *tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
-        for batch, share in zip(micro, tokens, strict=True):
-            batch["window"] = {
-                "skipped_work": 1 - computed / plain,
-                "rows_left": left > 0,
-                "entropy": doubt / max(total, 1.0) if known else None,
-                "token_share": share * len(micro) / max(total, 1.0),
-            }
 
     def _largest(self, numbers: list[int]) -> list[int]:
         """Elementwise maximum over processes."""
@@ -184,33 +169,20 @@ class PackedUpdate(GRPOTrainer):
             self._current_train_step_time += time.perf_counter() - start
             return torch.zeros((), device=self.accelerator.device)
         self._current_train_step_time += time.perf_counter() - start
-        asked = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
-        with pass_room.without_checkpointing(self.model) if asked else nullcontext():
+        keeps_all = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
+        with pass_room.without_checkpointing(self.model) if keeps_all else nullcontext():
             return super().training_step(model, micro_batch, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._prompt_index = inputs.get("prompt_index")
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        if not self.deals_rows or not self.model.training:
+        if not self.repacks_rows or not self.model.training:
             return loss
         if self.loss_type == "grpo":
             # TRL averages over the rows it is given; the mean is over all rows of the plain micro-batch
             loss = loss * (len(inputs["advantages"]) / self.args.per_device_train_batch_size)
-        self._measure_the_window(inputs["window"])
+        left_out.count(self._metrics["train"], inputs["window"])
         return loss
-
-    def _measure_the_window(self, window: dict) -> None:
-        """TRL has measured the rows of this pass; the rows that have left were not clipped, but they count."""
-        metrics = self._metrics["train"]
-        metrics["decomposed/skipped_work"].append(window["skipped_work"])
-        for name in TOKEN_MEANS:
-            if metrics.get(name):
-                metrics[name][-1] *= window["token_share"]
-        if window["rows_left"]:
-            metrics["clip_ratio/low_min"][-1] = min(metrics["clip_ratio/low_min"][-1], 0.0)
-            metrics["clip_ratio/high_max"][-1] = max(metrics["clip_ratio/high_max"][-1], 0.0)
-        if window["entropy"] is not None:
-            metrics["entropy"][-1] = window["entropy"]
 
     def _get_per_token_logps_and_entropies(
         self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, **fields
@@ -261,7 +233,7 @@ class PackedUpdate(GRPOTrainer):
         by_prompt: dict[int, list[Row]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
-        ids, labels, positions, pixels, grids, cells = [], [], [], [], [], []
+        ids, labels, positions, pixels, grids = [], [], [], [], []
         for group in by_prompt.values():
             first = group[0]
             end = input_ids.shape[1] - logits_to_keep
@@ -279,7 +251,6 @@ class PackedUpdate(GRPOTrainer):
                 ids += [prompt[-1:], completion[:-1]]
                 labels.append(completion)
                 positions.append(of_prompt[:, -1:] + torch.arange(row.tokens))
-                cells.append((row.index, row.tokens))
         positions = torch.cat(positions, 1)
         positions = positions[:, None] if len(positions) > 1 else positions
         prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
@@ -288,10 +259,16 @@ class PackedUpdate(GRPOTrainer):
             "input_ids": torch.cat(ids)[None].to(device),
             "shift_labels": torch.cat(labels)[None].to(device),
             "position_ids": positions.to(device),
-            "shared_prompts": shared_prefix.lay_out(prompts, completions, device),
+            "packed_row": shared_prefix.lay_out(prompts, completions, device),
         }
         if pixels:
             packed |= {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.cat(grids)}
-        row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
-        column_of = torch.cat([torch.arange(tokens) for _, tokens in cells]).to(device)
-        return packed, (row_of, column_of)
+        return packed, _cells(by_prompt.values(), device)
+
+
+def _cells(groups: Iterable[list[Row]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(row, column), among the padded completions, of every token of these rows in their order."""
+    rows = [row for group in groups for row in group]
+    row_of = torch.cat([torch.full((row.tokens,), row.index) for row in rows])
+    column_of = torch.cat([torch.arange(row.tokens) for row in rows])
+    return row_of.to(device), column_of.to(device)

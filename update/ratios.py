@@ -10,15 +10,17 @@ they differ by rounding alone. A gap beyond that means that one of the two is wr
 
 from __future__ import annotations
 
-import torch
-from trl import GRPOTrainer
+from typing import ClassVar
 
+import torch
+
+from checkpoints.trainer_base import TrainerBase
 from update.collate import loss_mask
 
 METRIC, GAP = "ratio/max", "rollout/logp_gap"
 
 
-class RatioMetric(GRPOTrainer):
+class RatioMetric(TrainerBase):
     """GRPOTrainer that compares an update's log-probabilities with older ones, over all passes and processes.
 
     `ratio/max`, the largest ratio of any scored token with weight: without several updates per rollout batch TRL keeps
@@ -26,7 +28,9 @@ class RatioMetric(GRPOTrainer):
     per token to the rollout's own (`rollout_logps`) in the first update after it, before any weight has moved.
     """
 
-    _logps = None
+    resumable: ClassVar[tuple[str, ...]] = ("_gap_so_far",)
+
+    _logps: torch.Tensor | None = None  # (B, T) of the pass in hand
     _gap: torch.Tensor | None = None  # (2,) sum and number of tokens since the last log, on this process
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):

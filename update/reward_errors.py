@@ -1,8 +1,8 @@
 """A reward function that raises costs its rows, not the run: they have no reward and move nothing.
 
 Every process calls the reward functions on its own completions and then waits for the others' rewards, so an error
-must not leave a process early. It is counted in `decomposed/reward_errors`, told once a function, and when a function
-has raised for every completion of a rollout batch on every process, all of them stop.
+must not leave a process early. It is counted in `decomposed/reward_errors` and printed once for each function; when a
+function has raised for every completion of a rollout batch on every process, all of them stop.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 from accelerate.utils import gather_object
 from torch import nn
-from trl import GRPOTrainer
+
+from checkpoints.trainer_base import TrainerBase
 
 
 class RewardByRow:
-    """A reward function; when it raises, or returns no number or None for each row, it is asked row by row.
+    """A reward function; when it raises, or returns no number or None for each row, it is called row by row.
 
-    `errors` holds what was said against the rows that raised even so; their reward is None.
+    `errors` has a line for each row for which it raised even so; the reward of these is None.
     """
 
     def __init__(self, function: Callable[..., list[float | None]]):
@@ -52,13 +53,13 @@ class RewardByRow:
         self.errors, self.rows = [], 0
 
 
-class RewardErrors(GRPOTrainer):
+class RewardErrors(TrainerBase):
     """GRPOTrainer that outlives errors of its reward functions, and stops when one of them fails altogether."""
 
     def __init__(self, *args, reward_funcs, **kwargs):
         one_by_one = [RewardByRow(function) if _is_plain(function) else function for function in reward_funcs]
         super().__init__(*args, reward_funcs=one_by_one, **kwargs)
-        self._told_of: set[str] = set()  # reward functions
+        self._warned_of: set[str] = set()  # reward functions
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
         rewards = super()._calculate_rewards(inputs, prompts, completions, completion_ids_list)
@@ -72,18 +73,17 @@ class RewardErrors(GRPOTrainer):
             name, errors = of_function[0][0], [error for _, errors, _ in of_function for error in errors]
             failed += len(errors)
             if errors:
-                self._tell_of(name, errors, sum(rows for *_, rows in of_function))
-        self._metrics["train" if self.model.training else "eval"]["decomposed/reward_errors"].append(float(failed))
+                self._report(name, errors, sum(rows for *_, rows in of_function))
+        self._metrics[self._phase]["decomposed/reward_errors"].append(float(failed))
         return rewards
 
-    def _tell_of(self, name: str, errors: list[str], rows: int) -> None:
-        told = f"reward '{name}' raised for {len(errors)} of {rows} completions of a rollout batch: {errors[0]}"
-        if name not in self._told_of:
-            self._print(f"Warning: {told}. Such rows have no reward and move nothing (decomposed/reward_errors)")
-        self._told_of.add(name)
+    def _report(self, name: str, errors: list[str], rows: int) -> None:
+        line = f"reward '{name}' raised for {len(errors)} of {rows} completions of a rollout batch: {errors[0]}"
+        if name not in self._warned_of:
+            self._print(f"Warning: {line}. Such rows have no reward and move nothing (decomposed/reward_errors)")
+        self._warned_of.add(name)
         if len(errors) == rows and self.model.training:
-            self.unhealthy = told
-            self.control.should_training_stop = self.control.should_save = True
+            self._end_unhealthy(line)
 
 
 def _is_plain(function) -> bool:

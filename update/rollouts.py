@@ -1,7 +1,7 @@
 """Rollouts through the project's sampling engine: every prompt and image computed once for all of its completions.
 
-One override of GRPOTrainer, `_generate_single_turn`. Settings that the engine does not know (vLLM, tools, min-p, a
-repetition penalty, a processor with further inputs) go to TRL's own generation.
+Settings that the engine does not know (vLLM, tools, min-p, a repetition penalty, a processor with further inputs) go to
+TRL's own generation.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from typing import ClassVar
 
 import numpy as np
 import torch
 from peft.tuners import lora
-from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
+from checkpoints.trainer_base import TrainerBase
 from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
 from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
@@ -51,8 +52,10 @@ def merged_adapter(model: torch.nn.Module) -> Iterator[None]:
             layer.merged_adapters.clear()
 
 
-class EngineRollouts(GRPOTrainer):
+class EngineRollouts(TrainerBase):
     """GRPOTrainer that samples with `sampling.engine`; `rollouts="generate"` keeps transformers' generate."""
+
+    resumable: ClassVar[tuple[str, ...]] = ("_rows_at_once",)
 
     def __init__(self, *args, rollouts: str = "engine", **kwargs):
         super().__init__(*args, **kwargs)
@@ -85,6 +88,15 @@ class EngineRollouts(GRPOTrainer):
             and ("pixel_values" in multimodal_fields) == ("mm_token_type_ids" in multimodal_fields)
         )
 
+    def _sampling_settings(self) -> SamplingSettings:
+        return SamplingSettings(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            top_k=self.top_k,
+            max_new_tokens=self.max_completion_length,
+            seed=self.args.seed,
+        )
+
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         """Completion token ids of every row; rows of one prompt, which TRL puts side by side, share its computation.
 
@@ -95,14 +107,7 @@ class EngineRollouts(GRPOTrainer):
             return super()._generate_single_turn(
                 prompt_ids, images, multimodal_fields, num_generations, has_tool_images
             )
-        settings = SamplingSettings(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            max_new_tokens=self.max_completion_length,
-            seed=self.args.seed,
-        )
-        mode = "train" if self.model.training else "eval"
+        settings, phase = self._sampling_settings(), self._phase
         first_row = self.accelerator.process_index * len(prompt_ids)
         with (
             unwrap_model_for_generation(
@@ -118,11 +123,11 @@ class EngineRollouts(GRPOTrainer):
             model.eval()
             rows, inputs, keys = zip(*self._distinct_prompts(prompt_ids, images, multimodal_fields), strict=True)
             requests = [
-                Request(prompt, f"{mode} step {self.state.global_step} prompt {key}", _shifted(run, first_row))
+                Request(prompt, f"{phase} step {self.state.global_step} prompt {key}", _shifted(run, first_row))
                 for prompt, run, key in zip(prefill_all(model, inputs), rows, keys, strict=True)
             ]
             parts = self._decode(model, requests, settings)
-            model.train(mode == "train")
+            model.train(phase == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
         logps = [row for part in parts for row in part.logprobs]
         self._sampled_logps = [sum(row) / max(1, len(row)) for row in logps]

@@ -25,7 +25,7 @@ from transformers.masking_utils import sdpa_mask
 from models.vision_attention import in_autocast, variable_length
 from sampling.shared_prefix import language_attention, supports
 
-NAME = "shared_prompts"
+NAME = "packed_shared_prefix"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Segments:
 
 
 @dataclass(frozen=True)
-class Packing:
+class PackedRow:
     """A row of T packed tokens: its groups, and where the predictions of completion tokens come out."""
 
     groups: list[Group]
@@ -79,7 +79,7 @@ class Packing:
         return Segments(*ends, torch.cat(keys).to(self.scored.device), *map(max, lengths))
 
 
-def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device: torch.device) -> Packing:
+def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device: torch.device) -> PackedRow:
     """For every g, `prompts[g]` tokens (without the last one), then `completions[g]` tokens of each completion."""
     groups, scored, start = [], [], 0
     for prompt, lengths in zip(prompts, completions, strict=True):
@@ -97,7 +97,7 @@ def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device
         groups.append(Group(start, prompt, tuple(lengths), slots, filled, mask))
         scored.append(torch.arange(start + prompt, start + groups[-1].tokens))
         start += groups[-1].tokens
-    return Packing(groups, torch.cat(scored).to(device))
+    return PackedRow(groups, torch.cat(scored).to(device))
 
 
 def attend(
@@ -106,27 +106,34 @@ def attend(
     key: torch.Tensor,  # (1, K, T, D)
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
-    shared_prompts: Packing | None = None,
+    packed_row: PackedRow | None = None,
     scaling: float | None = None,
     dropout: float = 0.0,
     **kwargs: object,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over packed groups -> (1, T, H, D); without `shared_prompts`, transformers' own for plain rows."""
-    if shared_prompts is None:
+    """Attention over a packed row -> (1, T, H, D); without one, transformers' own for plain rows."""
+    if packed_row is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, dropout=dropout, **kwargs
         )
     query, key, value = in_autocast(query, key, value)
     kernel = variable_length(query.device, query.dtype, query.shape[-1])
     if kernel is not None and not dropout:
-        return _in_one_call(kernel, query, key, value, shared_prompts.segments, scaling), None
+        return _in_one_call(kernel, query, key, value, packed_row.segments, scaling), None
     share = query.shape[1] // key.shape[1]
     grouped = share > 1 and _has_flash(query)
     if share > 1 and not grouped:  # only the flash kernel reads each key for several heads
         key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
     options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": grouped}
+    return _group_by_group(query, key, value, packed_row.groups, options), None
+
+
+def _group_by_group(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: list[Group], options: dict
+) -> torch.Tensor:
+    """(1, T, H, D) of all prompts and completions, in one call for each prompt and one for its completions."""
     outputs = []
-    for group in shared_prompts.groups:
+    for group in groups:
         of_prompt = slice(group.start, group.start + group.prompt)
         own = slice(of_prompt.stop, group.start + group.tokens)
         if group.prompt:
@@ -141,7 +148,7 @@ def attend(
         found = _sdpa(queries, keys, values, attn_mask=group.mask, **options)  # (n, H, C, D)
         found = found.transpose(1, 2).flatten(0, 1)
         outputs.append(found if group.filled is None else found[group.filled])
-    return torch.cat(outputs).unsqueeze(0), None
+    return torch.cat(outputs).unsqueeze(0)
 
 
 def _in_one_call(
@@ -186,7 +193,7 @@ def _rows(part: torch.Tensor, rows: int, slots: torch.Tensor | None) -> torch.Te
 
 
 def enable(model: torch.nn.Module) -> bool:
-    """Makes the language model understand `shared_prompts`; False, and nothing changed, where it cannot.
+    """Makes the language model understand a `packed_row`; False, and nothing changed, where it cannot.
 
     Plain rows still go to the attention they went to. It stays enabled: with gradient checkpointing, layers run again
     in the backward pass. Of packed tokens, only the scored ones leave the model for the head.
@@ -207,8 +214,8 @@ def enable(model: torch.nn.Module) -> bool:
 
 
 def _only_scored(module, args, kwargs, output):
-    if kwargs.get("shared_prompts") is not None:
-        output.last_hidden_state = output.last_hidden_state[:, kwargs["shared_prompts"].scored]
+    if kwargs.get("packed_row") is not None:
+        output.last_hidden_state = output.last_hidden_state[:, kwargs["packed_row"].scored]
     return output
 
 

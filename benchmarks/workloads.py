@@ -1,0 +1,71 @@
+"""The models and prompts that the benchmarks work on."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from PIL import Image
+
+from models.registry import load_model, load_processor
+
+HAZARD = 1 / 24
+
+
+def full_size_config():
+    """Qwen2.5-VL-3B-Instruct's configuration (its public config.json), for a model without a checkpoint."""
+    from transformers import Qwen2_5_VLConfig
+
+    rope = {"rope_type": "default", "rope_theta": 1000000.0, "mrope_section": [16, 24, 24]}
+    text = {"vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36,
+            "num_attention_heads": 16, "num_key_value_heads": 2, "rope_parameters": rope,
+            "tie_word_embeddings": True}  # fmt: skip
+    vision = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 2048,
+              "fullatt_block_indexes": [7, 15, 23, 31], "window_size": 112}  # fmt: skip
+    return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True)
+
+
+def make_model(args: argparse.Namespace, dtype: torch.dtype):
+    if not args.random_weights:
+        return load_model(args.model, dtype=dtype)
+    from transformers import AutoModelForImageTextToText
+
+    config, known = full_size_config(), load_processor("tiny").tokenizer
+    for name in ("image", "video", "vision_start", "vision_end"):
+        marker = {"image": "image_pad", "video": "video_pad"}.get(name, name)
+        setattr(config, f"{name}_token_id", known.convert_tokens_to_ids(f"<|{marker}|>"))
+    torch.manual_seed(0)
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype)
+
+
+def build_inputs(processor, args: argparse.Namespace, device: str, number: int = 0) -> dict[str, torch.Tensor]:
+    """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image."""
+    from charts.record import ChartQuestion
+    from sampling.problems import prompt_inputs
+
+    side = round(args.image_tokens**0.5) * processor.image_processor.patch_size * processor.image_processor.merge_size
+    pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
+    image = Image.fromarray(pixels.numpy())
+    words = 0
+    while True:
+        question = ChartQuestion("q", "What is the value of red?" + " 1" * words, ("1",), open_image=lambda: image)
+        limits = {"min_pixels": None, "max_pixels": None}
+        inputs = prompt_inputs(processor, question, image, prompt="short", **limits)
+        missing = args.prompt_tokens + number - inputs["input_ids"].shape[1]
+        if missing <= 0:
+            return {name: tensor.to(device) for name, tensor in inputs.items()}
+        words += max(1, missing // 2)
+
+
+def hold_lengths(model: torch.nn.Module, eos: int, hazard: float = HAZARD) -> None:
+    """From now on every step ends with chance `hazard`; the rest is flattened, so that top-p never cuts the end."""
+
+    def hook(module: torch.nn.Module, inputs: object, logits: torch.Tensor) -> torch.Tensor:
+        logits = logits * 0.3
+        logits[..., eos] = -torch.inf
+        logits[..., eos] = logits.logsumexp(-1) + np.log(hazard / (1 - hazard))
+        return logits
+
+    model.get_output_embeddings().register_forward_hook(hook)
