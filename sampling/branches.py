@@ -54,7 +54,8 @@ class Branches:
     """
 
     def __init__(self, batch: Batch, requests: Sequence[Request], new_cache: Callable[[torch.Tensor], Cache]):
-        self.batch, self.new_cache, self.cache = batch, new_cache, None
+        self.batch, self.new_cache = batch, new_cache
+        self.cache: Cache | None = None  # made for the first step, when it is known which branches there are
         self.branch = torch.from_numpy(batch.prompt)  # of each completion that goes on
         self.positions = torch.tensor([r.prompt.next_position for r in requests]) - 1
 
