@@ -15,6 +15,7 @@ from charts.prompt import prompt_hash
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint
 from common.files import write_whole
+from settings.table import all_settings
 from trainers import METHODS
 
 SETTINGS_FILE = "training_settings.json"
@@ -38,7 +39,7 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     `model` is that of training/starting.py; `data` has name, split, fingerprint and num_questions of the questions
     trained on.
     """
-    settings = {name: value for name, value in vars(args).items() if name not in ("explicit", "start")}
+    settings = {name: getattr(args, name) for name in all_settings() if hasattr(args, name)}
     settings["num_processes"] = int(os.environ.get("WORLD_SIZE", "1"))
     return {
         "settings": settings,
