@@ -39,9 +39,9 @@ LOSS = (  # in the group of the method, after its own options
     Setting("normaliser", "all",
             "the loss is averaged over all completions of the rollout batch, or over the kept ones only (the paper's "
             "code), which ties the size of the step to the class balance", choices=("all", "kept")),
-    Setting("averaging", "token",
-            "token: every token counts alike; sequence: every completion counts alike (the paper's equation 6)",
-            choices=("token", "sequence"), feeds="loss_type", convert={"token": "dapo", "sequence": "grpo"}.get),
+    Setting("averaging", "token", "token: every token counts alike; sequence: every completion counts alike (the "
+            "paper's equation 6)", choices=("token", "sequence"),
+            feeds="loss_type", convert={"token": "dapo", "sequence": "grpo"}.__getitem__),
     Setting("clip", 0.2, "clip range of the probability ratio; binds only with several updates",
             above=0, feeds="epsilon"),
     Setting("kl_beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)",
@@ -96,7 +96,7 @@ OPTIMISATION = (
             "without; tiny and organism have their own)", float, above=0, feeds="learning_rate"),
     Setting("optimiser", "adam",
             "adam: AdamW without weight decay; sgd: plain gradient descent, whose learning rate is of another size",
-            choices=("adam", "sgd"), feeds="optim", convert={"adam": "adamw_torch_fused", "sgd": "sgd"}.get),
+            choices=("adam", "sgd"), feeds="optim", convert={"adam": "adamw_torch_fused", "sgd": "sgd"}.__getitem__),
     Setting("temperature", 1.0, "sampling temperature of the rollouts", above=0, feeds="temperature"),
     Setting("rollouts", "engine",
             "engine: every prompt is computed once for all of its completions; generate: transformers' generate",

@@ -34,7 +34,9 @@ def build_trainer(
         escape_shown_completions()
     processor = registry.load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
     assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
-    model = _load_model(args, config, load or registry.load_model)
+    precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
+    dtype = weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None)
+    model = (load or registry.load_model)(args.start.source, dtype=dtype)
     config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config)}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
@@ -61,11 +63,6 @@ def build_trainer(
     )
     _add_callbacks(trainer, args)
     return trainer
-
-
-def _load_model(args: argparse.Namespace, config: GRPOConfig, load: Callable[..., PreTrainedModel]) -> PreTrainedModel:
-    precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
-    return load(args.start.source, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
 
 
 def _own(args: argparse.Namespace) -> dict:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 from common.processes import is_main_process
 from common.terminal import printable
 
 
-def say(line: str) -> None:
+def say(line: str, stream: TextIO | None = None) -> None:
     if is_main_process():
-        print(printable(line), flush=True)
+        print(printable(line), file=stream, flush=True)
 
 
 def say_error(line: str) -> None:
-    if is_main_process():
-        print(printable(f"error: {line}"), file=sys.stderr, flush=True)
+    say(f"error: {line}", sys.stderr)
