@@ -242,6 +242,24 @@ def test_a_setting_that_feeds_a_field_of_grpo_config_changes_it(setting, plain, 
     )  # as GRPOConfig keeps it: a list of one, a member of an enum
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "field"),
+    [
+        ("optimiser", "adam", "adamw_torch_fused"), ("optimiser", "sgd", "sgd"), ("averaging", "token", "dapo"),
+        ("averaging", "sequence", "grpo"), ("max_steps", None, -1), ("max_steps", 7, 7),
+        ("disable_gradient_checkpointing", False, True), ("disable_gradient_checkpointing", True, False),
+    ],
+)  # fmt: skip
+def test_a_value_that_trl_names_otherwise_is_translated(name, value, field):
+    assert SETTINGS[name].convert(value) == field
+
+
+def test_all_other_values_reach_trl_as_they_are():
+    translated = {"optimiser", "averaging", "max_steps", "disable_gradient_checkpointing"}
+    for setting in FEEDING:
+        assert setting.name in translated or setting.convert(another(setting)) == another(setting), setting.name
+
+
 FED = {  # a setting that is not here is read by this program alone
     "averaging": "loss_type", "clip": "epsilon", "kl_beta": "beta", "entropy_bonus": "entropy_coef",
     "disable_gradient_checkpointing": "gradient_checkpointing", "num_generations": "num_generations",
