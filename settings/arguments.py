@@ -65,12 +65,10 @@ def check(args: argparse.Namespace) -> None:
     for name, setting in settings.items():
         if not setting.takes(getattr(args, name)):
             raise ValueError(f"{setting.flag} {getattr(args, name)}: must be {setting.allowed}")
-    explicit = [settings[name] for name in settings if name in args.explicit]
-    for setting in explicit:
+    for setting in (settings[name] for name in settings if name in args.explicit):
         if setting.methods and args.mode not in setting.methods:
             modes = ", ".join(setting.methods)
             raise ValueError(f"{setting.flag} is not used by --mode {args.mode}, only by {modes}; leave it out")
-    for setting in explicit:
         if setting.lora and args.no_lora:
             raise ValueError(f"{setting.flag} is not used with --no-lora; leave one of them out")
     if args.min_pixels > args.max_pixels:
