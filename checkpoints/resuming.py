@@ -9,16 +9,11 @@ from pathlib import Path
 from checkpoints.fingerprints import differing
 from checkpoints.manifest import checkpoints, damage, newest_usable, step_of
 from checkpoints.pickles import foreign
-from trainers import method_options
+from settings.table import all_settings
 
-# Settings that say where and how a run is kept, not what it computes.
-BOOKKEEPING = {
-    "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
-    "save_steps", "save_total_limit", "estimate", "max_bad_updates", "warn_window", "warn_entropy", "warn_length",
-    "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout", "base_model",
-}  # fmt: skip
-BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
-LENGTH = ("num_epochs", "max_steps")  # how far a run goes changes none of its updates: the learning rate is constant
+LENGTH = tuple(name for name, setting in all_settings().items() if setting.resume == "length")
+# an update has their product of completions
+BATCH = ("num_processes", *(name for name, setting in all_settings().items() if setting.resume == "product"))
 
 
 def differences(old: dict, new: dict) -> list[str]:
@@ -32,9 +27,10 @@ def differences(old: dict, new: dict) -> list[str]:
         before["weights"], after["weights"] = _unequal(then["weights"], now["weights"])
     starts = [(model.get("start") or {}).get("weights", {}) for model in (then, now)]
     before["start"], after["start"] = _unequal(*starts)
-    # an option of other methods changes nothing; a run that is older than it does not have it
-    unused = {name for name, methods in method_options().items() if after.get("mode") not in [m.name for m in methods]}
-    names = sorted((set(before) | set(after)) - BOOKKEEPING - unused)
+    # a setting of other methods changes nothing; a run that is older than it does not have it
+    mode, known = after.get("mode"), all_settings()
+    unused = {n for n, one in known.items() if one.resume == "free" or (one.methods and mode not in one.methods)}
+    names = sorted({*before, *after} - unused)
     return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
 
 

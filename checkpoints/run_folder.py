@@ -17,6 +17,7 @@ from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint
 from common.files import write_whole
 from common.launcher import num_processes
+from settings.table import all_settings
 from trainers import METHODS
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
@@ -39,7 +40,7 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     `model` is that of training/starting.py; `data` has name, split, fingerprint and num_questions of the questions
     trained on.
     """
-    settings = {name: value for name, value in vars(args).items() if name not in ("explicit", "start")}
+    settings = {name: getattr(args, name) for name in all_settings() if hasattr(args, name)}
     settings["num_processes"] = num_processes()
     return {
         "settings": settings,

@@ -30,6 +30,12 @@ def say_error(error: object, *, every_process: bool = False) -> None:
         print(printable(f"error: {error}"), file=sys.stderr, flush=True)
 
 
+def say(line: object) -> None:
+    """A line on standard output, from the main process."""
+    if is_main_process():
+        print(printable(line), flush=True)
+
+
 def exit_code(run: Callable[[], int]) -> int:
     """The code of `run()`; bad input, which raises ValueError or OSError, becomes one line on stderr and code 2."""
     try:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from common.launcher import num_processes
 from estimate.gpu_sizes import GIGABYTE, advice
 from training.hardware import choose_precision, weights_dtype
 from update.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of
@@ -69,7 +70,7 @@ class Job:
         self.config = load_config(args.start.source)
         self.processor = load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
         self.shape = shape_of(self.config)
-        self.processes = int(os.environ.get("WORLD_SIZE", "1"))
+        self.processes = num_processes()
         deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
         self.zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")) if deepspeed else 0
         self._counts: dict[bool, Counts] = {}

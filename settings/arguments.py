@@ -3,93 +3,41 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from settings.flags import MODES, data_flags, method_flags, model_flags, optimisation_flags, run_flags, warning_flags
-from trainers import METHODS, method_options
-
-OPTIONS = {name: methods[0].options()[name].metadata for name, methods in method_options().items()}
-ONLY_FOR = {name: tuple(method.name for method in methods) for name, methods in method_options().items()} | {
-    name: tuple(method.name for method in METHODS.values() if name in method.shared_flags)
-    for name in ("reward_threshold", "normaliser")
-}
-LORA_ONLY = ("lora_rank", "lora_alpha", "lora_targets")
-MINIMUM = {
-    "subset_size": 1,
-    "num_epochs": 0,
-    "num_generations": 2,
-    "batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "updates_per_rollout": 1,
-    "max_completion_length": 1,
-    "temperature": 0,
-    "min_pixels": 1,
-    "max_pixels": 1,
-    "lora_rank": 1,
-    "lora_alpha": 0,
-    "learning_rate": 0,
-    "clip": 0,
-    "kl_beta": 0,
-    "entropy_bonus": 0,
-    **{name: option["least"] for name, option in OPTIONS.items() if option["least"] is not None},
-    "reward_threshold": 0,
-    "seed": 0,
-    "save_steps": 1,
-    "save_total_limit": 1,
-    "eval_steps": 1,
-    "held_out": 0,
-    "max_steps": 1,
-    "max_bad_updates": 1,
-    "warn_window": 1,
-    "warn_entropy": 1,
-    "warn_length": 1,
-    "warn_truncation": 0,
-    "warn_format": 0,
-    "warn_ratio": 1,
-    "collective_timeout": 0,
-}
-# zero itself is refused
-ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha", "collective_timeout")
-MAXIMUM = {
-    **{name: option["most"] for name, option in OPTIONS.items() if option["most"] is not None},
-    "reward_threshold": 1.0,
-    "held_out": 0.5,
-    "seed": 2**32 - 1,
-    "warn_truncation": 1.0,
-    "warn_format": 1.0,
-    "collective_timeout": 10_080,
-}
+from common.commands import Parser
+from settings.setting import Setting
+from settings.table import MODES, all_settings, groups
+from settings.yaml_file import read_config
+from trainers import METHODS
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise ValueError(f"{message}; see {self.prog} --help")
-
-
-def build_parser(defaults: bool = True) -> argparse.ArgumentParser:
-    """The parser; without `defaults` it returns only what was given, which tells a given flag from a default."""
+def build_parser() -> argparse.ArgumentParser:
+    """The parser. It returns only what was given: defaults come from the table."""
     labels = [method.label for method in METHODS.values()]
-    parser = _Parser(
+    parser = Parser(
         prog="main.py",
         description=f"Train a vision-language model on chart questions with {', '.join(labels[:-1])} or {labels[-1]}.",
         epilog="Example: accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-name tiny "
         "--dataset-name synthetic --subset-size 100",
-        argument_default=None if defaults else argparse.SUPPRESS,
-        allow_abbrev=False,
+        formatter_class=argparse.HelpFormatter,
     )
-
-    def add(group, flag, default=None, help="", **kwargs):
-        shown = "" if default is None or kwargs.get("action") else f" (default: {default})"
-        value = default if defaults else argparse.SUPPRESS
-        group.add_argument(flag, default=value, help=(help + shown).replace("%", "%%"), **kwargs)
-
-    method_flags(parser.add_argument_group("method"), add)
-    model_flags(parser.add_argument_group("model"), add)
-    data_flags(parser.add_argument_group("data"), add)
-    optimisation_flags(parser.add_argument_group("rollouts and optimisation"), add)
-    run_flags(parser.add_argument_group("the run"), add)
-    warning_flags(parser.add_argument_group("early warnings"), add)
+    for title, settings in groups().items():
+        group = parser.add_argument_group(title)
+        for setting in settings:
+            group.add_argument(setting.flag, **_action(setting))
     return parser
+
+
+def _action(setting: Setting) -> dict:
+    """What argparse is told of a setting."""
+    is_switch = setting.kind is bool
+    shown = "" if setting.default is None or is_switch else f" (default: {setting.default})"
+    action = {"help": (setting.help + shown).replace("%", "%%"), "default": argparse.SUPPRESS}
+    if is_switch:
+        return {**action, "action": "store_true"}
+    if setting.bare:
+        action |= {"nargs": "?", "const": True, "metavar": setting.bare}
+    return {**action, "type": setting.kind, "choices": setting.choices, **({"nargs": "+"} if setting.several else {})}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -97,143 +45,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     The namespace gains `explicit`: the names that the user set, by flag or file.
     """
-    given = vars(build_parser(defaults=False).parse_args(argv))
-    settings = vars(build_parser().parse_args([]))
-    from_file = _read_config(given["config"]) if given.get("config") else {}
-    settings.update(from_file)
-    settings.update(given)
-    args = argparse.Namespace(**settings, explicit=sorted({*from_file, *given}))
+    given = vars(build_parser().parse_args(argv))
+    from_file = read_config(given["config"]) if given.get("config") else {}
+    settings = {name: setting.default for name, setting in all_settings().items()}
+    args = argparse.Namespace(**{**settings, **from_file, **given}, explicit=sorted({*from_file, *given}))
     check(args)
     return args
-
-
-def _read_config(path: str) -> dict:
-    import yaml
-
-    if not Path(path).is_file():
-        raise ValueError(f"--config {path}: there is no such file; recipes/ holds some to start from")
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), _as_written(yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: bytes that are no text, a key twice
-        raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"--config {path} must hold 'setting: value' lines")
-    known = {action.dest: action for action in build_parser()._actions if action.dest not in ("help", "config")}
-    settings = {}
-    for key, value in content.items():
-        name = str(key).replace("-", "_")
-        if name not in known:
-            raise ValueError(f"--config {path}: unknown setting '{key}'; allowed are {', '.join(sorted(known))}")
-        if name in settings:
-            raise ValueError(f"--config {path}: {name} is there twice")
-        settings[name] = _typed(known[name], value, path)
-    return settings
-
-
-class _Written(str):
-    """A YAML value as it stands in the file, and on which line."""
-
-    line = 0
-
-
-def _as_written(loader: type) -> type:
-    """The YAML loader, with every single value but null as the text that stands there: YAML 1.1 would make 83 of 0123,
-    90 of 1:30, False of off and a date of 2026-01-02. ValueError for a key that stands twice: it would take the last.
-    """
-
-    class AsWritten(loader):
-        def construct_mapping(self, node, deep=False):
-            keys = [str(self.construct_object(key, deep=True)) for key, _ in node.value]
-            twice = [key for key in keys if keys.count(key) > 1]
-            if twice:
-                raise ValueError(f"{twice[0]} is there twice")
-            return super().construct_mapping(node, deep)
-
-        def written(self, node):
-            text = _Written(self.construct_scalar(node))
-            text.line = node.start_mark.line + 1
-            return text
-
-    for kind in ("str", "int", "float", "bool", "timestamp"):
-        AsWritten.add_constructor(f"tag:yaml.org,2002:{kind}", AsWritten.written)
-    return AsWritten
-
-
-_TRUE_FALSE = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-
-
-def _typed(action: argparse.Action, value, path: str):
-    """A YAML value as the flag would have read it."""
-    switch = _TRUE_FALSE.get(value.lower()) if isinstance(value, str) else None
-    if action.nargs == 0 and switch is None:
-        raise ValueError(f"--config {path}{_line([value])}: {action.dest} must be true or false, got {_shown(value)}")
-    if action.nargs == 0 or (action.nargs == "?" and switch is not None):  # --resume with and without a value
-        return switch
-    items = value if isinstance(value, list) else [value]
-    place = f"--config {path}{_line(items)}: {action.dest}"
-    if any(isinstance(item, (list, dict, set, bytes)) for item in items):
-        raise ValueError(f"{place} must be {'a list of single values' if action.nargs else 'one value'}")
-    if value is not None and isinstance(value, list) != (action.nargs == "+"):
-        raise ValueError(f"{place} must be {'a list' if action.nargs else 'one value'}")
-    if value is None or value == []:
-        raise ValueError(f"{place} has no value; leave the line out for the default")
-    try:
-        typed = [{int: _whole, float: float}.get(action.type, str)(item) for item in items]
-    except (TypeError, ValueError, OverflowError):
-        wanted = {int: "a whole number in digits", float: "a number in digits"}.get(action.type, "text")
-        raise ValueError(f"{place} must be {wanted}, got {_shown(value)}") from None
-    if action.choices and typed[0] not in action.choices:
-        raise ValueError(f"{place} must be one of {', '.join(action.choices)}, got {_shown(value)}")
-    return typed if isinstance(value, list) else typed[0]
-
-
-def _whole(text: str) -> int:
-    """0123 is 123, 1_000 is 1000, 2.0 and 1e4 are whole; 0x1F, 0b1 and 1:30 are refused."""
-    try:
-        return int(text)
-    except ValueError:
-        number = float(text)
-        if number != int(number):
-            raise
-        return int(number)
-
-
-def _line(items: list) -> str:
-    return f", line {items[0].line}" if items and isinstance(items[0], _Written) else ""
-
-
-def _shown(value) -> str:
-    text = repr(value if isinstance(value, list) else str(value))
-    return text if len(text) <= 100 else f"{text[:100]}..."
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def check(args: argparse.Namespace) -> None:
     """Raises ValueError for a value out of range and for a flag that this mode or model does not use."""
     if args.mode is None:
         raise ValueError(f"--mode is missing; choose one of {', '.join(MODES)}")
-    for name, least in MINIMUM.items():
-        value = getattr(args, name)
-        if value is None:
-            continue
-        strict = name in ABOVE_MINIMUM
-        most = MAXIMUM.get(name, float("inf"))
-        if not (least < value if strict else least <= value) or value > most or value == float("inf"):
-            allowed = f"above {least}" if strict else f"at least {least}"
-            raise ValueError(
-                f"{flag(name)} {value}: must be {allowed}" + (f" and at most {most}" if name in MAXIMUM else "")
-            )
-    for name, modes in ONLY_FOR.items():
-        if name in args.explicit and args.mode not in modes:
-            raise ValueError(
-                f"{flag(name)} is not used by --mode {args.mode}, only by {', '.join(modes)}; leave it out"
-            )
-    for name in LORA_ONLY:
-        if args.no_lora and name in args.explicit:
-            raise ValueError(f"{flag(name)} is not used with --no-lora; leave one of them out")
+    settings = all_settings()
+    for name, setting in settings.items():
+        if not setting.takes(getattr(args, name)):
+            raise ValueError(f"{setting.flag} {getattr(args, name)}: must be {setting.allowed}")
+    for setting in (settings[name] for name in settings if name in args.explicit):
+        if setting.methods and args.mode not in setting.methods:
+            modes = ", ".join(setting.methods)
+            raise ValueError(f"{setting.flag} is not used by --mode {args.mode}, only by {modes}; leave it out")
+        if setting.lora and args.no_lora:
+            raise ValueError(f"{setting.flag} is not used with --no-lora; leave one of them out")
     if args.min_pixels > args.max_pixels:
         raise ValueError(f"--min-pixels {args.min_pixels} is more than --max-pixels {args.max_pixels}")
     if args.resume == "":
@@ -244,8 +77,6 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
     if args.stop_on_collapse and not args.held_out:
         raise ValueError("--stop-on-collapse keeps the best checkpoint on the held-out charts; --held-out 0 has none")
-    if args.save_total_limit is not None and args.save_total_limit < 1:
-        raise ValueError(f"--save-total-limit {args.save_total_limit}: must be at least 1")
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:
@@ -268,7 +99,6 @@ def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:
         raise ValueError(
             f"--gradient-accumulation-steps {given}: {args.batch_size} completions x {num_processes} processes x "
             f"{given} steps x {args.updates_per_rollout} updates is not a whole number of groups of "
-            f"{args.num_generations}; "
-            f"the nearest that fit: {nearest}"
+            f"{args.num_generations}; the nearest that fit: {nearest}"
         )
     return given

@@ -6,7 +6,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from settings.arguments import ABOVE_MINIMUM, LORA_ONLY, MAXIMUM, MINIMUM, ONLY_FOR, build_parser, flag
+from settings.arguments import build_parser
+from settings.table import all_settings
 
 TRAIN = "--mode nsr --vlm-name tiny --dataset-name synthetic --subset-size 8 --report-to none"
 SAMPLE = "--checkpoint-path tiny --dataset-name synthetic --subset-size 2 --num-samples 2 --output-path s.json"
@@ -34,24 +35,30 @@ def train_flags(draw: random.Random) -> Iterator[tuple]:
     actions = [action for action in build_parser()._actions if action.dest != "help"]
     flags = [action.option_strings[0] for action in actions]
     lines = []
-    for name, least in MINIMUM.items():
-        lines.append((f"{flag(name)} {least if name in ABOVE_MINIMUM else least - 1}", flag(name)))
-    lines += [(f"{flag(name)} {most + 1}", flag(name)) for name, most in MAXIMUM.items()]
+    for setting in all_settings().values():
+        if setting.kind in (int, float):
+            below = setting.least - 1 if setting.above is None else setting.above
+            lines.append((f"{setting.flag} {below}", setting.flag))
+    most = {setting.flag: setting.most for setting in all_settings().values() if setting.most is not None}
+    lines += [(f"{flag} {bound + 1}", flag) for flag, bound in most.items()]
     numbers = [action for action in actions if action.type in (int, float)]
     for action in draw.sample(numbers, 16):
         word = draw.choice(["many", "1e", "0x10", "1,5", "٣x", "''", "--", "nan" if action.type is float else "1.5"])
         lines.append((f"{action.option_strings[0]} {word}", action.option_strings[0]))
-    for action in draw.sample([action for action in actions if action.type is float and action.dest in MINIMUM], 4):
+    for action in draw.sample([action for action in actions if action.type is float], 4):
         lines.append((f"{action.option_strings[0]} inf", action.option_strings[0]))
     for action in [action for action in actions if action.choices]:
         lines.append((f"{action.option_strings[0]} {action.choices[0]}x", action.option_strings[0]))
     lines += [
         (wrong, wrong) for wrong in (misspelt(name, draw) for name in draw.sample(flags, 12)) if wrong not in flags
     ]
-    for name, modes in ONLY_FOR.items():
-        unused = next(mode for mode in ("grpo", "psr") if mode not in modes)
-        lines.append((f"{flag(name)} {'kept' if name == 'normaliser' else 0.5} --mode {unused}", flag(name)))
-    lines += [(f"--no-lora {flag(name)} {'q_proj' if name == 'lora_targets' else 4}", flag(name)) for name in LORA_ONLY]
+    for setting in all_settings().values():
+        if setting.methods:
+            unused = next(mode for mode in ("grpo", "psr") if mode not in setting.methods)
+            value = setting.choices[-1] if setting.choices else setting.default
+            lines.append((f"{setting.flag} {value} --mode {unused}", setting.flag))
+        if setting.lora:
+            lines.append((f"--no-lora {setting.flag} {'q_proj' if setting.several else 4}", setting.flag))
     lines += [
         ("--vlm-name", "--vlm-name"),
         ("--lora-targets", "--lora-targets"),

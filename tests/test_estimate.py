@@ -10,7 +10,7 @@ import main
 from estimate import gpu_sizes
 from estimate.report import measure_prompts
 from models.registry import TINY_FOLDER, load_processor, lora_config
-from settings.arguments import parse_args
+from settings.arguments import parse_args, resolve_accumulation
 from tests.test_memory import TINY, tiny_trainer, work_of
 from tests.test_models import qwen2_5_vl_3b
 from update.memory import Memory, count_parameters, memory, shape_of
@@ -86,7 +86,7 @@ def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(
     args = flags(rollouts="generate", **more)
     before = memory_of(args)
     for name, changed in gpu_sizes.changes(args, 1):
-        main.resolve_accumulation(changed, 1)
+        resolve_accumulation(changed, 1)
         after = memory_of(changed)
         assert after.peak <= before.peak and (after.update < before.update or after.rollout < before.rollout), name
 

@@ -14,6 +14,7 @@ from transformers import TrainerCallback
 import main
 from tests import nan_on_one_rank, one_layer
 from trainers.trainer import TRAINERS
+from training import run as training_run
 
 ROOT = Path(__file__).parent.parent
 MIXED = ["a b .", "b c d .", "c .", "d a ."]
@@ -114,7 +115,7 @@ def test_nan_in_one_processes_gradient_is_skipped_by_both(deepspeed, tmp_path):
 
 def test_an_unhealthy_run_ends_in_one_line_and_exit_code_1(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    real = main.build_trainer
+    real = training_run.build_trainer
 
     def spoilt(*args, **kwargs):
         trainer = real(*args, **kwargs)
@@ -122,7 +123,7 @@ def test_an_unhealthy_run_ends_in_one_line_and_exit_code_1(tmp_path, monkeypatch
         trainer._compute_loss = lambda model, inputs: compute(model, inputs) * math.nan
         return trainer
 
-    monkeypatch.setattr(main, "build_trainer", spoilt)
+    monkeypatch.setattr(training_run, "build_trainer", spoilt)
     line = "--mode nsr --subset-size 8 --max-completion-length 8 --max-bad-updates 1 --report-to none --held-out 0"
     assert main.main(line.split()) == 1
     error = capsys.readouterr().err.splitlines()[-1]

@@ -13,6 +13,7 @@ import torch
 import main
 from evaluation.validate_rewards import main as validate_rewards
 from settings.arguments import parse_args
+from settings.grpo_config import build_config
 from tests import one_layer
 from trainers.trainer import TRAINERS
 from training import hardware
@@ -76,7 +77,7 @@ def test_a_subset_larger_than_the_data_is_refused(folder, capsys, tmp_path):
 def test_optimiser_sgd_moves_the_weights_by_the_learning_rate_times_the_gradient(folder):
     args = parse_args(["--mode", "nsr", "--optimiser", "sgd", "--learning-rate", "0.5", *TINY])
     args.gradient_accumulation_steps, args.max_completion_length = 2, 5
-    config = main.build_config(args, folder, "fp32", has_held_out=False)
+    config = build_config(args, folder, "fp32", has_held_out=False)
     trainer = one_layer.trainer(TRAINERS["nsr"], folder / "run", optim=config.optim, learning_rate=config.learning_rate)
     trainer.create_optimizer()
     weight = next(trainer.model.parameters())

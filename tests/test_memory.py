@@ -7,13 +7,15 @@ from itertools import accumulate
 import pytest
 import torch
 
-import main
 from estimate.report import Job
 from estimate.timing import time_steps
 from models.registry import TINY_FOLDER, lora_config
 from sampling.shared_prefix import SharedPrefixCache
 from settings.arguments import parse_args
+from settings.grpo_config import build_config
 from tests.test_models import qwen2_5_vl_3b
+from training.building import build_trainer
+from training.preparing import load_data, resolve_defaults
 from update.memory import (
     Counts,
     Shape,
@@ -34,7 +36,7 @@ TINY = ["--vlm-name", "tiny", "--dataset-name", "synthetic", "--subset-size", "2
 
 def resolved(line, *more):
     args = parse_args([*line.split(), *TINY, *more])
-    main.resolve_defaults(args)
+    resolve_defaults(args)
     return args
 
 
@@ -94,9 +96,9 @@ def peak_bytes(function) -> int:
 def tiny_trainer(folder, line):
     """The real trainer of these flags, the flags and the questions."""
     args = resolved(line)
-    train, held_out = main.load_data(args)
-    config = main.build_config(args, folder, "fp32", False)
-    return main.build_trainer(args, config, train, replace(held_out, questions=[])), args, train.questions
+    train, held_out = load_data(args)
+    config = build_config(args, folder, "fp32", False)
+    return build_trainer(args, config, train, replace(held_out, questions=[])), args, train.questions
 
 
 @pytest.mark.parametrize("flag", ["", "--disable-gradient-checkpointing", "--plain-update"])

@@ -4,10 +4,12 @@ from dataclasses import replace
 
 from PIL import Image
 
-import main
 from charts.record import ChartQuestion
 from settings.arguments import parse_args
+from settings.grpo_config import build_config
 from training import rows
+from training.building import build_trainer
+from training.preparing import load_data, resolve_defaults
 
 LIMITS = {"min_pixels": 3136, "max_pixels": 28 * 28 * 16}
 
@@ -57,10 +59,10 @@ def test_a_run_opens_every_image_once_an_epoch(tmp_path):
 
     line = "--mode nsr --subset-size 8 --batch-size 2 --num-generations 4 --gradient-accumulation-steps 4"
     args = parse_args([*line.split(), "--updates-per-rollout", "2", "--held-out", "0"])
-    main.resolve_defaults(args)
-    train, held_out = main.load_data(args)
+    resolve_defaults(args)
+    train, held_out = load_data(args)
     train = replace(train, questions=[counted(question) for question in train.questions])
-    trainer = main.build_trainer(args, main.build_config(args, tmp_path, "fp32", False), train, held_out)
+    trainer = build_trainer(args, build_config(args, tmp_path, "fp32", False), train, held_out)
     assert [len(batch) for batch in trainer.get_train_dataloader()] == [16] * 16
     assert sorted(opened) == sorted(question.id for question in train.questions)
 

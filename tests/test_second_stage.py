@@ -8,7 +8,6 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-import main
 from models.registry import TINY_FOLDER
 from settings.arguments import parse_args
 from tests.after_run import (
@@ -24,12 +23,14 @@ from tests.after_run import (
     samples,
     train,
 )
+from training.building import build_trainer
+from training.preparing import prepare, resolve_defaults
 
 
 def trainer_of(tmp_path, line, *more):
     args = parse_args([*SHORT.split(), *line.split(), *map(str, more), "--output-root", str(tmp_path)])
-    config, questions, held_out, *_ = main.prepare(args)
-    return main.build_trainer(args, config, questions, held_out)
+    config, questions, held_out, *_ = prepare(args)
+    return build_trainer(args, config, questions, held_out)
 
 
 def test_a_second_stage_starts_from_the_very_adapter_of_the_first(runs, tmp_path):
@@ -108,7 +109,7 @@ def test_a_second_stage_asks_as_the_first_did_unless_told_otherwise(runs, tmp_pa
         (["--prompt", "structured", "--max-pixels", "9000"], "structured", 9000),
     ):
         args = parse_args([*line.split(), str(runs["lora"]), *more])
-        main.resolve_defaults(args)
+        resolve_defaults(args)
         assert (args.prompt, args.max_pixels, args.max_completion_length) == (prompt, pixels, 12)
 
 

@@ -1,0 +1,181 @@
+"""The settings of main.py, each said once: a record in the group that --help shows it in.
+
+Derived from it: the parser, the YAML reader and the checks (settings/arguments.py, settings/yaml_file.py), what a run
+saves and what --resume compares (checkpoints/), the map to GRPOConfig (settings/grpo_config.py). The file of a method
+under trainers/ adds its options.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from operator import not_
+
+from settings.setting import Setting
+from trainers import METHODS, method_options
+from trainers.method import Method
+
+MODES = tuple(METHODS)
+# defaults where the model, or the data set, has none of its own
+FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
+COMPLETION_LENGTH = 768
+DRAWN_SIZE = 1000
+
+_LEARN = "; ".join(f"{name}: {m.learns_from} (arXiv {m.paper.arxiv})" for name, m in METHODS.items())
+_NEEDY = " and ".join(method.name for method in METHODS.values() if method.needs_wrong)
+
+kept = partial(Setting, resume="free")  # where and how a run is kept and watched, not what it computes
+
+# fmt: off
+METHOD = (
+    Setting("mode", None, f"the method, by what it learns from. {_LEARN}", choices=MODES),
+    Setting("reward_threshold", 0.5, "a completion is correct when its accuracy is at least this", least=0, most=1.0),
+)
+LOSS = (  # in the group of the method, after its own options
+    Setting("truncated", "wrong",
+            "a completion cut at the length limit counts as this. wrong: as in the paper, NSR also punishes right "
+            "answers that were only too long; unscorable: nothing is learned from them, and nothing holds the length "
+            "back", choices=("wrong", "unscorable")),
+    Setting("normaliser", "all",
+            "the loss is averaged over all completions of the rollout batch, or over the kept ones only (the paper's "
+            "code), which ties the size of the step to the class balance", choices=("all", "kept")),
+    Setting("averaging", "token", "token: every token counts alike; sequence: every completion counts alike (the "
+            "paper's equation 6)", choices=("token", "sequence"),
+            feeds="loss_type", convert={"token": "dapo", "sequence": "grpo"}.__getitem__),
+    Setting("clip", 0.2, "clip range of the probability ratio; binds only with several updates",
+            above=0, feeds="epsilon"),
+    Setting("kl_beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)",
+            least=0, feeds="beta"),
+    Setting("entropy_bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", least=0, feeds="entropy_coef"),
+    Setting("rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)"),
+    Setting("soft_accuracy", False, "partial credit for numbers that are nearly right"),
+)
+MODEL = (
+    Setting("vlm_name", "tiny", "a name of models/registry.py, a hub id (org/name), a local folder, or a run folder, "
+            "whose adapter is trained further"),
+    kept("base_model", None, "where the model that an adapter was trained on is now, if it has moved"),
+    Setting("no_lora", False, "train every weight instead of a LoRA adapter"),
+    Setting("lora_rank", 8, "LoRA rank", least=1, lora=True),
+    Setting("lora_alpha", 16.0, "LoRA alpha", above=0, lora=True),
+    Setting("lora_targets", None, "module names for LoRA (default: all linear layers of the language model)",
+            several=True, lora=True),
+    Setting("precision", "auto", "auto: bf16 where the GPU supports it, fp16 on older ones, fp32 on CPU",
+            choices=("auto", "bf16", "fp16", "fp32")),
+    Setting("disable_gradient_checkpointing", False,
+            "faster, needs more memory; a GPU does without by itself where that takes less than TRL would",
+            feeds="gradient_checkpointing", convert=not_),
+)
+DATA = (
+    Setting("dataset_name", "synthetic", "a data set of charts/README.md"),
+    Setting("dataset_path", None, "local copy of the data set (folder or file) instead of the hub"),
+    Setting("subset_size", None, f"train on this many questions (default: all; synthetic, procedures: {DRAWN_SIZE})",
+            int, least=1),
+    Setting("subset_order", "stratified",
+            "how the subset is taken: a seeded draw over distinct rows, stratified by source, or the first rows",
+            choices=("stratified", "sequential")),
+    Setting("deduplicate", False, "keep one of several equal rows"),
+    Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on", least=0, most=0.5),
+    Setting("prompt", "structured", "prompt of charts/prompt.py"),
+    Setting("min_pixels", 3136, "smaller images are enlarged to this many pixels", least=1),
+    Setting("max_pixels", 401408, "larger images are shrunk to this many pixels", least=1),
+)
+OPTIMISATION = (
+    Setting("num_generations", 4, f"completions per question; 4 or more for {_NEEDY}",
+            least=2, feeds="num_generations"),
+    Setting("batch_size", 2, "completions per device and forward pass",
+            least=1, resume="product", feeds="per_device_train_batch_size"),
+    Setting("gradient_accumulation_steps", None,
+            "forward passes per update (default: the smallest of at least 2 in which whole groups fit)",
+            int, least=1, resume="product", feeds="gradient_accumulation_steps"),
+    Setting("updates_per_rollout", 1, "optimiser steps per rollout batch (the paper: 4)", least=1),
+    # the learning rate is constant, so how far a run goes changes none of its updates
+    Setting("num_epochs", 1.0, "passes over the data", above=0, resume="length", feeds="num_train_epochs"),
+    Setting("max_steps", None, "stop after this many optimiser steps",
+            int, least=1, resume="length", feeds="max_steps", convert=lambda steps: steps or -1),
+    Setting("learning_rate", None, f"constant (default: {LORA_LEARNING_RATE:g} with LoRA, {FULL_LEARNING_RATE:g} "
+            "without; tiny and organism have their own)", float, above=0, feeds="learning_rate"),
+    Setting("optimiser", "adam",
+            "adam: AdamW without weight decay; sgd: plain gradient descent, whose learning rate is of another size",
+            choices=("adam", "sgd"), feeds="optim", convert={"adam": "adamw_torch_fused", "sgd": "sgd"}.__getitem__),
+    Setting("temperature", 1.0, "sampling temperature of the rollouts", above=0, feeds="temperature"),
+    Setting("rollouts", "engine",
+            "engine: every prompt is computed once for all of its completions; generate: transformers' generate",
+            choices=("engine", "generate")),
+    Setting("plain_update", False,
+            "TRL's own update: every completion in a row of its own with its own copy of the prompt, rows without "
+            "weight too; the same gradient, for doubters and comparisons"),
+    Setting("max_completion_length", None,
+            f"tokens a completion may have (default: {COMPLETION_LENGTH}; tiny and organism have their own)",
+            int, least=1, feeds="max_completion_length"),
+    Setting("seed", 2025, "decides data, weights and samples; the number in the folder name",
+            least=0, most=2**32 - 1, feeds="seed"),
+)
+RUN = (
+    kept("config", None, "YAML file of settings (recipes/); flags given on the command line win"),
+    kept("estimate", False,
+         "print the peak memory, tokens per update, hours and the flags to change for smaller cards, and do not train"),
+    kept("output_root", "grpo-start-ckpts", "folder of the run folders"),
+    kept("resume", None,
+         "continue an unfinished run, or a finished one that is to be longer, from its newest whole checkpoint, or "
+         "from the one named", bare="CHECKPOINT"),
+    kept("max_bad_updates", 5, "an update whose loss or gradient is not finite moves nothing; this many in a row end "
+         "the run (exit code 1)", least=1),
+    kept("overwrite", False, "delete the run folder that is in the way"),
+    kept("save_steps", 500, "optimiser steps between checkpoints", least=1, feeds="save_steps"),
+    kept("save_total_limit", None,
+         "keep only this many checkpoints; the disk must hold one more, as old ones go when the new one is whole",
+         int, least=1, feeds="save_total_limit"),
+    Setting("eval_steps", 500, "optimiser steps between measurements on the held-out charts", least=1,
+            feeds="eval_steps"),
+    kept("report_to", "wandb", "where the metrics go besides the log and trainer_state.json",
+         choices=("wandb", "tensorboard", "none"), feeds="report_to"),
+    kept("wandb_online", False, "send the run to Weights & Biases (needs a login)"),
+    kept("log_completions", False, "print completions and write them as parquet", feeds="log_completions"),
+    kept("collective_timeout", 30.0,
+         "minutes that one process may wait for the others, for a slow one or for a checkpoint to be written; a run in "
+         "which a process is stuck or gone ends after that", above=0, most=10_080),
+)
+WARNINGS = (
+    kept("warn_window", 20, "rollout batches that are averaged, at the start and now, for the warnings", least=1),
+    kept("warn_entropy", 2.0, "warn when the entropy is more than this times that of the start", least=1),
+    kept("warn_length", 1.5, "warn when completions are more than this times as long", least=1),
+    kept("warn_truncation", 0.2, "warn when this much more of the completions is truncated", least=0, most=1.0),
+    kept("warn_format", 0.2, "warn when the format reward (0 to 1) has fallen by more than this", least=0, most=1.0),
+    kept("warn_ratio", 10.0, "warn when a token is more than this times as probable as when drawn", least=1),
+    kept("stop_on_collapse", False,
+         "end the run when entropy, length, truncation or format has been over its bound for a further window, and "
+         "keep the weights of the best checkpoint by accuracy on the held-out charts, which is saved whenever it "
+         "improves"),
+)
+# fmt: on
+
+
+def groups() -> dict[str, tuple[Setting, ...]]:
+    """Group of --help -> its settings in order, each with the methods that it is for."""
+    settings = {
+        "method": (*METHOD, *map(_option, method_options().items()), *LOSS),
+        "model": MODEL,
+        "data": DATA,
+        "rollouts and optimisation": OPTIMISATION,
+        "the run": RUN,
+        "early warnings": WARNINGS,
+    }
+    return {title: tuple(map(_with_users, group)) for title, group in settings.items()}
+
+
+def _with_users(setting: Setting) -> Setting:
+    users = tuple(mode for mode, method in METHODS.items() if setting.name in method.shared_flags)
+    return replace(setting, methods=users) if users else setting
+
+
+def _option(named: tuple[str, list[type[Method]]]) -> Setting:
+    """The setting of a method's option: its metadata (trainers.method.option) are named as the fields of a setting."""
+    name, methods = named
+    option, modes = methods[0].options()[name], tuple(method.name for method in methods)
+    facts = {key: value for key, value in option.metadata.items() if key not in ("help", "shown")}
+    return Setting(name, option.default, f"{', '.join(modes)}: {option.metadata['help']}", methods=modes, **facts)
+
+
+def all_settings() -> dict[str, Setting]:
+    """Name -> setting, in the order of --help."""
+    return {setting.name: setting for group in groups().values() for setting in group}

@@ -1,0 +1,85 @@
+"""The trainer of a run: model, processor, rewards, rows and what watches them, put together by the settings."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict
+
+from transformers import PreTrainedModel, ProgressCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from charts.record import QuestionSet
+from models import registry
+from rewards import build_rewards
+from trainers import METHODS
+from trainers.trainer import TRAINERS
+from training.early_warning import EarlyWarning, Watch, bounds_of
+from training.escape_completions import escape_shown_completions
+from training.hardware import weights_dtype
+from training.malloc_trim import FreeHeap
+from training.report import TrainingProgress, make_bystanders
+from training.rows import build_rows
+from training.starting import with_adapter
+
+
+def build_trainer(
+    args: argparse.Namespace,
+    config: GRPOConfig,
+    train: QuestionSet,
+    held_out: QuestionSet,
+    load: Callable[..., PreTrainedModel] | None = None,
+) -> GRPOTrainer:
+    """The mode's trainer, with its callbacks; `load` in place of models.registry.load_model. NoWeights from there."""
+    if args.log_completions:
+        escape_shown_completions()
+    processor = registry.load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+    assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
+    precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
+    dtype = weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None)
+    model = (load or registry.load_model)(args.start.source, dtype=dtype)
+    config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config)}
+    questions = {question.id: question for part in (train, held_out) for question in part.questions}
+    rewards = build_rewards(
+        args.rewards,
+        questions,
+        soft_numeric=args.soft_accuracy,
+        max_completion_tokens=args.max_completion_length,
+        form=args.prompt,
+    )
+    config.reward_weights = [reward.weight for reward in rewards]
+    train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)
+    adapter = registry.lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
+    zero3 = config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage == 3
+    trainer = TRAINERS[args.mode](
+        model=with_adapter(model, args.start, zero3=zero3),
+        reward_funcs=[reward.function for reward in rewards],
+        args=config,
+        train_dataset=train_rows,
+        eval_dataset=held_out_rows,
+        processing_class=processor,
+        peft_config=None if args.no_lora or args.start.adapter else adapter,
+        reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
+        **_own(args),
+    )
+    _add_callbacks(trainer, args)
+    return trainer
+
+
+def _own(args: argparse.Namespace) -> dict:
+    """The trainer's arguments that are this project's and not TRL's."""
+    names = ("truncated", "normaliser", "rollouts", "max_bad_updates", "reward_threshold")
+    own = {name: getattr(args, name) for name in names} | asdict(METHODS[args.mode].from_settings(args))
+    return {**own, "update": "plain" if args.plain_update else "shared"}
+
+
+def _add_callbacks(trainer: GRPOTrainer, args: argparse.Namespace) -> None:
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(TrainingProgress)
+    watch = Watch(args.mode, args.warn_window, bounds_of(args))
+    trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse)
+    trainer.add_callback(trainer.early_warning)
+    trainer.add_callback(FreeHeap)
+    make_bystanders(trainer)
+    if args.log_completions:
+        trainer.args.report_to = []  # wandb refuses TRL 1.16's table of prompts with images; log and parquet stay

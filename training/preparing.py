@@ -1,0 +1,130 @@
+"""Everything that can fail for a reason of the user's, before a model is loaded: settings, model, data, run folder."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from charts.drawn import DRAWN
+from charts.loading import hold_out, load_questions
+from charts.prompt import PROMPTS
+from charts.record import QuestionSet
+from checkpoints.finding import check_adapter
+from checkpoints.run_folder import prepare_folder, run_folder, settings_record
+from common.commands import say
+from common.launcher import num_processes
+from common.network import stay_local
+from common.processes import on_main_process, start_together
+from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
+from models.weights import check_model_weights
+from rewards import PRESETS
+from settings.arguments import resolve_accumulation
+from settings.grpo_config import build_config, plan_steps
+from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
+from training.hardware import choose_precision, skip_deepspeed_compilation, use_first_gpu
+from training.starting import begin, model_record
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
+
+
+class Prepared(NamedTuple):
+    """A run that nothing of the user's stands in the way of."""
+
+    config: GRPOConfig
+    train: QuestionSet
+    held_out: QuestionSet
+    folder: Path
+    record: dict  # training_settings.json
+    checkpoint: Path | None  # to resume from
+
+
+def prepare(args: argparse.Namespace) -> Prepared:
+    """Checks and completes `args`, opens the connection between processes, makes the run folder. Raises ValueError."""
+    examine(args)
+    from training.report import few_generations_warning, set_up_wandb
+
+    check_model_weights(args.start.source)
+    precision = choose_precision(args.precision)
+    train, held_out = load_data(args)
+    _, steps = plan_steps(args, len(train), num_processes())
+    folder = run_folder(args.output_root, args.vlm_name, args.mode, args.seed)
+    data = {"name": train.name, "split": train.split, "fingerprint": train.fingerprint, "num_questions": len(train)}
+    record = settings_record(args, model_record(args.start), data)
+    if args.report_to == "wandb":
+        set_up_wandb(args.mode, folder.name, args.wandb_online)
+    skip_deepspeed_compilation()
+    start_together(args.collective_timeout)
+    config = build_config(args, folder, precision, len(held_out) > 0)
+    flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
+    lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
+    size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
+    warning = few_generations_warning(args.mode, args.num_generations)
+    for line in filter(None, (*train.notes, *lines, size, _skipped(train), warning)):
+        say(line)
+    return Prepared(config, train, held_out, folder, record, checkpoint)
+
+
+def _skipped(train: QuestionSet) -> str | None:
+    if not train.skipped:
+        return None
+    shown = "; ".join(f"{row}: {reason}" for row, reason in train.skipped[:5])
+    return f"{len(train.skipped)} rows skipped: {shown}" + ("; ..." if len(train.skipped) > 5 else "")
+
+
+def examine(args: argparse.Namespace) -> None:
+    """Completes `args` and reads configuration and processor, so that a name that leads nowhere fails first of all.
+
+    It sets the environment that libraries read while they are imported (transformers, trl, datasets): not before it.
+    """
+    stay_local(begin(args).source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
+    gpu_line = use_first_gpu()
+    if gpu_line:
+        say(gpu_line)
+    resolve_defaults(args)
+    load_config(args.start.source)
+    check_adapter(args.start)
+    load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+
+
+def resolve_defaults(args: argparse.Namespace) -> None:
+    """Fills in `args.start` and what depends on the model and the number of processes."""
+    entry = MODELS.get(begin(args).model_name)
+    unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
+    if unknown and args.vlm_name in MODELS:
+        raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
+    for name, known in (("rewards", PRESETS), ("prompt", PROMPTS)):
+        if getattr(args, name) not in known:
+            raise ValueError(f"--{name} {getattr(args, name)}: unknown; choose one of {', '.join(known)}")
+    args.gradient_accumulation_steps = resolve_accumulation(args, num_processes())
+    if args.learning_rate is None:
+        own = entry and entry.learning_rate
+        args.learning_rate = own or (FULL_LEARNING_RATE if args.no_lora else LORA_LEARNING_RATE)
+    if args.max_completion_length is None:
+        args.max_completion_length = (entry and entry.max_completion_length) or COMPLETION_LENGTH
+    if args.dataset_name in DRAWN and args.subset_size is None:
+        args.subset_size = DRAWN_SIZE
+
+
+def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
+    """(training questions, held-out questions); ValueError for data that cannot be trained on."""
+    from training.rows import check_images
+
+    size = args.subset_size
+    everything = load_questions(
+        args.dataset_name,
+        purpose="train",
+        path=args.dataset_path,
+        # charts that are drawn are drawn to order: the subset and the charts held out beside it
+        subset_size=math.ceil(size * (1 + args.held_out)) + 20 if args.dataset_name in DRAWN else None,
+        subset_order=args.subset_order,
+        seed=args.seed,
+        deduplicate=args.deduplicate,
+    )
+    check_images(everything.questions)
+    share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
+    train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
+    return train, held_out if args.held_out else replace(held_out, questions=[])
