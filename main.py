@@ -111,7 +111,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
     load = load or load_model
     model = load(args.start.source, dtype=weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None))
-    config.generation_kwargs = {"suppress_tokens": unsampleable_token_ids(model.config)}
+    config.generation_kwargs = {"suppress_tokens": unsampleable_token_ids(model.config, processor)}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
         args.rewards,

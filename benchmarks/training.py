@@ -36,7 +36,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.sampling import hold_lengths
 from charts.record import ChartQuestion
-from models.registry import image_step, load_model, load_processor, lora_config, unsampleable_token_ids
+from models.families import family_of
+from models.registry import load_model, load_processor, lora_config, unsampleable_token_ids
 from training.rows import training_rows
 from update.packed_update import PackedUpdate
 from update.rollouts import EngineRollouts
@@ -106,19 +107,19 @@ def make_model(args: argparse.Namespace, dtype: torch.dtype):
 
 def make_rows(work: Work, processor, image_tokens: int):
     """Training rows whose prompts have `ratio * longest` tokens, one image each; the image shrinks if it must."""
-    step, want = image_step(processor), round(work.ratio * work.longest)
+    step, want = family_of(processor).image_step(processor), round(work.ratio * work.longest)
     side = round(min(image_tokens, want / 2) ** 0.5) * step
     noise = np.random.default_rng(0).integers(0, 255, (work.rows, side, side, 3), dtype=np.uint8)
     text = processor.tokenizer("1 " * want, add_special_tokens=False)["input_ids"]
+
+    options = {"prompt": "short", "min_pixels": 1, "max_pixels": 10**8}
 
     def question(n: int, words: int) -> ChartQuestion:
         image = Image.fromarray(noise[n])
         return ChartQuestion(f"q{n}", f"{n}" + " 1" * words, ("1",), open_image=lambda: image)
 
     def length(words: int) -> int:
-        row = training_rows(
-            ["q0"], {"q0": question(0, words)}, prompt="short", min_pixels=1, max_pixels=10**8, step=step
-        )
+        row = training_rows(["q0"], {"q0": question(0, words)}, processor, **options)
         prompt = processor.apply_chat_template(
             row[0]["prompt"], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
@@ -126,8 +127,7 @@ def make_rows(work: Work, processor, image_tokens: int):
 
     words = next(words for words in range(len(text)) if length(words) >= want or words == len(text) - 1)
     questions = {f"q{n}": question(n, words) for n in range(work.rows // work.generations)}
-    limits = {"min_pixels": 1, "max_pixels": 10**8, "step": step}
-    return training_rows(list(questions), questions, prompt="short", **limits), length(words)
+    return training_rows(list(questions), questions, processor, **options), length(words)
 
 
 def timed(base: type) -> type:
@@ -198,7 +198,7 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
         num_generations=work.generations, max_completion_length=work.longest, loss_type="dapo", max_steps=steps,
         learning_rate=1e-5, num_train_epochs=steps, use_cpu=not torch.cuda.is_available(), report_to="none",
         bf16=dtype == torch.bfloat16, save_strategy="no", disable_tqdm=True, logging_steps=10**6, max_grad_norm=0.0,
-        generation_kwargs={"suppress_tokens": unsampleable_token_ids(model.config)},
+        generation_kwargs={"suppress_tokens": unsampleable_token_ids(model.config, processor)},
     )  # fmt: skip
     adapter = lora_config(model.config)
     adapter.init_lora_weights = False

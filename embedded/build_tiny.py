@@ -44,14 +44,11 @@ class Row(NamedTuple):
 
 def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]]) -> dict[str, torch.Tensor]:
     """A training batch: prompt, picture and completion; the loss sees the completion and its end only."""
-    from charts.prompt import messages
+    from models.inputs import image_rule, prompt_text
 
-    texts = []
-    for question, completion in examples:
-        conversation = messages(question, "structured")
-        prompt = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-        texts.append(f"{prompt}{completion}{processor.tokenizer.eos_token}")
-    images = [question.open_image() for question, _ in examples]
+    end = processor.tokenizer.eos_token
+    texts = [f"{prompt_text(processor, question, 'structured')}{completion}{end}" for question, completion in examples]
+    images = [image_rule(processor)(question.open_image()) for question, _ in examples]
     batch = processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
     start = processor.tokenizer.convert_tokens_to_ids("<|im_start|>")
     labels = batch["input_ids"].clone()
@@ -155,8 +152,8 @@ def measure(
 
     from charts.answers import grade
     from charts.parsing import parse_completion
-    from charts.prompt import messages
     from charts.synthetic import synthetic_questions
+    from models.inputs import prompt_inputs
     from models.registry import unsampleable_token_ids
     from sampling.engine import sample
     from sampling.settings import SamplingSettings
@@ -165,9 +162,7 @@ def measure(
     suppress = unsampleable_token_ids(processor)
     rows = []
     for question in tqdm(synthetic_questions(split, problems), desc="measuring", unit="problem", mininterval=5):
-        conversation = messages(question, "structured")
-        prompt = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-        inputs = processor(text=[prompt], images=[question.open_image()], return_tensors="pt")
+        inputs = prompt_inputs(processor, question, question.open_image(), prompt="structured")
         drawn = sample(
             model,
             inputs,

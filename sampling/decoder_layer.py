@@ -1,4 +1,4 @@
-"""One token through the text layers of the Qwen-VL families, in as few operations as plain PyTorch allows.
+"""One token through the text layers of a known family, in as few operations as plain PyTorch allows.
 
 The same numbers as transformers' layers, but for rounding: q, k, v and the adapters' first matrices are one product,
 rotary positions three operations, attention two kernels that return their log-sum-exp and are joined by one weight;
@@ -16,17 +16,19 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from models.families import family_of_model
 from sampling.shared_prefix import supports
 
-LAYERS = {"Qwen2VLDecoderLayer", "Qwen2_5_VLDecoderLayer", "Qwen3VLTextDecoderLayer"}
 _CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the length
 _ALIGNED = 8  # columns; half-precision products are fast on multiples of 16 bytes
 
 
 def knows(model: nn.Module) -> bool:
     """Whether the model is of a family whose layers are written here."""
-    text = getattr(getattr(model, "model", None), "language_model", None)
-    return text is not None and {type(layer).__name__ for layer in text.layers} <= LAYERS and supports(model)
+    text, family = getattr(getattr(model, "model", None), "language_model", None), family_of_model(model)
+    if text is None or family is None:
+        return False
+    return {type(layer).__name__ for layer in text.layers} <= family.decoder_layers and supports(model)
 
 
 def refusal(model: nn.Module) -> str | None:

@@ -8,12 +8,13 @@ from peft import get_peft_model
 from PIL import Image
 
 from charts.record import ChartQuestion
+from models.families import family_of
+from models.inputs import prompt_inputs
 from models.registry import lora_config, unsampleable_token_ids
 from sampling import engine
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.hf_generate import generate
 from sampling.prefill import prefill, prefill_each
-from sampling.problems import prompt_inputs
 from sampling.settings import SamplingSettings
 from sampling.token_sampling import weights
 from tests.families import FAMILIES, make_family
@@ -53,8 +54,9 @@ def full_logprobs(model, inputs, ids, settings, suppress) -> torch.Tensor:
     """Log-probabilities of one completion by a forward pass over prompt and completion, no cache."""
     length = inputs["input_ids"].shape[1]
     tokens = torch.cat([inputs["input_ids"], torch.tensor([ids])], 1)
-    kinds = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(ids)))
-    full = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "mm_token_type_ids": kinds}
+    full = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    for name in {*family_of(model.config).token_fields} & {*inputs}:
+        full[name] = torch.nn.functional.pad(inputs[name], (0, len(ids)))
     with torch.inference_mode():
         logits = model(**full).logits[0, length - 1 : -1]
     weight = weights(logits, settings, torch.tensor(suppress))

@@ -193,10 +193,7 @@ def enable(model: torch.nn.Module) -> bool:
     """
     inner = model.model if hasattr(model, "model") else None
     text = model.config.get_text_config()
-    multimodal = text is not model.config
     if not supports(model) or text._attn_implementation not in ("sdpa", NAME):
-        return False
-    if multimodal and not hasattr(inner, "get_rope_index"):
         return False
     if text._attn_implementation != NAME:
         for module in model.modules():
