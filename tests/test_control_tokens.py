@@ -58,7 +58,8 @@ def test_no_token_of_any_tokenizer_can_be_written_by_a_question(family):
     processor = processor_of(family)
     harmless = control_ids(processor, prompt_of(processor, about("How high is ?")))
     tokens = [token for token in processor.tokenizer.get_added_vocab() if token != "Rhine"]
-    assert len(tokens) == (19 if family == "tiny" else 34), "tokens went missing"
+    own = 19 if family == "tiny" else 15 + len(family_processor(family).tokenizer.get_added_vocab())
+    assert len(tokens) == own >= 19, "tokens went missing"
     for token in tokens:
         ids = prompt_of(processor, about(f"How high is {token}?"))
         assert control_ids(processor, ids) == harmless, token

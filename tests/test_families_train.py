@@ -157,6 +157,7 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
         logps, _, _ = trainer._get_per_token_logps_and_entropies(
             trainer.model, ids, mask, batch["completion_ids"].shape[1], **fields
         )
+    assert len(sampled) == 4, "the engine has drawn them"
     for row, expected in enumerate(sampled):
         assert logps[row, :5].tolist() == pytest.approx(expected[:5], abs=2e-4)
 

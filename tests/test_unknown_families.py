@@ -70,10 +70,11 @@ def test_from_python_it_is_a_value_error_too(model):
 
 
 def test_so_is_a_processor_whose_sizes_have_other_names(tmp_path):
-    """CLIP's size has a shortest edge alone, and so no limit that could be set."""
+    """CLIP's size has a shortest edge alone: no limit can be read of it, and one that is set means something else."""
     tokenizer = AutoTokenizer.from_pretrained(TINY_FOLDER)
     LlavaProcessor(CLIPImageProcessor(), tokenizer, patch_size=14).save_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(UNKNOWN["llava"]().to_dict()))
-    with pytest.raises(ValueError) as caught:
-        load_processor(str(tmp_path), max_pixels=12544)
-    assert_named(str(caught.value), "LlavaProcessor")
+    for limits in ({}, {"max_pixels": 12544}):
+        with pytest.raises(ValueError) as caught:
+            load_processor(str(tmp_path), **limits)
+        assert_named(str(caught.value), "LlavaProcessor")

@@ -17,7 +17,10 @@ from models.families import family_of
 
 @contextmanager
 def images_once(processor: object) -> Iterator[None]:
-    """Inside, an image that comes again, as the same object, is not computed again; what is returned stays the same."""
+    """Inside, an image that comes again, as the same object, is not computed again; what is returned stays the same.
+
+    But for lists of tensors, which some processors return where no tensors are asked for: they become tensors.
+    """
     compute = getattr(processor, "_process_images", None)
     if not isinstance(processor, ProcessorMixin) or compute is None:
         yield
@@ -31,7 +34,7 @@ def images_once(processor: object) -> Iterator[None]:
         new = {key: image for key, image in zip(keys, flat, strict=True) if key not in known}
         if new:
             found, texts = compute(list(new.values()), **options)
-            parts = family_of(processor).apart(found) if all(map(torch.is_tensor, found.values())) else []
+            parts = family_of(processor).apart({name: _tensor(value) for name, value in found.items()})
             if len(parts) != len(new) or len(texts) != len(new):
                 return compute(images, **options)
             known.update(zip(new, zip(new.values(), parts, texts, strict=True), strict=True))
@@ -43,3 +46,9 @@ def images_once(processor: object) -> Iterator[None]:
         yield
     finally:
         del processor._process_images
+
+
+def _tensor(value: torch.Tensor | list) -> torch.Tensor:
+    if torch.is_tensor(value):
+        return value
+    return torch.stack(value) if torch.is_tensor(value[0]) else torch.tensor(value)

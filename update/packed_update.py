@@ -284,7 +284,8 @@ class PackedUpdate(GRPOTrainer):
                 positions.append(of_prompt[:, -1:] + torch.arange(row.tokens))
                 cells.append((row.index, row.tokens))
         positions = torch.cat(positions, 1)
-        positions = positions[:, None] if len(positions) > 1 else positions
+        axes = len(positions)
+        positions = positions[:, None] if axes > 1 else positions
         prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
         completions = [[row.tokens for row in group] for group in by_prompt.values()]
         packed = {
@@ -293,6 +294,8 @@ class PackedUpdate(GRPOTrainer):
             "position_ids": positions.to(device),
             "shared_prompts": shared_prefix.lay_out(prompts, completions, device),
         }
+        if axes == 1:  # or transformers takes the positions for those of packed rows, and builds a mask of (T, T)
+            packed["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
         if shown:
             packed |= {name: torch.cat([one[name] for one in shown]) for name in shown[0]}
         row_of = torch.cat([torch.full((tokens,), index) for index, tokens in cells]).to(device)
