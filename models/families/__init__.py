@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.families.family import Family
+from models.families.internvl import INTERNVL
 from models.families.qwen_vl import QWEN_VL
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig, ProcessorMixin
 
-FAMILIES: dict[str, Family] = {name: family for family in (QWEN_VL,) for name in family.model_types}
+FAMILIES: dict[str, Family] = {name: family for family in (QWEN_VL, INTERNVL) for name in family.model_types}
 
 
 def family_of(source: PreTrainedConfig | ProcessorMixin) -> Family:
