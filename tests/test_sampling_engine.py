@@ -156,6 +156,17 @@ def test_a_lora_adapter_counts(qwen):
     torch.testing.assert_close(torch.tensor(after.logprobs[0]), expected, rtol=0, atol=2e-5)
 
 
+def test_generates_logprobs_equal_a_forward_pass_over_the_whole_sequence(family):
+    """Every one of the rows that are drawn together sees all of the image."""
+    model, processor = family
+    inputs, settings = inputs_for(processor), SamplingSettings(temperature=0.8, max_new_tokens=4)
+    options = {"n": 3, "settings": settings, "problem_id": "p", "eos_ids": EOS, "suppress": MARKERS}
+    drawn = generate(model, inputs, **options)
+    for ids, logprobs in zip(drawn.token_ids, drawn.logprobs, strict=True):
+        expected = full_logprobs(model, inputs, ids, settings, MARKERS)
+        torch.testing.assert_close(torch.tensor(logprobs), expected, rtol=0, atol=2e-5)
+
+
 def test_first_tokens_are_distributed_as_generates(qwen):
     model, processor = qwen
     inputs = inputs_for(processor)
