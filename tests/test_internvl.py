@@ -14,9 +14,12 @@ from safetensors.torch import load_file
 
 import generate_samples
 import main
+from charts.synthetic import synthetic_questions
+from estimate.report import measure_prompts
 from models.families import family_of
 from models.inputs import prompt_inputs
 from models.registry import load_processor
+from settings.arguments import parse_args
 from tests import test_families_train
 from tests.families import make_family
 from tests.test_packed_update import LENGTHS, RIGHT, gap, train
@@ -85,6 +88,17 @@ def test_so_have_training_and_sampling_the_same_tiles(ragged, tmp_path):
     assert test_families_train.rollout(trainer)["num_tiles"] == [5, 5, 4, 4]
     test_families_train.test_trl_and_the_sampler_ask_with_the_same_tokens_and_pixels("internvl", tmp_path / "two")
     test_families_train.test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained("internvl", tmp_path)
+
+
+def test_what_a_run_would_need_is_estimated(folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = f"--mode nsr --vlm-name {folder} --dataset-name synthetic --subset-size 6 --max-pixels 12544 --estimate"
+    assert main.main(line.split()) == 0
+    said = capsys.readouterr().out
+    assert "(20 of the largest image)" in said, "five tiles of four tokens"
+    processor = load_processor(str(folder), max_pixels=12544)
+    prompts = measure_prompts(processor, synthetic_questions("train", 2), parse_args(line.split()))
+    assert (prompts.patches, prompts.patch_width, prompts.image_tokens) == ([80, 80], 3 * 14 * 14, 20)
 
 
 def test_it_is_trained_resumed_bit_for_bit_and_sampled_by_the_two_programs(folder, tmp_path, monkeypatch, capsys):

@@ -11,7 +11,8 @@ from charts.record import ChartQuestion
 from models.families import family_of
 from models.inputs import prompt_inputs
 from models.registry import lora_config, unsampleable_token_ids
-from sampling import engine
+from sampling import engine, own_layers
+from sampling.batch import MIN_ROWS
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.hf_generate import generate
 from sampling.prefill import prefill, prefill_each
@@ -228,10 +229,10 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch)
     model, processor = qwen
     inputs, worked = inputs_for(processor), []
     expected = {name: draw(model, inputs, problem_id=name) for name in "pqr"}
-    forward, prefilled = engine._forward, []
+    forward, prefilled = own_layers.forward, []
 
     def small(model, tokens, *rest):
-        if len(tokens) > engine.MIN_ROWS:
+        if len(tokens) > MIN_ROWS:
             raise torch.OutOfMemoryError("pretend")
         return forward(model, tokens, *rest)
 
@@ -239,7 +240,7 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch)
         prefilled.extend(args[1])
         return prefill_each(*args)
 
-    monkeypatch.setattr(engine, "_forward", small)
+    monkeypatch.setattr(own_layers, "forward", small)
     monkeypatch.setattr(engine, "prefill_each", counted)
     assert draw(model, inputs, on_chunk=worked.append) == expected["p"]
     assert worked == [6] and len(prefilled) == 3
@@ -290,7 +291,7 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(qwen, monkeypatch
     def broken(*rest):
         raise RuntimeError("size mismatch")
 
-    monkeypatch.setattr(engine, "_forward", broken)
+    monkeypatch.setattr(own_layers, "forward", broken)
     with pytest.raises(RuntimeError, match="size mismatch"):
         draw(model, inputs_for(processor))
 

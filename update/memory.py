@@ -139,7 +139,7 @@ def count_parameters(config, adapter=None) -> Counts:
     from peft import get_peft_model
     from transformers import AutoModelForImageTextToText
 
-    from sampling.decoder_layer import knows
+    from sampling.known_layers import knows
     from update.shared_prefix import enable
 
     with torch.device("meta"):
