@@ -17,7 +17,8 @@ from trl import GRPOConfig
 from benchmarks.measuring import now
 from benchmarks.workloads import hold_lengths, make_model
 from charts.record import ChartQuestion
-from models.registry import image_step, load_processor, lora_config, unsampleable_token_ids
+from models.families import family_of
+from models.registry import load_processor, lora_config, unsampleable_token_ids
 from training.rows import training_rows
 from update.packed_update import PackedUpdate
 from update.rollouts import EngineRollouts
@@ -74,19 +75,19 @@ def timed(base: type) -> type:
 
 def make_rows(work: Work, processor, image_tokens: int):
     """Training rows whose prompts have `ratio * longest` tokens, one image each; the image shrinks if it must."""
-    step, want = image_step(processor), round(work.ratio * work.longest)
+    step, want = family_of(processor).image_step(processor), round(work.ratio * work.longest)
     side = round(min(image_tokens, want / 2) ** 0.5) * step
     noise = np.random.default_rng(0).integers(0, 255, (work.rows, side, side, 3), dtype=np.uint8)
     text = processor.tokenizer("1 " * want, add_special_tokens=False)["input_ids"]
+
+    options = {"prompt": "short", "min_pixels": 1, "max_pixels": 10**8}
 
     def question(n: int, words: int) -> ChartQuestion:
         image = Image.fromarray(noise[n])
         return ChartQuestion(f"q{n}", f"{n}" + " 1" * words, ("1",), open_image=lambda: image)
 
     def length(words: int) -> int:
-        row = training_rows(
-            ["q0"], {"q0": question(0, words)}, prompt="short", min_pixels=1, max_pixels=10**8, step=step
-        )
+        row = training_rows(["q0"], {"q0": question(0, words)}, processor, **options)
         prompt = processor.apply_chat_template(
             row[0]["prompt"], add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
         )
@@ -94,8 +95,7 @@ def make_rows(work: Work, processor, image_tokens: int):
 
     words = next(words for words in range(len(text)) if length(words) >= want or words == len(text) - 1)
     questions = {f"q{n}": question(n, words) for n in range(work.rows // work.generations)}
-    limits = {"min_pixels": 1, "max_pixels": 10**8, "step": step}
-    return training_rows(list(questions), questions, prompt="short", **limits), length(words)
+    return training_rows(list(questions), questions, processor, **options), length(words)
 
 
 class Gradients(TrainerCallback):
@@ -134,7 +134,7 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
     torch.manual_seed(0)
     trainer = timed(base)(
         model=model, reward_funcs=[lambda completions, **columns: [0.0] * len(completions)],
-        args=grpo_config(work, steps, dtype, unsampleable_token_ids(model.config)),
+        args=grpo_config(work, steps, dtype, unsampleable_token_ids(model.config, processor)),
         train_dataset=rows, processing_class=processor, peft_config=adapter, advantages=advantages,
     )  # fmt: skip
     if dtype == torch.float64:

@@ -43,16 +43,16 @@ def make_model(args: argparse.Namespace, dtype: torch.dtype):
 def build_inputs(processor, args: argparse.Namespace, device: str, number: int = 0) -> dict[str, torch.Tensor]:
     """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image."""
     from charts.record import ChartQuestion
-    from sampling.problems import prompt_inputs
+    from models.families import family_of
+    from models.inputs import prompt_inputs
 
-    side = round(args.image_tokens**0.5) * processor.image_processor.patch_size * processor.image_processor.merge_size
+    side = round(args.image_tokens**0.5) * family_of(processor).image_step(processor)
     pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
     image = Image.fromarray(pixels.numpy())
     words = 0
     while True:
         question = ChartQuestion("q", "What is the value of red?" + " 1" * words, ("1",), open_image=lambda: image)
-        limits = {"min_pixels": None, "max_pixels": None}
-        inputs = prompt_inputs(processor, question, image, prompt="short", **limits)
+        inputs = prompt_inputs(processor, question, image, prompt="short")
         missing = args.prompt_tokens + number - inputs["input_ids"].shape[1]
         if missing <= 0:
             return {name: tensor.to(device) for name, tensor in inputs.items()}

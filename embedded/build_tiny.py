@@ -35,14 +35,11 @@ STEPS = 800
 
 def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]]) -> dict[str, torch.Tensor]:
     """A training batch: prompt, picture and completion; the loss sees the completion and its end only."""
-    from charts.prompt import messages
+    from models.inputs import image_rule, prompt_text
 
-    texts = []
-    for question, completion in examples:
-        conversation = messages(question, "structured")
-        prompt = processor.apply_chat_template(conversation, add_generation_prompt=True, tokenize=False)
-        texts.append(f"{prompt}{completion}{processor.tokenizer.eos_token}")
-    images = [question.open_image() for question, _ in examples]
+    end = processor.tokenizer.eos_token
+    texts = [f"{prompt_text(processor, question, 'structured')}{completion}{end}" for question, completion in examples]
+    images = [image_rule(processor)(question.open_image()) for question, _ in examples]
     batch = processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
     start = processor.tokenizer.convert_tokens_to_ids("<|im_start|>")
     labels = batch["input_ids"].clone()

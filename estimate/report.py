@@ -41,10 +41,11 @@ class Prompts:
 
 def measure_prompts(processor, questions, args: argparse.Namespace) -> Prompts:
     """Prompts of `SAMPLE` questions spread evenly over the data, as the trainer will see them."""
-    from sampling.problems import prompt_inputs
+    from models.families import family_of
+    from models.inputs import prompt_inputs
 
     limits = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
-    lengths, patches, width, spatial = [], [], 0, processor.image_processor.merge_size**2
+    lengths, patches, width, spatial = [], [], 0, family_of(processor).patches_per_token(processor)
     for question in questions[:: max(1, len(questions) // SAMPLE)][:SAMPLE]:
         try:
             image = question.open_image() if question.open_image is not None else None
@@ -53,8 +54,8 @@ def measure_prompts(processor, questions, args: argparse.Namespace) -> Prompts:
         inputs = prompt_inputs(processor, question, image, **limits)
         lengths.append(inputs["input_ids"].shape[1])
         if image is not None:
-            patches.append(int(inputs["image_grid_thw"].prod()))
-            width = inputs["pixel_values"].shape[-1]
+            patches.append(spatial * int((inputs["input_ids"] == processor.image_token_id).sum()))
+            width = inputs["pixel_values"].numel() // patches[-1]
     if not lengths:
         raise ValueError(f"--estimate: none of {SAMPLE} sampled questions has a readable image")
     return Prompts(lengths, patches or [0], width, max(patches, default=0) // spatial)

@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.families import family_of
+
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
@@ -50,9 +52,6 @@ MODELS = {
 }
 
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-# Named by suffix alone, gate_proj, up_proj and down_proj also hit the 32 vision blocks of Qwen2.5-VL, whose tower is
-# called `visual` in every Qwen family; other families say vision_tower, vision_model or connector.
-VISION_MODULES = r"(.*\.)?(visual|vision\w*|image\w*|multi_modal_projector|connector)(\..*)?"
 
 
 def resolve_model(name: str) -> ModelEntry:
@@ -77,7 +76,7 @@ def resolve_model(name: str) -> ModelEntry:
 
 
 def load_config(name: str) -> PreTrainedConfig:
-    """The model's configuration; ValueError when there is none that can be used without code of the model's own."""
+    """The model's configuration; ValueError when there is none of a known family, without code of the model's own."""
     from transformers import AutoConfig
 
     try:
@@ -88,7 +87,15 @@ def load_config(name: str) -> PreTrainedConfig:
     kernels = [part._attn_implementation for part in parts if "/" in str(part._attn_implementation)]
     if kernels:  # transformers would download this repository and run it
         raise ValueError(f"model {name}: its configuration asks for code of {kernels[0]!r}, which is never run")
+    _check_family(name, config)
     return config
+
+
+def _check_family(name: str, source: PreTrainedConfig | ProcessorMixin) -> None:
+    try:
+        family_of(source)
+    except ValueError as error:
+        raise ValueError(f"model {name}: {error}") from None
 
 
 def _first_line(error: Exception) -> str:
@@ -124,26 +131,12 @@ def load_processor(name: str, *, min_pixels: int | None = None, max_pixels: int 
         raise ValueError(f"model {name}: no processor to be had: {_first_line(error)}") from None
     if not hasattr(processor, "image_processor"):
         raise ValueError(f"model {name}: it reads no images ({type(processor).__name__} is no processor of images)")
-    set_pixel_limits(processor, min_pixels, max_pixels)
+    _check_family(name, processor)
+    family_of(processor).limit_pixels(processor, min_pixels, max_pixels)
     processor.tokenizer.padding_side = "left"
     if processor.tokenizer.pad_token is None:
         processor.tokenizer.pad_token = processor.tokenizer.eos_token
     return processor
-
-
-def set_pixel_limits(processor: ProcessorMixin, min_pixels: int | None, max_pixels: int | None) -> None:
-    """Put the limits on the image processor alone: as an argument of from_pretrained they reach calls, which warn."""
-    size = dict(processor.image_processor.size)
-    lowest = size["shortest_edge"] if min_pixels is None else min_pixels
-    highest = size["longest_edge"] if max_pixels is None else max_pixels
-    if not 0 < lowest <= highest:
-        raise ValueError(f"the pixel limits of an image must satisfy 0 < min ({lowest}) <= max ({highest})")
-    processor.image_processor.size = {"shortest_edge": lowest, "longest_edge": highest}
-
-
-def image_step(processor: ProcessorMixin) -> int:
-    """Pixels that an image's sides are multiples of: 28 for Qwen2-VL and Qwen2.5-VL, 32 for Qwen3-VL."""
-    return processor.image_processor.patch_size * processor.image_processor.merge_size
 
 
 def control_tokens(processor: ProcessorMixin) -> tuple[str, ...]:
@@ -178,7 +171,7 @@ def lora_config(
         raise ValueError(f"LoRA dropout must lie in [0, 1), not {dropout}")
     targets = LORA_TARGETS if targets is None else tuple(targets)
     unknown = [target for target in targets if target not in LORA_TARGETS]
-    if not targets or (unknown and config.model_type in ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")):
+    if not targets or unknown:
         raise ValueError(f"unknown LoRA targets {unknown}: choose from {', '.join(LORA_TARGETS)}")
     return LoraConfig(
         task_type=TaskType.CAUSAL_LM,
@@ -186,18 +179,20 @@ def lora_config(
         lora_alpha=alpha,
         lora_dropout=dropout,
         target_modules=list(targets),
-        exclude_modules=VISION_MODULES,
+        exclude_modules=family_of(config).vision_modules,  # towers have modules of the same names
         bias="none",
     )
 
 
-def unsampleable_token_ids(config_or_processor: PreTrainedConfig | ProcessorMixin) -> list[int]:
-    """Ids of the image, video and vision markers: sampled, they would promise image features that do not exist."""
-    names = ("image_token", "video_token", "vision_start_token", "vision_end_token")
-    found = {getattr(config_or_processor, f"{name}_id", None) for name in names}
-    tokenizer = getattr(config_or_processor, "tokenizer", None)
-    if tokenizer is not None:
-        markers = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>")
-        vocabulary = tokenizer.get_vocab()
-        found |= {vocabulary[marker] for marker in markers if marker in vocabulary}
+def unsampleable_token_ids(*sources: PreTrainedConfig | ProcessorMixin) -> list[int]:
+    """Ids of the image, video and vision markers: sampled, they would promise image features that do not exist.
+
+    `sources` are a model's configuration, its processor, or both: a tokenizer may have markers that no setting names.
+    """
+    found = set()
+    for source in sources:
+        family = family_of(source)
+        found |= {getattr(source, name, None) for name in family.marker_ids}
+        vocabulary = source.tokenizer.get_vocab() if hasattr(source, "tokenizer") else {}
+        found |= {vocabulary.get(marker) for marker in family.markers}
     return sorted(int(token) for token in found if token is not None)

@@ -1,7 +1,7 @@
 """Attention of a vision tower over all windows of all images in few calls.
 
-In Qwen's towers a patch sees its own image, in most layers of Qwen2.5-VL only its own window. transformers runs window
-after window, and reads their lengths from the device in every layer, unless flash attention is asked for. Here the
+Where a patch sees only its own image, or its own window of it, transformers runs window after window, and reads their
+lengths from the device in every layer, unless flash attention is asked for. Here the
 windows of one length are one batch, or all of them one call of PyTorch's variable-length attention where a GPU has it.
 What depends on the images' sizes alone is computed on the CPU, once for a pass.
 """
@@ -18,12 +18,8 @@ from inspect import signature
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
-from transformers.vision_utils import (
-    get_vision_cu_seqlens,
-    get_vision_interpolation_indices_and_weights,
-    get_vision_position_ids,
-    get_vision_window_index,
-)
+
+from models.families import family_of_model
 
 logger = logging.getLogger(__name__)
 NAME = "flash_windows"  # transformers hands whole sequences, with their boundaries, to names that hold "flash"
@@ -56,13 +52,14 @@ class Windows:
 def enable(model: torch.nn.Module) -> Callable[[], None]:
     """Makes the vision tower of a model batch its windows, and returns what undoes it.
 
-    A model without a tower, or whose tower asks for another attention than `sdpa`, stays as it is.
+    A model without a tower, whose tower has no windows, or asks for another attention than `sdpa`, stays as it is.
     """
-    tower = getattr(getattr(model, "model", None), "visual", None)
+    family = family_of_model(model)
+    tower = getattr(model.model, family.tower) if family and family.tower_inputs else None
     if tower is None or tower.config._attn_implementation != "sdpa":
         return lambda: None
     tower.config._attn_implementation = NAME
-    handle = tower.register_forward_pre_hook(_lay_out, with_kwargs=True)
+    handle = tower.register_forward_pre_hook(family.tower_inputs, with_kwargs=True)
 
     def undo() -> None:
         tower.config._attn_implementation = "sdpa"
@@ -79,35 +76,6 @@ def windows_together(model: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         undo()
-
-
-def _lay_out(tower: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Adds to the tower's arguments what it would compute from the images' sizes, computed on the CPU."""
-    grid = (kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]).cpu()
-    device = args[0].device if args else kwargs["hidden_states"].device
-    merge = tower.config.spatial_merge_size
-    whole = Windows.of(get_vision_cu_seqlens(grid).tolist(), device)
-    windows = [whole]
-    layout = {
-        "position_ids": get_vision_position_ids(grid, merge).to(device),
-        "cu_seqlens": whole.boundaries,
-        "max_seqlen": whole.longest,
-    }
-    if hasattr(tower, "window_size"):
-        index, boundaries = get_vision_window_index(grid, merge, tower.window_size, tower.patch_size)
-        windows.append(Windows.of(boundaries.tolist(), device))
-        layout |= {
-            "window_index": index.to(device),
-            "cu_window_seqlens": windows[1].boundaries,
-            "max_window_seqlen": windows[1].longest,
-        }
-    if hasattr(tower, "num_grid_per_side"):
-        indices, weights = get_vision_interpolation_indices_and_weights(
-            grid, tower.num_grid_per_side, tower.interpolation_mode, tower.interpolation_align_corners, merge
-        )
-        layout |= {"interp_indices": indices.to(device), "interp_weights": weights.to(device)}
-    # windows part images, so as many windows as images means the same boundaries
-    return args, kwargs | layout | {"windows": {len(each.boundaries): each for each in windows}}
 
 
 def attend(

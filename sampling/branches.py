@@ -7,6 +7,7 @@ Both keep the cache and the positions of the model's rows, and carry what the mo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
@@ -55,7 +56,7 @@ class Branches:
 
     def __init__(self, batch: Batch, requests: Sequence[Request], new_cache: Callable[[torch.Tensor], Cache]):
         self.batch, self.new_cache = batch, new_cache
-        self.cache: Cache | None = None  # made for the first step, when it is known which branches there are
+        self.cache: Any = None  # made for the first step, when it is known which branches there are
         self.branch = torch.from_numpy(batch.prompt)  # of each completion that goes on
         self.positions = torch.tensor([r.prompt.next_position for r in requests]) - 1
 

@@ -1,4 +1,4 @@
-"""One token through the text layers of the Qwen-VL families, in as few operations as plain PyTorch allows.
+"""One token through the text layers of a known family, in as few operations as plain PyTorch allows.
 
 The same numbers as transformers' layers, but for rounding: q, k, v and the adapters' first matrices are one product,
 rotary positions three operations, attention two kernels that return their log-sum-exp and are joined by one weight;
@@ -10,96 +10,14 @@ model's own precision, scaled. `TextLayers.refresh` copies anew, in place: once 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from sampling.shared_prefix import supports
+from sampling.known_layers import acting_adapters, base_layer, projections
 
-LAYERS = {"Qwen2VLDecoderLayer", "Qwen2_5_VLDecoderLayer", "Qwen3VLTextDecoderLayer"}
-_CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the length
 _ALIGNED = 8  # columns; half-precision products are fast on multiples of 16 bytes
-
-
-def knows(model: nn.Module) -> bool:
-    """Whether the model is of a family whose layers are written here."""
-    text = getattr(getattr(model, "model", None), "language_model", None)
-    return text is not None and {type(layer).__name__ for layer in text.layers} <= LAYERS and supports(model)
-
-
-def refusal(model: nn.Module) -> str | None:
-    """Why the layers here cannot stand in for the model's own; None when they can."""
-    if not knows(model):
-        return f"{type(model).__name__} is not a family it knows"
-    text = model.model.language_model
-    config = model.config.get_text_config()
-    if config.hidden_act != "silu" or config.rope_parameters["rope_type"] in _CHANGING_ROPE:
-        return "its activation or rotary positions are unusual"
-    dtype, device = text.norm.weight.dtype, text.norm.weight.device
-    used = [*_parts(text), text.embed_tokens, model.get_output_embeddings()]
-    adapters = {parameter for module in used for parameter in _adapter_parameters(module)}
-    parameters = {p for module in used for p in module.parameters()} - adapters
-    if any(getattr(p, "ds_shape", p.shape) != p.shape for p in parameters):  # ZeRO-3, and not gathered just now
-        return "its weights are shared out between processes"
-    if any((p.dtype, p.device) != (dtype, device) for p in parameters) or not dtype.is_floating_point:
-        return "its weights are of several types or on several devices"
-    if torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) != dtype:
-        return f"its weights are in {dtype}, its arithmetic is not"
-    for module in text.layers.modules():
-        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
-            return "something is hooked into its layers"
-    for layer in text.layers:
-        for name, module in _projections(layer):
-            if not _plain(module):
-                return f"{name} is not a plain linear layer or has an adapter of another kind than plain LoRA"
-    return None
-
-
-def _parts(text: nn.Module) -> Iterator[nn.Module]:
-    yield from text.layers
-    yield text.norm
-
-
-def _projections(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
-        yield name, getattr(layer.self_attn, name)
-    for name in ("gate_proj", "up_proj", "down_proj"):
-        yield name, getattr(layer.mlp, name)
-
-
-def _adapter_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    for part in module.modules():
-        for name in ("lora_A", "lora_B"):
-            if hasattr(part, name):
-                yield from getattr(part, name).parameters()
-
-
-def _plain(module: nn.Module) -> bool:
-    if type(module) is nn.Linear:
-        return True
-    if not hasattr(module, "lora_A"):
-        return False
-    from peft.tuners import lora
-
-    return (
-        type(module) is lora.Linear
-        and type(module.get_base_layer()) is nn.Linear
-        and not (module.lora_variant or module.fan_in_fan_out or any(module.lora_bias.values()))
-    )
-
-
-def _base(module: nn.Module) -> nn.Linear:
-    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
-
-
-def _adapters(module: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
-    """(A (r, in), B (out, r), scaling) of the adapters that act and are not part of the weight already."""
-    if not hasattr(module, "lora_A") or module.disable_adapters or module.merged:
-        return []
-    names = [name for name in module.active_adapters if name in module.lora_A]
-    return [(module.lora_A[n].weight, module.lora_B[n].weight, module.scaling[n]) for n in names]
 
 
 class _Low:
@@ -111,16 +29,16 @@ class _Low:
     def __init__(self, modules: list[nn.Module], like: torch.Tensor, rank: int):
         self.modules = modules
         self.rank = rank
-        outputs = sum(_base(module).out_features for module in modules)
-        self.first = like.new_zeros(rank, _base(modules[0]).in_features)
+        outputs = sum(base_layer(module).out_features for module in modules)
+        self.first = like.new_zeros(rank, base_layer(modules[0]).in_features)
         self.second = like.new_zeros(rank, outputs)
         self.first_t = self.first.t()
 
     def refresh(self) -> None:
         rank, start = 0, 0
         for module in self.modules:
-            stop = start + _base(module).out_features
-            for a, b, scaling in _adapters(module):
+            stop = start + base_layer(module).out_features
+            for a, b, scaling in acting_adapters(module):
                 self.first[rank : rank + len(a)].copy_(a)
                 self.second[rank : rank + len(a), start:stop].copy_(b.t() * scaling)
                 rank += len(a)
@@ -128,7 +46,7 @@ class _Low:
 
 
 def _rank(modules: list[nn.Module]) -> int:
-    rank = sum(len(a) for module in modules for a, _, _ in _adapters(module))
+    rank = sum(len(a) for module in modules for a, _, _ in acting_adapters(module))
     return -(-rank // _ALIGNED) * _ALIGNED
 
 
@@ -145,19 +63,20 @@ class _Layer:
         self.norms = [(n.weight, n.variance_epsilon) for n in (layer.input_layernorm, layer.post_attention_layernorm)]
         like = self.norms[0][0]
         self.inputs = [attention.q_proj, attention.k_proj, attention.v_proj]
-        outputs = sum(_base(module).out_features for module in self.inputs)
-        self.fused = like.new_zeros(outputs + rank, _base(self.inputs[0]).in_features)  # q, k, v, then the adapters' A
+        outputs = sum(base_layer(module).out_features for module in self.inputs)
+        width = base_layer(self.inputs[0]).in_features
+        self.fused = like.new_zeros(outputs + rank, width)  # q, k, v, then the adapters' A
         self.fused_t = self.fused.t()
-        self.bias = like.new_zeros(outputs + rank) if any(_base(m).bias is not None for m in self.inputs) else None
+        self.bias = like.new_zeros(outputs + rank) if any(base_layer(m).bias is not None for m in self.inputs) else None
         self.low = _Low(self.inputs, like, rank) if rank else None
         self.head_norms = None
         if hasattr(attention, "q_norm"):
             norms = (attention.q_norm, attention.k_norm)
-            heads = [_base(module).out_features // attention.head_dim for module in self.inputs[:2]]
+            heads = [base_layer(module).out_features // attention.head_dim for module in self.inputs[:2]]
             self.head_norms, self.head_sources = like.new_zeros(sum(heads), attention.head_dim), (norms, heads)
             self.head_epsilon = norms[0].variance_epsilon
-        self.weights = {n: _base(m).weight.t() for n, m in _projections(layer) if n[0] not in "qkv"}
-        self.out_bias = _base(attention.o_proj).bias
+        self.weights = {n: base_layer(m).weight.t() for n, m in projections(layer) if n[0] not in "qkv"}
+        self.out_bias = base_layer(attention.o_proj).bias
         self.out_low = _low([attention.o_proj], like)
         self.gate_up_low = _low([mlp.gate_proj, mlp.up_proj], like)
         self.down_low = _low([mlp.down_proj], like)
@@ -168,7 +87,7 @@ class _Layer:
                 low.refresh()
         start = 0
         for module in self.inputs:
-            base = _base(module)
+            base = base_layer(module)
             stop = start + base.out_features
             self.fused[start:stop].copy_(base.weight)
             if base.bias is not None:
@@ -232,8 +151,8 @@ class TextLayers:
         self.norm = (text.norm.weight, text.norm.variance_epsilon)
         self.dtype, self.device = text.norm.weight.dtype, text.norm.weight.device
         self.width, self.scale = first.self_attn.head_dim, first.self_attn.scaling
-        self.queries, self.kv, _ = (_base(module).out_features // self.width for module in inputs[0])
-        self.inner = _base(first.mlp.gate_proj).out_features
+        self.queries, self.kv, _ = (base_layer(module).out_features // self.width for module in inputs[0])
+        self.inner = base_layer(first.mlp.gate_proj).out_features
         self.frequencies, self.rope_scale = text.rotary_emb.inv_freq, text.rotary_emb.attention_scaling
 
     def refresh(self) -> None:

@@ -2,10 +2,10 @@
 
 Each prompt, with its image, is computed once; its keys and values are kept once (`shared_prefix`); on the CPU
 completions that agree so far are computed once too (`branches`); rows that have ended leave the batch; every row's
-random stream depends only on (seed, problem, sample) (`random_streams`). A model whose attention
-cannot be redirected decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory. On a
-GPU, models of the known families decode in steps of fixed shape through layers written for it (`static_step`,
-`decoder_layer`); everywhere else the model's own layers do.
+random stream depends only on (seed, problem, sample) (`random_streams`). A model whose attention cannot be redirected
+decodes on copies of the prompt's cache instead (`copied_prefix`): same tokens, more memory. On a GPU, models of the
+known families decode in steps of fixed shape through layers written for it (`static_step`, `decoder_layer`); everywhere
+else the model's own layers do (`own_layers`).
 
 Which rows share a batch changes the last bits of a matrix product, and so could change a token only where a uniform
 number falls within those last bits of a boundary between two tokens. In float32 on the CPU even the bits agree as long
@@ -18,25 +18,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
-from functools import partial
 from weakref import WeakSet
 
 import torch
 
-from sampling import static_step
-from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line
-from sampling.branches import Branches, Rows
-from sampling.copied_prefix import CopiedPrefixCache
-from sampling.decoder_layer import refusal
+from sampling import own_layers, static_step
+from sampling.batch import Request, Samples, first_line
+from sampling.known_layers import refusal
+from sampling.own_layers import LOOK_EVERY
 from sampling.prefill import Prompt, prefill_each
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
-from sampling.token_sampling import choose, entropy, weights
 
 logger = logging.getLogger(__name__)
 MOST_APART, MOST_APART_IN_HALF = 0.01, 0.3  # total variation between fixed step and own layers; above it is a fault
-LOOK_EVERY = 8  # steps between two looks for ended rows on a GPU; on the CPU looking is free
 
 
 def sample(
@@ -160,46 +155,8 @@ def decode(
     options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
     options |= {"copied": copied, "look_every": look_every}
     if copied:  # copied caches of unequal prompts do not fit into one batch
-        return [one for request in requests for one in _decode_in_model(model, [request], **options)]
-    return _decode_in_model(model, requests, **options)
-
-
-def _decode_in_model(
-    model: torch.nn.Module,
-    requests: Sequence[Request],
-    settings: SamplingSettings,
-    eos_ids: Sequence[int],
-    suppress: Sequence[int],
-    entropies: bool,
-    copied: bool,
-    look_every: int | None,
-) -> list[Samples]:
-    """Through the model's own layers; on the CPU completions that agree so far are one row of a step."""
-    device = requests[0].prompt.logits.device
-    rows = max(sum(len(r.samples) for r in requests), MIN_ROWS)
-    every = look_every or (LOOK_EVERY if device.type == "cuda" else 1)
-    tape = Tape(rows, settings.max_new_tokens, entropies, Buffers(device))
-    batch = Batch(requests, rows, settings, eos_ids, tape, every)
-    prompts = [r.prompt for r in requests]
-    cache_class = CopiedPrefixCache if copied else SharedPrefixCache
-    step = (Branches if device.type == "cpu" and every == 1 else Rows)(
-        batch, requests, partial(cache_class, [p.layers for p in prompts], limit=settings.max_new_tokens)
-    )
-    suppress = torch.tensor(list(suppress), dtype=torch.long, device=device)
-    logits = torch.cat([p.logits for p in prompts])  # (B, V)
-    with nullcontext() if copied else shared_prefix_attention(model):
-        while True:
-            chances = step.to_completions(weights(logits, settings, suppress))
-            doubts = step.to_completions(entropy(logits, settings.temperature)) if entropies else None
-            tokens, logprobs = choose(chances, tape.uniforms(len(chances)))
-            tape.record(tokens, logprobs, doubts)
-            batch.advance()
-            batch.look()
-            if batch.finished:
-                return batch.samples()
-            tokens = step.follow(tokens)
-            step.cache.begin_step()
-            logits = _forward(model, tokens, step.positions, step.cache, prompts[0].axes)
+        return [one for request in requests for one in own_layers.decode(model, [request], **options)]
+    return own_layers.decode(model, requests, **options)
 
 
 def _decode_static(
@@ -252,21 +209,12 @@ def _check(
         for step, token in enumerate(tokens.unbind(1)):
             cache.begin_step()
             positions = torch.full_like(token, prompt.next_position + step)
-            expected = _forward(model, token, positions, cache, prompt.axes)
+            expected = own_layers.forward(model, token, positions, cache, prompt.axes)
     gap = (found.softmax(-1) - expected.float().softmax(-1)).abs().sum(-1).mean().item() / 2
     most = MOST_APART if model.dtype == torch.float32 else MOST_APART_IN_HALF
     if not gap <= most:  # nor is it a number
         raise RuntimeError(f"the fixed step's probabilities are {gap:.2g} from those of its layers, more than {most:g}")
     decoder.checked = True
-
-
-def _forward(
-    model: torch.nn.Module, tokens: torch.Tensor, positions: torch.Tensor, cache: object, axes: int
-) -> torch.Tensor:
-    position_ids = positions[:, None] if axes == 1 else positions[None, :, None].expand(axes, -1, -1)
-    past = getattr(cache, "for_model", cache)
-    out = model(input_ids=tokens[:, None], position_ids=position_ids, cache=past, use_cache=True)
-    return out.logits[:, -1]
 
 
 def on(device: torch.device, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

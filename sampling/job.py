@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from charts.record import ChartQuestion
 from common.signals import StopSignals
+from models.inputs import prompt_inputs
 from sampling.engine import Samples, on, sample_each
 from sampling.journal import Journal
-from sampling.problems import as_line, error_record, prompt_inputs, record, save_image
+from sampling.problems import as_line, error_record, record, save_image
 from sampling.progress import Progress
 from sampling.settings import SamplingSettings
 
@@ -54,8 +55,7 @@ class Sampler:
     def __post_init__(self) -> None:
         from models.registry import unsampleable_token_ids
 
-        markers = {*unsampleable_token_ids(self.processor), *unsampleable_token_ids(self.model.config)}
-        self.suppress = sorted(markers)
+        self.suppress = unsampleable_token_ids(self.processor, self.model.config)
         self.eos_ids = end_tokens(self.model, self.processor)
 
     def inputs(self, question: ChartQuestion, image: Any) -> dict[str, torch.Tensor]:

@@ -15,6 +15,8 @@ from inspect import signature
 import torch
 from transformers import DynamicCache
 
+from models.families import family_of_model
+from models.families.family import plain_positions
 from models.vision_attention import windows_together
 from sampling.shared_prefix import supports
 
@@ -79,16 +81,13 @@ def _checked(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     mask = inputs.pop("attention_mask", None)
     assert inputs["input_ids"].shape[0] == 1, "one prompt at a time"
     assert mask is None or bool(mask.all()), "a single prompt needs no padding"
-    if "image_grid_thw" in inputs and "mm_token_type_ids" not in inputs:
-        raise ValueError("the prompt has an image but no mm_token_type_ids: its rope positions would be silently wrong")
     return inputs
 
 
 def _can_batch(model: torch.nn.Module) -> bool:
-    """Attention without a sliding window, whose cache would be cut, and images as in Qwen's families."""
-    text_only = model.config.get_text_config() is model.config
-    known = text_only or {"mm_encoder_outputs", "mm_token_type_ids"} <= set(signature(model.model.forward).parameters)
-    return known and supports(model)
+    """Attention without a sliding window, whose cache would be cut, and a model that takes its tower's output."""
+    takes = signature(model.model.forward).parameters
+    return supports(model) and (family_of_model(model) is None or "mm_encoder_outputs" in takes)
 
 
 def _that_fit(lengths: Sequence[int], room: int) -> int:
@@ -99,35 +98,24 @@ def _that_fit(lengths: Sequence[int], room: int) -> int:
 def _alone(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[Prompt]:
     """One prompt, by the model's own forward pass."""
     inputs = {name: value.to(model.device) for name, value in inputs.items()}
-    length = inputs["input_ids"].shape[1]
-    inner = model.model
-    saved = getattr(inner, "rope_deltas", None)
-    multimodal = hasattr(inner, "rope_deltas")
-    if multimodal:
-        inner.rope_deltas = None  # hidden state of the previous prompt; a text-only prompt would leave it standing
-    try:
-        cache = DynamicCache(config=model.config.get_text_config())
-        out = model(**inputs, cache=cache, use_cache=True, logits_to_keep=1)
-        delta = getattr(inner, "rope_deltas", None)
-        delta = 0 if delta is None else int(delta)
-    finally:
-        if multimodal:
-            inner.rope_deltas = saved
+    positions = positions_of(model, inputs["input_ids"], inputs)
+    options = {} if len(positions) == 1 else {"position_ids": positions[:, None]}  # else a model might keep some
+    cache = DynamicCache(config=model.config.get_text_config())
+    out = model(**inputs, **options, cache=cache, use_cache=True, logits_to_keep=1)
     layers = [(layer.keys, layer.values) for layer in cache.layers]
-    return [Prompt(layers, out.logits[:, -1], length + delta, 3 if multimodal else 1)]
+    return [Prompt(layers, out.logits[:, -1], int(positions.max()) + 1, len(positions))]
 
 
 def _pass(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Tensor]]) -> list[Prompt]:
     """Several prompts in one pass. Sizes and positions are computed on the CPU: nothing waits for the device."""
     device, longest = model.device, max(inputs["input_ids"].shape[1] for inputs in prompts)
-    multimodal = hasattr(model.model, "rope_deltas")
-    sizes = ("input_ids", "image_grid_thw", "mm_token_type_ids")
-    prompts = [inputs | {name: inputs[name].cpu() for name in sizes if name in inputs} for inputs in prompts]
+    prompts = [{name: v if name == "pixel_values" else v.cpu() for name, v in inputs.items()} for inputs in prompts]
     lengths = [inputs["input_ids"].shape[1] for inputs in prompts]
     ids = torch.cat([_padded(inputs["input_ids"], longest) for inputs in prompts])
     options: dict[str, object] = {}
     positions = [positions_of(model, inputs["input_ids"], inputs) for inputs in prompts]
-    if multimodal:
+    axes = len(positions[0])
+    if axes > 1:
         options["position_ids"] = torch.stack([_padded(one, longest) for one in positions], 1).to(device)  # (3, B, P)
     if any("pixel_values" in inputs for inputs in prompts):
         options["mm_encoder_outputs"] = {"image": _image_features(model, prompts)}
@@ -141,7 +129,7 @@ def _pass(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Tensor]]) ->
         parts = [(layer.keys, layer.values) for layer in cache.layers]
         layers = [tuple(part[row : row + 1, :, :length] for part in pair) for pair in parts]
         next_position = int(positions[row].max()) + 1
-        found.append(Prompt(layers, logits[row : row + 1], next_position, 3 if multimodal else 1))
+        found.append(Prompt(layers, logits[row : row + 1], next_position, axes))
     return found
 
 
@@ -150,34 +138,29 @@ def _padded(tensor: torch.Tensor, longest: int) -> torch.Tensor:
 
 
 def positions_of(model: torch.nn.Module, prompt_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Rope positions (axes, P) of one prompt (1, P); axes are 3 for models with images, else 1."""
-    if not hasattr(model.model, "get_rope_index"):
-        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device)[None]
-    if "image_grid_thw" not in inputs:
-        return torch.arange(prompt_ids.shape[1], device=prompt_ids.device).expand(3, -1)
-    types = inputs["mm_token_type_ids"]
-    return model.model.get_rope_index(prompt_ids, image_grid_thw=inputs["image_grid_thw"], mm_token_type_ids=types)[0][
-        :, 0
-    ]
+    """Rope positions (axes, P) of one prompt (1, P); of text alone, one axis."""
+    family = family_of_model(model)
+    return (family.positions if family else plain_positions)(model.model, prompt_ids, inputs)
 
 
 def _image_features(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Tensor]]) -> object:
     """The tower's output for the images of all prompts in order, each distinct one computed once."""
-    images = []
-    for inputs in prompts:
-        if "pixel_values" in inputs:
-            grid = inputs["image_grid_thw"]
-            images += zip(inputs["pixel_values"].split(grid.prod(1).tolist()), grid, strict=True)
+    family = family_of_model(model)
+    images = [image for inputs in prompts if "pixel_values" in inputs for image in family.apart(inputs)]
     distinct, which = [], []
-    for pixels, grid in images:
-        same = (n for n, (other, size) in enumerate(distinct) if size.equal(grid) and other.equal(pixels))
+    for image in images:
+        same = (n for n, other in enumerate(distinct) if _equal(image, other))
         place = next(same, len(distinct))
         if place == len(distinct):
-            distinct.append((pixels, grid))
+            distinct.append(image)
         which.append(place)
-    pixels = torch.cat([pixels for pixels, _ in distinct]).to(model.device)
-    found = model.model.get_image_features(pixels, torch.stack([grid for _, grid in distinct]), return_dict=True)
-    found.pooler_output = [found.pooler_output[place] for place in which]
-    if getattr(found, "deepstack_features", None) is not None:
-        found.deepstack_features = [[layer[place] for place in which] for layer in found.deepstack_features]
+    fields = {name: torch.cat([image[name] for image in distinct]) for name in family.image_fields}
+    fields["pixel_values"] = fields["pixel_values"].to(model.device)
+    found = model.model.get_image_features(**fields, return_dict=True)
+    family.chosen(found, which)
     return found
+
+
+def _equal(image: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Sizes are compared before pixels, which may be on a device."""
+    return all(image[name].equal(other[name]) for name in sorted(image))

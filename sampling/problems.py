@@ -1,4 +1,4 @@
-"""A chart question -> the model's inputs; its completions -> one line of the samples file."""
+"""A question's completions -> one line of the samples file."""
 
 from __future__ import annotations
 
@@ -7,37 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charts.answers import grade
-from charts.images import fit_image
 from charts.parsing import parse_completion
-from charts.prompt import messages
 from charts.record import ChartQuestion
 from common.files import whole_file
-from models.registry import control_tokens, image_step
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
-    from transformers import ProcessorMixin
 
     from sampling.engine import Samples
 
 IMAGE_FOLDER = "sample_images"
-
-
-def prompt_inputs(
-    processor: ProcessorMixin,
-    question: ChartQuestion,
-    image: Image.Image | None,
-    *,
-    prompt: str,
-    min_pixels: int | None,
-    max_pixels: int | None,
-) -> dict[str, torch.Tensor]:
-    """The processor's output for one question: a batch of one, without padding."""
-    turns = messages(question, prompt, control_tokens(processor))
-    text = processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    images = None if image is None else [fit_image(image, min_pixels, max_pixels, image_step(processor))]
-    return dict(processor(text=[text], images=images, return_tensors="pt", return_mm_token_type_ids=True))
 
 
 def save_image(image: Image.Image, image_id: str, folder: Path) -> str:

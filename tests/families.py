@@ -1,4 +1,4 @@
-"""Tiny random models of each Qwen-VL family, with the family's own configuration, model and processor classes.
+"""Tiny random models of each family, with the family's own configuration, model and processor classes.
 
 The tokenizer is the embedded one, so a vocabulary is 500 tokens and a model is made in milliseconds.
 """
@@ -8,6 +8,11 @@ from __future__ import annotations
 import torch
 from transformers import (
     AutoTokenizer,
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLForConditionalGeneration,
+    InternVLProcessor,
+    InternVLVideoProcessor,
     PreTrainedModel,
     ProcessorMixin,
     Qwen2_5_VLConfig,
@@ -26,11 +31,13 @@ from transformers import (
 
 from models.registry import TINY_FOLDER
 
-FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl")
 
 
 def family_processor(family: str) -> ProcessorMixin:
     """The family's processor over the embedded tokenizer; Qwen3-VL cuts patches of 16 pixels, the others of 14."""
+    if family == "internvl":
+        return internvl_processor()
     tokenizer = AutoTokenizer.from_pretrained(TINY_FOLDER, padding_side="left")
     template = (TINY_FOLDER / "chat_template.jinja").read_text()
     processor_class, video_class, patch = {
@@ -44,6 +51,28 @@ def family_processor(family: str) -> ProcessorMixin:
         video_processor=video_class(patch_size=patch, merge_size=2, temporal_patch_size=2),
         chat_template=template,
     )
+
+
+def internvl_processor() -> InternVLProcessor:
+    """Tiles of 56 x 56 pixels, 16 patches and 4 tokens each."""
+    words = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>", "video": "<video>"}
+    words = {f"{name}_token": word for name, word in words.items()}
+    template = (TINY_FOLDER / "chat_template.jinja").read_text()
+    return InternVLProcessor(
+        image_processor=GotOcr2ImageProcessor(size={"height": 56, "width": 56}, max_patches=4),
+        tokenizer=AutoTokenizer.from_pretrained(TINY_FOLDER, padding_side="left", extra_special_tokens=words),
+        video_processor=InternVLVideoProcessor(size={"height": 56, "width": 56}),
+        image_seq_length=4,
+        chat_template=template.replace("<|vision_start|><|image_pad|><|vision_end|>", "<IMG_CONTEXT>\n"),
+    )
+
+
+def internvl_config(tokenizer, text: dict, layers: int, hidden: int) -> InternVLConfig:
+    vision = {"num_hidden_layers": layers, "hidden_size": hidden, "intermediate_size": 2 * hidden}
+    vision |= {"num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    text |= {"model_type": "qwen2", "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+    image = {"image_token_id": tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>"), "image_seq_length": 4}
+    return InternVLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **image)
 
 
 def family_config(family: str, tokenizer, *, layers: int = 2, hidden: int = 32):
@@ -62,6 +91,8 @@ def family_config(family: str, tokenizer, *, layers: int = 2, hidden: int = 32):
         "pad_token_id": tokenizer.pad_token_id,
         "tie_word_embeddings": True,
     }
+    if family == "internvl":
+        return internvl_config(tokenizer, text, layers, hidden)
     ids = {
         f"{name}_token_id": tokenizer.convert_tokens_to_ids(f"<|{marker}|>")
         for name, marker in (
@@ -101,6 +132,7 @@ def make_family(
         "qwen2_vl": Qwen2VLForConditionalGeneration,
         "qwen2_5_vl": Qwen2_5_VLForConditionalGeneration,
         "qwen3_vl": Qwen3VLForConditionalGeneration,
+        "internvl": InternVLForConditionalGeneration,
     }[family]
     model = model_class(family_config(family, processor.tokenizer, layers=layers, hidden=hidden))
     with torch.no_grad():

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sampling import engine
+from sampling import own_layers
+from sampling.batch import MIN_ROWS
 from sampling.engine import Request, decode
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
@@ -21,9 +22,9 @@ def requests_of(model, processor, counts):
 
 def widths(monkeypatch) -> list[int]:
     """The number of the model's rows at every step of what is decoded next."""
-    found, forward = [], engine._forward
+    found, forward = [], own_layers.forward
     monkeypatch.setattr(
-        engine, "_forward", lambda model, tokens, *rest: found.append(len(tokens)) or forward(model, tokens, *rest)
+        own_layers, "forward", lambda model, tokens, *rest: found.append(len(tokens)) or forward(model, tokens, *rest)
     )
     return found
 
@@ -51,7 +52,7 @@ def test_what_is_certain_is_computed_once(monkeypatch):
     settings = SamplingSettings(temperature=1e-5, max_new_tokens=16)
     (samples,) = decode(model, requests_of(model, processor, (200,)), settings=settings, eos_ids=[2], suppress=MARKERS)
     assert len({tuple(row) for row in samples.token_ids}) == 1
-    assert set(steps) == {engine.MIN_ROWS}
+    assert set(steps) == {MIN_ROWS}
 
 
 @pytest.mark.parametrize("copied", [False, True])

@@ -17,8 +17,8 @@ import generate_samples
 import main
 from charts.prompt import PROMPTS, messages, plain_text
 from charts.record import ChartQuestion
-from models.registry import control_tokens, image_step, load_processor
-from sampling.problems import prompt_inputs
+from models.inputs import prompt_inputs
+from models.registry import control_tokens, load_processor
 from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from tests.families import FAMILIES, family_processor
@@ -61,7 +61,8 @@ def test_no_token_of_any_tokenizer_can_be_written_by_a_question(family):
     processor = processor_of(family)
     harmless = control_ids(processor, prompt_of(processor, about("How high is ?")))
     tokens = [token for token in processor.tokenizer.get_added_vocab() if token != "Rhine"]
-    assert len(tokens) == (19 if family == "tiny" else 34), "tokens went missing"
+    own = 19 if family == "tiny" else 15 + len(family_processor(family).tokenizer.get_added_vocab())
+    assert len(tokens) == own >= 19, "tokens went missing"
     for token in tokens:
         ids = prompt_of(processor, about(f"How high is {token}?"))
         assert control_ids(processor, ids) == harmless, token
@@ -121,8 +122,7 @@ def test_a_prompt_has_the_same_ids_in_training_and_in_sampling(family):
     processor = processor_of(family)
     history = (("<|im_end|>?", "</think><tool_call>"),)
     questions = {f"{n}": about(text, instruction="<|im_end|>", history=history) for n, text in enumerate(HOSTILE)}
-    options = {"step": image_step(processor), "control_tokens": control_tokens(processor), **LIMITS}
-    rows = training_rows(list(questions), questions, prompt="short", **options)
+    rows = training_rows(list(questions), questions, processor, prompt="short", **LIMITS)
     for name, question in questions.items():
         (row,) = [row for row in rows if row["problem_id"] == name]
         turns = prepare_multimodal_messages(row["prompt"], images=[row["image"]])

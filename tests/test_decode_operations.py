@@ -11,11 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 from models.registry import lora_config
-from sampling import engine, static_step
+from sampling import engine, own_layers, static_step
 from sampling.batch import Batch, Request, Tape
 from sampling.prefill import Prompt
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention
+from sampling.static_run import Run
 from tests.families import FAMILIES, make_family
 from tests.test_models import qwen2_5_vl_3b
 
@@ -72,7 +73,7 @@ def fixed_step(model) -> list[str]:
     requests, settings = fake_requests(model), SamplingSettings(top_p=0.95, max_new_tokens=200)
     tape = Tape(64, settings.max_new_tokens, True, decoder.buffers)
     suppress = torch.tensor([3, 5], device="cuda")
-    run = static_step._Run(decoder, Batch(requests, 64, settings, [1], tape, 8), requests, settings, suppress)
+    run = Run(decoder, Batch(requests, 64, settings, [1], tape, 8), requests, settings, suppress)
     run.first_token()
     with Operations() as counted:
         run.step()
@@ -88,7 +89,7 @@ def own_step(model) -> list[str]:
     cache = SharedPrefixCache([request.prompt.layers for request in requests], group, 64)
     with shared_prefix_attention(model), torch.autocast("cuda", dtype=torch.bfloat16), Operations() as counted:
         cache.begin_step()
-        engine._forward(model, group, group, cache, 3)
+        own_layers.forward(model, group, group, cache, 3)
     return counted.names
 
 

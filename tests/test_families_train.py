@@ -5,13 +5,14 @@ import torch
 from peft.tuners import lora
 from trl import GRPOConfig
 
-from charts.images import fit_image
-from charts.prompt import messages
 from charts.synthetic import synthetic_questions
-from models.registry import image_step, lora_config, unsampleable_token_ids
+from models.families import family_of
+from models.inputs import prompt_inputs
+from models.registry import lora_config, unsampleable_token_ids
 from tests.families import FAMILIES, make_family
 from trainers.trainer import TRAINERS
 from training.rows import training_rows
+from update.collate import IMAGE_COUNTS, Images
 
 QUESTIONS = {question.id: question for question in synthetic_questions("train", 2)}
 PIXELS = {"min_pixels": 3136, "max_pixels": 12544}
@@ -41,7 +42,7 @@ def family_trainer(
             "save_strategy": "no",
             "learning_rate": 1e-2,
             "gradient_checkpointing": settings.pop("gradient_checkpointing", False),
-            "generation_kwargs": {"suppress_tokens": unsampleable_token_ids(model.config)},
+            "generation_kwargs": {"suppress_tokens": unsampleable_token_ids(model.config, processor)},
             **(config or {}),
         }
     )
@@ -51,7 +52,7 @@ def family_trainer(
         model=model,
         reward_funcs=list(rewards),
         args=config,
-        train_dataset=training_rows(list(QUESTIONS), QUESTIONS, prompt="short", step=image_step(processor), **PIXELS),
+        train_dataset=training_rows(list(QUESTIONS), QUESTIONS, processor, prompt="short", **PIXELS),
         processing_class=processor,
         peft_config=adapter,
         **({"lambda_psr": 0.125} if mode == "w-reinforce" else {}),
@@ -63,8 +64,8 @@ def family_trainer(
     return trainer, processor
 
 
-def seen(question, processor):
-    return fit_image(question.open_image(), **PIXELS, step=image_step(processor))
+def asked(question, processor):
+    return prompt_inputs(processor, question, question.open_image(), prompt="short", **PIXELS)
 
 
 def rollout(trainer):
@@ -89,14 +90,13 @@ def independent_loss(trainer, processor, batch):
     model, total = trainer.model.get_base_model(), 0.0
     del model.forward  # TRL's patched forward with the fused head: back to the class's own
     for row, question in enumerate([q for q in QUESTIONS.values() for _ in range(2)]):
-        text = processor.apply_chat_template(messages(question, "short"), add_generation_prompt=True, tokenize=False)
-        inputs = processor(text=[text], images=[seen(question, processor)], return_tensors="pt")
+        inputs = asked(question, processor)
         kept = batch["completion_mask"][row].bool()
         completion = batch["completion_ids"][row][kept][None]
         prompt = inputs.pop("input_ids")
         ids = torch.cat([prompt, completion], 1)
-        kinds = inputs.pop("mm_token_type_ids")
-        inputs["mm_token_type_ids"] = torch.cat([kinds, torch.zeros_like(completion)], 1)
+        for name in family_of(processor).token_fields:
+            inputs[name] = torch.cat([inputs[name], torch.zeros_like(completion)], 1)
         inputs.pop("attention_mask")
         inputs["pixel_values"] = inputs["pixel_values"].to(trainer.model.dtype)
         logp = model(input_ids=ids, **inputs).logits.log_softmax(-1)
@@ -111,7 +111,8 @@ def test_the_adapter_gradient_of_every_family_is_the_formula(family, tmp_path):
     batch = rollout(trainer)
     assert set(batch["advantages"].tolist()) == {0.125, -1.0}, "both signs must be there"
     parameters, got = adapter_gradients(trainer, trainer._compute_loss(trainer.model, batch))
-    assert parameters and all("language_model" in name and "visual" not in name for name in parameters)
+    tower = family_of(trainer.model.config).tower
+    assert parameters and all("language_model" in name and tower not in name for name in parameters)
     _, expected = adapter_gradients(trainer, independent_loss(trainer, processor, batch))
     assert expected.norm() > 0
     assert (got - expected).norm() <= 1e-6 * expected.norm()  # TRL's fused head computes in float32
@@ -130,7 +131,7 @@ def test_every_family_takes_a_step_with_gradient_checkpointing(family, tmp_path)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(family, tmp_path):
     """Log-probability at the sampling distribution == the one TRL's own forward gives the same tokens."""
-    trainer, _ = family_trainer(family, tmp_path, dtype=torch.float32, update="plain")
+    trainer, processor = family_trainer(family, tmp_path, dtype=torch.float32, update="plain")
     trainer.generation_config.suppress_tokens = None  # suppressed tokens have no mass in sampling, a little in training
     from sampling import engine
 
@@ -150,12 +151,13 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
         rollouts_module.decode = original
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-    keys = ("pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids")
-    fields = {key: batch[key] for key in keys}
+    keys = ("num_images", "num_tiles", *family_of(processor).fields)
+    fields = {key: batch[key] for key in keys if key in batch}
     with torch.no_grad():
         logps, _, _ = trainer._get_per_token_logps_and_entropies(
             trainer.model, ids, mask, batch["completion_ids"].shape[1], **fields
         )
+    assert len(sampled) == 4, "the engine has drawn them"
     for row, expected in enumerate(sampled):
         assert logps[row, :5].tolist() == pytest.approx(expected[:5], abs=2e-4)
 
@@ -188,11 +190,14 @@ def test_a_rollout_leaves_every_weight_bit_for_bit_as_it_was(tmp_path):
     assert not any(module.merged for module in trainer.model.modules() if isinstance(module, lora.Linear))
 
 
-def test_trl_and_the_sampler_ask_with_the_same_tokens(tmp_path):
+@pytest.mark.parametrize("family", FAMILIES)
+def test_trl_and_the_sampler_ask_with_the_same_tokens_and_pixels(family, tmp_path):
     """The prompt of training and of evaluation: same ids, image included."""
-    trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
+    trainer, processor = family_trainer(family, tmp_path, dtype=torch.float32)
     batch = rollout(trainer)
+    images = Images({name: batch.get(name) for name in (*IMAGE_COUNTS, *family_of(processor).image_fields)})
     for row, question in zip((0, 2), QUESTIONS.values(), strict=True):
-        text = processor.apply_chat_template(messages(question, "short"), add_generation_prompt=True, tokenize=False)
-        expected = processor(text=[text], images=[seen(question, processor)], return_tensors="pt")["input_ids"][0]
-        assert batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist() == expected.tolist()
+        expected = asked(question, processor)
+        assert batch["prompt_ids"][row][batch["prompt_mask"][row].bool()].tolist() == expected["input_ids"][0].tolist()
+        seen = images.of(row)
+        assert seen and all(torch.equal(seen[name], expected[name]) for name in seen)

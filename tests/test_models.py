@@ -9,11 +9,14 @@ import torch
 from peft import get_peft_model
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from charts.prompt import PROMPTS, messages
+from charts.prompt import PROMPTS
 from charts.synthetic import synthetic_questions, worked_examples
 from embedded import build_tiny
 from embedded.build_tiny import encode
 from embedded.parts import SPECIAL_TOKENS, TAGS, prompt_lines
+from models.families import family_of
+from models.families.qwen_vl import QWEN_VL
+from models.inputs import prompt_inputs
 from models.registry import (
     LORA_TARGETS,
     MODELS,
@@ -22,7 +25,6 @@ from models.registry import (
     load_processor,
     lora_config,
     resolve_model,
-    set_pixel_limits,
     unsampleable_token_ids,
 )
 from tests.families import FAMILIES, make_family
@@ -34,8 +36,7 @@ def tiny():
 
 
 def encoded(processor, question):
-    text = processor.apply_chat_template(messages(question, "structured"), add_generation_prompt=True, tokenize=False)
-    return processor(text=[text], images=[question.open_image()], return_tensors="pt")
+    return prompt_inputs(processor, question, question.open_image(), prompt="structured")
 
 
 # Names
@@ -101,7 +102,7 @@ def test_pixel_limits_reach_the_image_grid(tiny):
 @pytest.mark.parametrize(("low", "high"), [(0, 100), (-5, None), (200, 100), (None, 100)])
 def test_impossible_pixel_limits_are_refused(low, high):
     with pytest.raises(ValueError, match="0 < min"):
-        set_pixel_limits(load_processor("tiny"), low, high)
+        load_processor("tiny", min_pixels=low, max_pixels=high)
 
 
 # LoRA
@@ -149,7 +150,8 @@ def test_lora_leaves_the_vision_tower_of_every_family_alone(family):
     model, _ = make_family(family)
     names = trainable(get_peft_model(model, lora_config(model.config, r=4)))
     assert len(names) == 2 * 7 * 2  # layers, projections, A and B
-    assert all("language_model.layers" in name and "visual" not in name for name in names)
+    tower = family_of(model.config).tower
+    assert all("language_model.layers" in name and tower not in name for name in names)
 
 
 def test_lora_settings_reach_the_configuration_and_impossible_ones_are_refused(tiny):
@@ -186,10 +188,14 @@ def test_a_tiny_model_of_every_family_reads_a_chart_and_sees_the_picture(family)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_marker_ids_are_the_same_from_the_configuration_and_the_processor(family):
     model, processor = make_family(family)
-    ids = unsampleable_token_ids(model.config)
-    assert ids == unsampleable_token_ids(processor)
-    words = {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"}
-    assert {processor.tokenizer.decode([token]) for token in ids} == words
+    ids = unsampleable_token_ids(processor)
+    named = unsampleable_token_ids(model.config)
+    assert named and {*named} <= {*ids} and ids == unsampleable_token_ids(model.config, processor)
+    words = {*family_of(processor).markers} & {*processor.tokenizer.get_vocab()}
+    if family in QWEN_VL.model_types:
+        assert named == ids
+        assert words == {"<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"}
+    assert {processor.tokenizer.decode([token]) for token in ids} == words and processor.image_token in words
 
 
 def test_tiny_is_a_real_qwen2_5_vl_of_at_most_two_million_parameters_and_five_megabytes(tiny):

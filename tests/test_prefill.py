@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from benchmarks.workloads import full_size_config
+from models.families import family_of
 from sampling import prefill as module
 from sampling.engine import Request, decode
 from sampling.prefill import prefill, prefill_all, prefill_each
@@ -12,6 +13,11 @@ from sampling.settings import SamplingSettings
 from tests.families import FAMILIES, make_family
 from tests.operations import Operations
 from tests.test_sampling_engine import EOS, inputs_for
+
+
+def tower_of(model):
+    return getattr(model.model, family_of(model.config).tower)
+
 
 SIZES = ((112, "a"), (56, "bb b"), (None, "c c"), (112, "rather a long question here"), (168, "b"))
 
@@ -47,7 +53,7 @@ def test_on_a_cpu_a_prompt_keeps_the_bits_of_the_models_own_forward_pass(family)
     model, prompts = family
     for inputs, found in zip(prompts, prefill_all(model, prompts), strict=True):
         model.model.rope_deltas = None
-        assert model.model.visual.config._attn_implementation == "sdpa"
+        assert tower_of(model).config._attn_implementation == "sdpa"
         assert torch.equal(found.logits, model(**inputs, logits_to_keep=1).logits[:, -1])
 
 
@@ -55,9 +61,12 @@ def test_on_a_cpu_a_prompt_keeps_the_bits_of_the_models_own_forward_pass(family)
 def test_every_distinct_image_goes_through_the_tower_once(family):
     model, prompts = family
     seen = []
-    tower = model.model.visual
-    handle = tower.register_forward_pre_hook(lambda tower, args, kwargs: seen.append(len(args[0])), with_kwargs=True)
-    same = prompts[0] | {"input_ids": prompts[3]["input_ids"], "mm_token_type_ids": prompts[3]["mm_token_type_ids"]}
+
+    def look(tower, args, kwargs):
+        seen.append(len(args[0] if args else kwargs["pixel_values"]))
+
+    handle = tower_of(model).register_forward_pre_hook(look, with_kwargs=True)
+    same = prompts[0] | {name: prompts[3][name] for name in ("input_ids", *family_of(model.config).token_fields)}
     same.pop("attention_mask")
     twice = [prompts[0], same, prompts[1], {**prompts[0], "pixel_values": prompts[0]["pixel_values"].flip(1)}]
     found = prefill_all(model, twice, together=True)

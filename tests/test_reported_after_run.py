@@ -9,6 +9,8 @@ import pytest
 import torch
 from peft import PeftModel
 
+from charts.record import ChartQuestion
+from models.inputs import prompt_inputs
 from models.registry import TINY_FOLDER
 from settings.arguments import parse_args
 from tests.after_run import NAME, adapted, check_metadata, logits, refused, sample, samples, train
@@ -55,6 +57,11 @@ def test_the_code_of_the_card_answers_a_question_about_a_picture(runs, which, tm
     names = {}
     exec(code, names)
     assert capsys.readouterr().out.strip() and names["inputs"]["pixel_values"].numel()
+    form = json.loads((runs[which] / "training_settings.json").read_text())["settings"]["prompt"]
+    question = ChartQuestion("q", names["question"], ("7",), open_image=lambda: names["chart"])
+    asked = prompt_inputs(names["processor"], question, names["chart"], prompt=form)
+    assert asked.keys() == names["inputs"].keys()
+    assert all(torch.equal(asked[name], names["inputs"][name]) for name in asked), "what the model was trained on"
 
 
 def card_of(model: dict, **settings) -> str:

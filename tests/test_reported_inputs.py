@@ -16,7 +16,7 @@ from PIL import Image
 from charts.images import fit_image, open_image
 from charts.loading import load_questions
 from charts.record import ChartQuestion
-from sampling.problems import prompt_inputs
+from models.inputs import prompt_inputs
 from tests.families import family_processor
 
 

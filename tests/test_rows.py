@@ -5,6 +5,7 @@ from dataclasses import replace
 from PIL import Image
 
 from charts.record import ChartQuestion
+from models.registry import load_processor
 from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from training import rows
@@ -29,7 +30,8 @@ def questions(opened, broken=()):
 
 def drawn(opened, broken=(), at_hand=2):
     known = questions(opened, broken)
-    return rows.training_rows(list(known), known, prompt="short", at_hand=at_hand, **LIMITS), known
+    processor = load_processor("tiny")
+    return rows.training_rows(list(known), known, processor, prompt="short", at_hand=at_hand, **LIMITS), known
 
 
 def test_an_image_is_opened_when_its_row_is_drawn_and_once_for_the_rows_and_repeats_of_a_rollout_batch():

@@ -8,12 +8,14 @@ from peft import get_peft_model
 from PIL import Image
 
 from charts.record import ChartQuestion
+from models.families import family_of
+from models.inputs import prompt_inputs
 from models.registry import lora_config, unsampleable_token_ids
-from sampling import engine
+from sampling import engine, own_layers
+from sampling.batch import MIN_ROWS
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.hf_generate import generate
 from sampling.prefill import prefill, prefill_each
-from sampling.problems import prompt_inputs
 from sampling.settings import SamplingSettings
 from sampling.token_sampling import weights
 from tests.families import FAMILIES, make_family
@@ -53,8 +55,9 @@ def full_logprobs(model, inputs, ids, settings, suppress) -> torch.Tensor:
     """Log-probabilities of one completion by a forward pass over prompt and completion, no cache."""
     length = inputs["input_ids"].shape[1]
     tokens = torch.cat([inputs["input_ids"], torch.tensor([ids])], 1)
-    kinds = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, len(ids)))
-    full = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "mm_token_type_ids": kinds}
+    full = inputs | {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    for name in {*family_of(model.config).token_fields} & {*inputs}:
+        full[name] = torch.nn.functional.pad(inputs[name], (0, len(ids)))
     with torch.inference_mode():
         logits = model(**full).logits[0, length - 1 : -1]
     weight = weights(logits, settings, torch.tensor(suppress))
@@ -154,6 +157,17 @@ def test_a_lora_adapter_counts(qwen):
     torch.testing.assert_close(torch.tensor(after.logprobs[0]), expected, rtol=0, atol=2e-5)
 
 
+def test_generates_logprobs_equal_a_forward_pass_over_the_whole_sequence(family):
+    """Every one of the rows that are drawn together sees all of the image."""
+    model, processor = family
+    inputs, settings = inputs_for(processor), SamplingSettings(temperature=0.8, max_new_tokens=4)
+    options = {"n": 3, "settings": settings, "problem_id": "p", "eos_ids": EOS, "suppress": MARKERS}
+    drawn = generate(model, inputs, **options)
+    for ids, logprobs in zip(drawn.token_ids, drawn.logprobs, strict=True):
+        expected = full_logprobs(model, inputs, ids, settings, MARKERS)
+        torch.testing.assert_close(torch.tensor(logprobs), expected, rtol=0, atol=2e-5)
+
+
 def test_first_tokens_are_distributed_as_generates(qwen):
     model, processor = qwen
     inputs = inputs_for(processor)
@@ -215,10 +229,10 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch)
     model, processor = qwen
     inputs, worked = inputs_for(processor), []
     expected = {name: draw(model, inputs, problem_id=name) for name in "pqr"}
-    forward, prefilled = engine._forward, []
+    forward, prefilled = own_layers.forward, []
 
     def small(model, tokens, *rest):
-        if len(tokens) > engine.MIN_ROWS:
+        if len(tokens) > MIN_ROWS:
             raise torch.OutOfMemoryError("pretend")
         return forward(model, tokens, *rest)
 
@@ -226,7 +240,7 @@ def test_out_of_memory_halves_the_chunk_and_changes_no_sample(qwen, monkeypatch)
         prefilled.extend(args[1])
         return prefill_each(*args)
 
-    monkeypatch.setattr(engine, "_forward", small)
+    monkeypatch.setattr(own_layers, "forward", small)
     monkeypatch.setattr(engine, "prefill_each", counted)
     assert draw(model, inputs, on_chunk=worked.append) == expected["p"]
     assert worked == [6] and len(prefilled) == 3
@@ -277,7 +291,7 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(qwen, monkeypatch
     def broken(*rest):
         raise RuntimeError("size mismatch")
 
-    monkeypatch.setattr(engine, "_forward", broken)
+    monkeypatch.setattr(own_layers, "forward", broken)
     with pytest.raises(RuntimeError, match="size mismatch"):
         draw(model, inputs_for(processor))
 

@@ -14,10 +14,11 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from models.registry import lora_config
-from sampling import engine, static_step, token_sampling
+from sampling import engine, static_run, static_step, token_sampling
 from sampling.batch import Request
-from sampling.decoder_layer import TextLayers, refusal
+from sampling.decoder_layer import TextLayers
 from sampling.engine import decode, sample_each
+from sampling.known_layers import refusal
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
 from tests.families import FAMILIES, make_family
@@ -224,9 +225,7 @@ def test_a_nucleus_too_wide_for_the_quick_search_is_noticed_and_done_again(qwen,
     settings = SamplingSettings(top_p=0.6, temperature=0.7, max_new_tokens=40)
     monkeypatch.setattr(token_sampling, "_TRIES", (4, 8))
     again = []
-    monkeypatch.setattr(
-        static_step._Run, "again", lambda run, real=static_step._Run.again: (again.append(1), real(run))
-    )
+    monkeypatch.setattr(static_run.Run, "again", lambda run, real=static_run.Run.again: (again.append(1), real(run)))
     for every in (3, 8):
         expected, found = both(model, requests_of(model, processor, 20, 11), settings, look_every=every)
         assert_same(expected, found)
@@ -235,7 +234,7 @@ def test_a_nucleus_too_wide_for_the_quick_search_is_noticed_and_done_again(qwen,
 
 def test_sizes_are_few():
     assert static_step.sizes(300) == [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 300]
-    assert [static_step.prompt_room(n) for n in (1, 256, 257, 600, 1025, 2049)] == [256, 256, 512, 768, 1280, 2560]
+    assert [static_run.prompt_room(n) for n in (1, 256, 257, 600, 1025, 2049)] == [256, 256, 512, 768, 1280, 2560]
 
 
 def test_the_host_reads_the_device_in_at_most_one_step_of_eight(qwen, monkeypatch):
@@ -245,8 +244,8 @@ def test_the_host_reads_the_device_in_at_most_one_step_of_eight(qwen, monkeypatc
     for name in ("item", "tolist", "cpu", "numpy", "nonzero", "__bool__", "__int__", "__float__", "__index__"):
         real = getattr(torch.Tensor, name)
         monkeypatch.setattr(torch.Tensor, name, lambda *a, real=real, **k: (reads.append(len(steps)), real(*a, **k))[1])
-    step = static_step._Run.step
-    monkeypatch.setattr(static_step._Run, "step", lambda run: (step(run), steps.append(1)))
+    step = static_run.Run.step
+    monkeypatch.setattr(static_run.Run, "step", lambda run: (step(run), steps.append(1)))
     decode(model, requests, settings=SamplingSettings(top_p=0.95, max_new_tokens=80), eos_ids=[2], static=True)
     within = {at for at in reads if 0 < at < 79}  # not the set-up and the result
     assert len(steps) == 79 and 8 <= len(within) <= 10
@@ -345,7 +344,7 @@ def test_out_of_memory_halves_the_rows_and_gives_the_buffers_back(qwen, monkeypa
     prompts = [(text, inputs_for(processor, side=side, text=text)) for side, text in PROMPTS]
     options = {"n": 12, "settings": PLAIN, "eos_ids": EOS, "suppress": MARKERS}
     expected = sample_each(model, prompts, **options)
-    step, worked = static_step._Run.step, []
+    step, worked = static_run.Run.step, []
 
     def small(run):
         if run.rows > 16:
@@ -353,7 +352,7 @@ def test_out_of_memory_halves_the_rows_and_gives_the_buffers_back(qwen, monkeypa
         step(run)
 
     monkeypatch.setattr(engine, "decodes_static", lambda model: True)
-    monkeypatch.setattr(static_step._Run, "step", small)
+    monkeypatch.setattr(static_run.Run, "step", small)
     found = sample_each(model, prompts, on_chunk=worked.append, **options)
     assert worked == [9] and [part.token_ids for part in found] == [part.token_ids for part in expected]
     with pytest.raises(torch.OutOfMemoryError):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models import vision_attention
+from models.families import FAMILIES as KNOWN
 from models.vision_attention import windows_together
 from tests import varlen
 from tests.families import FAMILIES, make_family
@@ -11,7 +12,10 @@ from tests.families import FAMILIES, make_family
 GRIDS = [[1, 8, 12], [1, 4, 6], [1, 18, 10], [1, 8, 12], [1, 2, 2]]  # equal images, ragged windows, a single window
 
 
-@pytest.fixture(params=FAMILIES)
+WITH_WINDOWS = [name for name in FAMILIES if KNOWN[name].tower_inputs]
+
+
+@pytest.fixture(params=WITH_WINDOWS)
 def tower(request):
     return make_family(request.param)[0]
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import datasets
 from PIL import Image
+from transformers import ProcessorMixin
 
-from charts.images import fit_image
-from charts.prompt import messages
 from charts.record import ChartQuestion
 from common.terminal import printable
-from models.registry import control_tokens, image_step
+from models.inputs import conversation, image_rule
 
 BLANK_SIDE = 56  # pixels of the stand-in for an unreadable image
 
@@ -33,18 +32,16 @@ class ImageRows:
     def __init__(
         self,
         questions: MutableMapping[str, ChartQuestion],
-        min_pixels: int,
-        max_pixels: int,
-        step: int,
+        rule: Callable[[Image.Image], Image.Image],
         at_hand: int = 1,
     ):
-        self.questions, self.limits = questions, (min_pixels, max_pixels, step)
+        self.questions, self.rule = questions, rule
         self.unreadable: dict[str, str] = {}
         self._image = lru_cache(at_hand)(self._open)
 
     def __reduce__(self):
         # `datasets` hashes a transform by pickling it; the questions hold open files and are not needed for a hash.
-        return (ImageRows, ({}, *self.limits))
+        return (ImageRows, ({}, self.rule))
 
     def __call__(self, batch: dict[str, list]) -> dict[str, list]:
         images = [self._image(problem_id) for problem_id in batch["problem_id"]]
@@ -55,7 +52,7 @@ class ImageRows:
         if question.open_image is None:
             return None
         try:
-            return fit_image(question.open_image(), *self.limits)
+            return self.rule(question.open_image())
         except ValueError as error:
             if problem_id not in self.unreadable:
                 self.unreadable[problem_id] = str(error)
@@ -82,37 +79,33 @@ def check_images(questions: Sequence[ChartQuestion]) -> None:
 def training_rows(
     ids: list[str],
     questions: MutableMapping[str, ChartQuestion],
+    processor: ProcessorMixin,
     *,
     prompt: str,
     min_pixels: int,
     max_pixels: int,
-    step: int = 28,
     at_hand: int = 1,
-    control_tokens: Sequence[str] = (),
 ) -> datasets.Dataset:
     """Rows {"prompt": conversation, "problem_id": str, "image": PIL image} of the questions with these ids.
 
-    Images keep their shape, their sides become multiples of `step` and their area stays within the limits. The last
-    `at_hand` of them stay open: the questions of a process's rollout batch.
-
-    The text of a conversation is one string per turn; TRL puts the image in front of the first turn, where
-    charts.prompt.messages has it too. `control_tokens` are those that the questions' text must not be read as.
+    Conversation and image are those of `models.inputs`. The last `at_hand` images stay open: the questions of a
+    process's rollout batch. The text of a conversation is one string per turn; TRL puts the image in front of the first
+    turn, where `models.inputs.conversation` has it too.
     """
     conversations = []
     for problem_id in ids:
-        turns = messages(questions[problem_id], prompt, control_tokens)
+        turns = conversation(processor, questions[problem_id], prompt)
         conversations.append([{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns])
     rows = datasets.Dataset.from_dict({"prompt": conversations, "problem_id": ids})
-    return rows.with_transform(ImageRows(questions, min_pixels, max_pixels, step, at_hand))
+    return rows.with_transform(ImageRows(questions, image_rule(processor, min_pixels, max_pixels), at_hand))
 
 
 def build_rows(args: Namespace, config, train, held_out, questions: dict, processor):
     """(training rows, held-out rows or None) for TRL; `questions` by id, shared with the rewards."""
     options = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
-    options |= {"step": image_step(processor), "control_tokens": control_tokens(processor)}
     # a process's share of the rollout batch may begin and end amid a question's completions: two questions more
     at_hand = config.per_device_train_batch_size * config.steps_per_generation // config.num_generations + 2
-    train_rows = training_rows([one.id for one in train.questions], questions, at_hand=at_hand, **options)
+    train_rows = training_rows([one.id for one in train.questions], questions, processor, at_hand=at_hand, **options)
     if not held_out.questions:
         return train_rows, None
-    return train_rows, training_rows([one.id for one in held_out.questions], questions, **options)
+    return train_rows, training_rows([one.id for one in held_out.questions], questions, processor, **options)

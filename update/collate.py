@@ -25,24 +25,25 @@ RIGHT_PADDED = (
     "rollout_logps",
 )
 BOTH_PADDED = ("token_type_ids", "mm_token_type_ids")
-IMAGE_LISTS = ("pixel_values", "image_grid_thw")
+IMAGE_COUNTS = ("num_images", "num_tiles")  # a number a row
 
 
 class Images:
-    """Pixels and grids of one row, out of tensors in which all rows follow one another."""
+    """Pixels and sizes of one row's images, out of tensors in which all rows follow one another."""
 
-    def __init__(self, pixels: torch.Tensor | None, grid: torch.Tensor | None, counts: Sequence[int] | None):
-        self.pixels, self.grid = pixels, grid
-        if pixels is not None:
-            self.images = torch.tensor([0, *counts]).cumsum(0).tolist()
-            self.patches = [0, *grid.prod(1).cumsum(0).tolist()]
+    def __init__(self, fields: dict):
+        split = split_pixel_values_by_grid({name: value for name, value in fields.items() if value is not None})
+        self.lists = {name: split[name] for name in _image_lists(split)}
 
     def of(self, row: int) -> dict[str, torch.Tensor]:
-        if self.pixels is None or self.images[row] == self.images[row + 1]:
-            return {}
-        start, stop = self.images[row : row + 2]
-        pixels = self.pixels[self.patches[start] : self.patches[stop]]
-        return {"pixel_values": pixels, "image_grid_thw": self.grid[start:stop]}
+        """{} where it has none."""
+        found = {name: rows[row] for name, rows in self.lists.items()}
+        return found if found and len(found["pixel_values"]) else {}
+
+
+def _image_lists(batch: dict) -> list[str]:
+    """Names of what a batch that is split by rows has of images, a tensor a row."""
+    return [n for n, rows in batch.items() if isinstance(rows, list) and any(map(torch.is_tensor, rows))]
 
 
 def loss_mask(batch: dict) -> torch.Tensor:
@@ -90,7 +91,7 @@ def select(together: dict, chosen: list[int], fill: int, idle: bool = False, onc
             out[name] = [value[i] for i in indices] if isinstance(value, list) else value
     if not chosen:
         return out
-    if once and isinstance(out.get("pixel_values"), list):
+    if once:
         _keep_first_images(out)
     if fill:
         for name in ("completion_mask", "advantages"):
@@ -113,12 +114,13 @@ def select(together: dict, chosen: list[int], fill: int, idle: bool = False, onc
 
 def _keep_first_images(batch: dict) -> None:
     """Empties the images of every row of `batch` but the first of each prompt."""
-    seen = set()
+    seen, lists = set(), _image_lists(batch)
     for row, prompt in enumerate(batch["prompt_index"].tolist()):
-        if prompt in seen:
-            for name in IMAGE_LISTS:
+        if prompt in seen and lists:
+            for name in lists:
                 batch[name][row] = batch[name][row][:0]
-            batch["num_images"][row] = 0
+            for name in batch.keys() & set(IMAGE_COUNTS):
+                batch[name][row] = 0
         seen.add(prompt)
 
 
@@ -141,10 +143,10 @@ def exchange(together: dict, rows: list[Row], moves: list[tuple[int, int, int]],
 
 
 def _parcel(together: dict, rows: list[Row]) -> dict:
-    indices = [row.index for row in rows]
-    part = select({name: value for name, value in together.items() if name not in IMAGE_LISTS}, indices, 0)
+    indices, lists = [row.index for row in rows], _image_lists(together)
+    part = select({name: value for name, value in together.items() if name not in lists}, indices, 0)
     cpu = {name: value.cpu() if isinstance(value, torch.Tensor) else value for name, value in part.items()}
-    image = {name: together[name][indices[0]].cpu() for name in IMAGE_LISTS if isinstance(together.get(name), list)}
+    image = {name: together[name][indices[0]].cpu() for name in lists}
     return {"part": cpu, "image": image, "rows": [(row.prompt, row.prompt_tokens, row.tokens) for row in rows]}
 
 

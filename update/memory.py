@@ -13,6 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import inf
 
+from models.families import family_of
 from update.packing import Row, cost, pack, pack_fewest, padded_cost
 from update.rollout_memory import kept, rollout
 
@@ -124,10 +125,7 @@ def shape_of(config) -> Shape:
     try:
         heads = text.num_attention_heads
         width = getattr(text, "head_dim", None) or text.hidden_size // heads
-        # Qwen2-VL calls the tower's width embed_dim, and hidden_size what it hands to the language model
-        tower = (getattr(vision, "embed_dim", None) or vision.hidden_size) if vision else 0
-        depth = (getattr(vision, "depth", None) or vision.num_hidden_layers) if vision else 0
-        inner = (getattr(vision, "intermediate_size", None) or int(tower * vision.mlp_ratio)) if vision else 0
+        depth, tower, inner = family_of(config).tower_shape(vision) if vision else (0, 0, 0)
         key_value = (getattr(text, "num_key_value_heads", None) or heads) * width
         language = (text.num_hidden_layers, text.hidden_size, heads * width, key_value)
         return Shape(*language, text.intermediate_size, text.vocab_size, depth, tower, inner)
@@ -141,8 +139,7 @@ def count_parameters(config, adapter=None) -> Counts:
     from peft import get_peft_model
     from transformers import AutoModelForImageTextToText
 
-    from models.registry import VISION_MODULES
-    from sampling.decoder_layer import knows
+    from sampling.known_layers import knows
     from update.shared_prefix import enable
 
     with torch.device("meta"):
@@ -154,9 +151,10 @@ def count_parameters(config, adapter=None) -> Counts:
             wrapped = get_peft_model(model, adapter)
             trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
             adapted = sum(p.numel() for name, p in wrapped.named_parameters() if name.endswith("base_layer.weight"))
-    tower = {name for name in sizes if re.fullmatch(VISION_MODULES, name)}
+    family = family_of(config)
+    tower = {name for name in sizes if re.fullmatch(family.vision_modules, name)}
     numbered = {name for name in sizes if re.search(r"\.\d+\.", name)}  # inside a layer, not an embedding or a head
-    blocks = {name for name in tower & numbered if "merger" not in name}
+    blocks = {name for name in tower if re.fullmatch(family.tower_layers, name)}
 
     def count(names) -> int:
         return sum(sizes[name] for name in names)

@@ -24,13 +24,13 @@ from accelerate.utils import gather_object
 
 from checkpoints.trainer_base import TrainerBase
 from models import vision_attention
+from models.families import family_of_model
 from sampling.engine import base_model
 from sampling.prefill import positions_of
 from update import collate, left_out, packing, pass_room, shared_prefix
 from update.packing import Row
 
 logger = logging.getLogger(__name__)
-PACKED_FIELDS = {"pixel_values", "image_grid_thw", "num_images", "mm_token_type_ids"}
 
 
 class PackedUpdate(TrainerBase):
@@ -43,6 +43,7 @@ class PackedUpdate(TrainerBase):
         # the loss must be a sum over rows with a constant in front, so that rows can move between micro-batches
         sums = self.loss_type in ("dapo", "grpo") and self.importance_sampling_level == "token"
         mixes = self._entropy_bonus_enabled or self.aux_loss_enabled or self.top_entropy_quantile < 1.0
+        self.family = family_of_model(self.model)
         self.repacks_rows = update == "shared" and sums and not mixes and not self.use_vllm
         self.shares_prompts = update == "shared" and self._enable_sharing()
         if update == "shared":
@@ -55,7 +56,8 @@ class PackedUpdate(TrainerBase):
         Gradient checkpointing makes the input of every embedding require a gradient, that of the tower's patches too,
         so that the tower would be computed again and differentiated for nothing.
         """
-        tower = getattr(base_model(self.accelerator.unwrap_model(self.model)).base_model, "visual", None)
+        model, family = base_model(self.accelerator.unwrap_model(self.model)), self.family
+        tower = getattr(model.model, family.tower) if family else None
         if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
             tower.forward = torch.no_grad()(tower.forward)
 
@@ -138,8 +140,10 @@ class PackedUpdate(TrainerBase):
         free = pass_room.free_bytes(self)
         if free is None:
             return packing.pack(keep, most, budget), self.args.gradient_checkpointing
-        grids = together.get("image_grid_thw") or [torch.zeros(1, 3)]
-        patches = int(torch.stack([grid.prod(1).sum() for grid in grids]).max())
+        patches, processor = 0, self.processing_class
+        if self.family:
+            tokens = int((together["prompt_ids"] == processor.image_token_id).sum(1).max())
+            patches = tokens * self.family.patches_per_token(processor)
         return pass_room.plan(self, keep, most, budget, patches, free)
 
     def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
@@ -189,7 +193,8 @@ class PackedUpdate(TrainerBase):
     ):
         """TRL's log-probabilities and entropies (B, C), with every prompt computed once for all of its rows."""
         given = {name for name, value in fields.items() if value is not None and value is not False}
-        if not self.shares_prompts or self._prompt_index is None or not given <= PACKED_FIELDS:
+        known = {*collate.IMAGE_COUNTS, *(self.family.fields if self.family else ())}
+        if not self.shares_prompts or self._prompt_index is None or not given <= known:
             return super()._get_per_token_logps_and_entropies(
                 model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **fields
             )
@@ -200,13 +205,11 @@ class PackedUpdate(TrainerBase):
         logps = torch.zeros(shape, device=input_ids.device)
         entropies = torch.zeros(shape, device=input_ids.device) if compute_entropy else None
         # sizes and positions are worked out on the CPU: a GPU would be waited for at every prompt
-        ids, grid, types = (
-            None if value is None else value.cpu()
-            for value in (input_ids, fields.get("image_grid_thw"), fields.get("mm_token_type_ids"))
-        )
-        images = collate.Images(fields.get("pixel_values"), grid, fields.get("num_images"))
+        ids = input_ids.cpu()
+        fields = {n: v.cpu() if torch.is_tensor(v) and n != "pixel_values" else v for n, v in fields.items()}
+        images = collate.Images(fields)
         for part in self._passes(rows, batch_size):
-            packed, cells = self._pack(part, ids, logits_to_keep, images, types, input_ids.device)
+            packed, cells = self._pack(part, ids, logits_to_keep, images, fields, input_ids.device)
             with self.accelerator.autocast():
                 out = model(**packed, fused_lm_head=True)
             logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
@@ -224,7 +227,7 @@ class PackedUpdate(TrainerBase):
         packed = packing.spread(rows, count) if len(packed) < count else packed
         return packed + [packed[-1]] * (count - len(packed))  # computed again, so that processes stay in step
 
-    def _pack(self, rows, input_ids, logits_to_keep, images, token_types, device):
+    def _pack(self, rows, input_ids, logits_to_keep, images, fields, device):
         """Model inputs of one packed pass, and the (row, column) of every scored token in its order.
 
         All but the pixels comes from the CPU; what the model reads goes to `device`, but for the images' sizes.
@@ -233,17 +236,17 @@ class PackedUpdate(TrainerBase):
         by_prompt: dict[int, list[Row]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
-        ids, labels, positions, pixels, grids = [], [], [], [], []
+        ids, labels, positions, shown = [], [], [], []
         for group in by_prompt.values():
             first = group[0]
             end = input_ids.shape[1] - logits_to_keep
             prompt = input_ids[first.index, end - first.prompt_tokens : end]
-            fields = images.of(first.index)
-            if fields:
-                pixels.append(fields["pixel_values"])
-                grids.append(fields["image_grid_thw"])
-                fields["mm_token_type_ids"] = token_types[first.index, end - first.prompt_tokens : end][None]
-            of_prompt = positions_of(model, prompt[None], fields)  # (axes, P)
+            of_images, of_tokens = images.of(first.index), {}
+            if of_images:
+                shown.append(of_images)
+                for name in self.family.token_fields:
+                    of_tokens[name] = fields[name][first.index, end - first.prompt_tokens : end][None]
+            of_prompt = positions_of(model, prompt[None], of_images | of_tokens)  # (axes, P)
             ids.append(prompt[:-1])
             positions.append(of_prompt[:, :-1])
             for row in group:
@@ -252,7 +255,8 @@ class PackedUpdate(TrainerBase):
                 labels.append(completion)
                 positions.append(of_prompt[:, -1:] + torch.arange(row.tokens))
         positions = torch.cat(positions, 1)
-        positions = positions[:, None] if len(positions) > 1 else positions
+        axes = len(positions)
+        positions = positions[:, None] if axes > 1 else positions
         prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
         completions = [[row.tokens for row in group] for group in by_prompt.values()]
         packed = {
@@ -261,8 +265,10 @@ class PackedUpdate(TrainerBase):
             "position_ids": positions.to(device),
             "packed_row": shared_prefix.lay_out(prompts, completions, device),
         }
-        if pixels:
-            packed |= {"pixel_values": torch.cat(pixels), "image_grid_thw": torch.cat(grids)}
+        if axes == 1:  # or transformers takes the positions for those of packed rows, and builds a mask of (T, T)
+            packed["attention_mask"] = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device)
+        if shown:
+            packed |= {name: torch.cat([one[name] for one in shown]) for name in shown[0]}
         return packed, _cells(by_prompt.values(), device)
 
 

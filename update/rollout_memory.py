@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 PASS_TOKENS = 8192  # prompt tokens of one prefill (sampling/prefill.py)
 FIRST_ROOM = 32  # completion tokens a row has room for at first; the room doubles (sampling/shared_prefix.py)
-FIXED_ROOM = 64  # the same of the fixed step (sampling/static_step.py)
+FIXED_ROOM = 64  # the same of the fixed step (sampling/static_run.py)
 KEPT_SHARE = 1 / 8  # of a GPU's memory that decoding may keep for the next rollout (sampling/static_step.py)
 CHOICE_BYTES = 5 * 4  # for a vocabulary entry and row while a token is chosen: five float32 numbers
 
@@ -61,7 +61,7 @@ def fixed_buffers(shape: Shape, work: Work) -> float:
     cosines, attention's output, gate and up) once for all layers; tokens, log-probabilities, entropies (16 bytes) and
     64 random numbers a row; in the graphs' pool what the choice of a token holds.
     """
-    from sampling.static_step import prompt_room  # so that printing an estimate's usage needs no PyTorch
+    from sampling.static_run import prompt_room  # so that printing an estimate's usage needs no PyTorch
 
     rows, inputs = padded_rows(work), shape.query + 2 * shape.key_value
     cached = work.prompts_in_rollout * prompt_room(work.prompt) + rows * last_room(work)

@@ -19,13 +19,13 @@ from peft.tuners import lora
 from trl.models import unwrap_model_for_generation
 
 from checkpoints.trainer_base import TrainerBase
+from models.families import family_of
 from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
 from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
 from update.images_once import images_once
 
 logger = logging.getLogger(__name__)
-IMAGE_FIELDS = {"pixel_values", "image_grid_thw", "mm_token_type_ids"}
 
 
 @contextmanager
@@ -84,8 +84,7 @@ class EngineRollouts(TrainerBase):
             and not (self.use_vllm or self.use_transformers_continuous_batching or self.tools)
             and not self.min_p
             and self.repetition_penalty == 1.0
-            and set(multimodal_fields) <= IMAGE_FIELDS
-            and ("pixel_values" in multimodal_fields) == ("mm_token_type_ids" in multimodal_fields)
+            and (not multimodal_fields or set(multimodal_fields) == family_of(self.processing_class).fields)
         )
 
     def _sampling_settings(self) -> SamplingSettings:
@@ -168,21 +167,25 @@ class EngineRollouts(TrainerBase):
                 content = b"".join(image.tobytes() for image in row or [])
                 known[same] = hashlib.sha256(repr(ids).encode() + content).hexdigest()[:16]
             keys.append(known[same])
-        grid = torch.as_tensor(np.asarray(fields["image_grid_thw"])) if "image_grid_thw" in fields else None
-        pixels = torch.as_tensor(np.asarray(fields["pixel_values"])) if "pixel_values" in fields else None
-        image_ends = torch.tensor([len(row or []) for row in images or [None] * len(prompt_ids)]).cumsum(0).tolist()
-        patch_ends = [0, *grid.prod(1).cumsum(0).tolist()] if grid is not None else []
+        of_images = self._images_of_rows(prompt_ids, images, fields)
         for key, run in groupby(range(len(keys)), key=keys.__getitem__):
             indices = list(run)
             row = indices[0]
-            inputs = {"input_ids": torch.tensor([prompt_ids[row]])}
-            start, stop = image_ends[row - 1] if row else 0, image_ends[row]
-            if stop > start:
-                inputs["image_grid_thw"] = grid[start:stop]
-                inputs["pixel_values"] = pixels[patch_ends[start] : patch_ends[stop]]
-            if "mm_token_type_ids" in fields:
-                inputs["mm_token_type_ids"] = torch.as_tensor([list(fields["mm_token_type_ids"][row])])
+            inputs = {"input_ids": torch.tensor([prompt_ids[row]]), **of_images[row]}
             yield range(row, indices[-1] + 1), inputs, key
+
+    def _images_of_rows(self, prompt_ids, images, fields) -> list[dict[str, torch.Tensor]]:
+        """The fields of every row's images, out of those in which all rows follow one another."""
+        if not fields:
+            return [{} for _ in prompt_ids]
+        family, processor = family_of(self.processing_class), self.processing_class
+        per_token = family.pixel_rows_per_token(processor)
+        counts = {name: [len(row) for row in images] for name in family.image_fields}
+        counts["pixel_values"] = [int(ids.count(processor.image_token_id) * per_token) for ids in prompt_ids]
+        tensors = {name: torch.as_tensor(np.asarray(fields[name])) for name in family.image_fields}
+        split = {name: tensor.split(counts[name]) for name, tensor in tensors.items()}
+        split |= {name: [torch.as_tensor([list(row)]) for row in fields[name]] for name in family.token_fields}
+        return [{name: rows[row] for name, rows in split.items()} for row in range(len(prompt_ids))]
 
 
 def _shifted(rows: range, start: int) -> range:

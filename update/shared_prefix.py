@@ -12,7 +12,7 @@ the completion, without a shift. The prompt proper is therefore one token shorte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -125,30 +125,28 @@ def attend(
     if share > 1 and not grouped:  # only the flash kernel reads each key for several heads
         key, value = key.repeat_interleave(share, dim=1), value.repeat_interleave(share, dim=1)
     options = {"dropout_p": dropout, "scale": scaling, "enable_gqa": grouped}
-    return _group_by_group(query, key, value, packed_row.groups, options), None
+    outputs = [part for group in packed_row.groups for part in _of_group(group, query, key, value, options)]
+    return torch.cat(outputs).unsqueeze(0), None
 
 
-def _group_by_group(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, groups: list[Group], options: dict
-) -> torch.Tensor:
-    """(1, T, H, D) of all prompts and completions, in one call for each prompt and one for its completions."""
-    outputs = []
-    for group in groups:
-        of_prompt = slice(group.start, group.start + group.prompt)
-        own = slice(of_prompt.stop, group.start + group.tokens)
-        if group.prompt:
-            parts = (part[:, :, of_prompt] for part in (query, key, value))
-            outputs.append(_sdpa(*parts, is_causal=True, **options)[0].transpose(0, 1))  # (P, H, D)
-        rows = len(group.lengths)
-        queries, keys, values = (_rows(part[0, :, own], rows, group.slots) for part in (query, key, value))
-        keys, values = (
-            torch.cat([part[:, :, of_prompt].expand(rows, -1, -1, -1), one], dim=2)
-            for part, one in ((key, keys), (value, values))
-        )
-        found = _sdpa(queries, keys, values, attn_mask=group.mask, **options)  # (n, H, C, D)
-        found = found.transpose(1, 2).flatten(0, 1)
-        outputs.append(found if group.filled is None else found[group.filled])
-    return torch.cat(outputs).unsqueeze(0)
+def _of_group(
+    group: Group, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, options: dict
+) -> Iterator[torch.Tensor]:
+    """Attention of a group's prompt (P, H, D), if it has tokens, then of its completions (sum of lengths, H, D)."""
+    of_prompt = slice(group.start, group.start + group.prompt)
+    own = slice(of_prompt.stop, group.start + group.tokens)
+    if group.prompt:
+        parts = (part[:, :, of_prompt] for part in (query, key, value))
+        yield _sdpa(*parts, is_causal=True, **options)[0].transpose(0, 1)
+    rows = len(group.lengths)
+    queries, keys, values = (_rows(part[0, :, own], rows, group.slots) for part in (query, key, value))
+    keys, values = (
+        torch.cat([part[:, :, of_prompt].expand(rows, -1, -1, -1), one], dim=2)
+        for part, one in ((key, keys), (value, values))
+    )
+    found = _sdpa(queries, keys, values, attn_mask=group.mask, **options)  # (n, H, C, D)
+    found = found.transpose(1, 2).flatten(0, 1)
+    yield found if group.filled is None else found[group.filled]
 
 
 def _in_one_call(
@@ -200,10 +198,7 @@ def enable(model: torch.nn.Module) -> bool:
     """
     inner = model.model if hasattr(model, "model") else None
     text = model.config.get_text_config()
-    multimodal = text is not model.config
     if not supports(model) or text._attn_implementation not in ("sdpa", NAME):
-        return False
-    if multimodal and not hasattr(inner, "get_rope_index"):
         return False
     if text._attn_implementation != NAME:
         for module in model.modules():

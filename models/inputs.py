@@ -1,0 +1,51 @@
+"""A chart question -> what a model reads: the one way for training, sampling, estimates and the embedded models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from charts.images import fit_image
+from charts.prompt import messages
+from charts.record import ChartQuestion
+from models.families import family_of
+from models.registry import control_tokens
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from transformers import ProcessorMixin
+
+
+def conversation(processor: ProcessorMixin, question: ChartQuestion, prompt: str) -> list[dict]:
+    """`charts.prompt.messages`, in which the data's words are text to this processor."""
+    return messages(question, prompt, control_tokens(processor))
+
+
+def image_rule(
+    processor: ProcessorMixin, min_pixels: int | None = None, max_pixels: int | None = None
+) -> Callable[[Image.Image], Image.Image]:
+    """The image as the processor is given it: its sides fit its patches, its area stays within the limits."""
+    step = family_of(processor).image_step(processor)
+    return partial(fit_image, min_pixels=min_pixels, max_pixels=max_pixels, step=step)
+
+
+def prompt_text(processor: ProcessorMixin, question: ChartQuestion, prompt: str) -> str:
+    """The conversation in the model's own template, up to where its answer begins."""
+    turns = conversation(processor, question, prompt)
+    return processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
+
+def prompt_inputs(
+    processor: ProcessorMixin,
+    question: ChartQuestion,
+    image: Image.Image | None,
+    *,
+    prompt: str,
+    min_pixels: int | None = None,
+    max_pixels: int | None = None,
+) -> dict[str, torch.Tensor]:
+    """The processor's output for one question: a batch of one, without padding."""
+    images = None if image is None else [image_rule(processor, min_pixels, max_pixels)(image)]
+    return dict(processor(text=[prompt_text(processor, question, prompt)], images=images, return_tensors="pt"))

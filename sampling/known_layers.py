@@ -1,0 +1,94 @@
+"""The modules of a model's text layers: which there are, and whether `decoder_layer` can compute them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from models.families import family_of_model
+from sampling.shared_prefix import supports
+
+_CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the length
+
+
+def knows(model: nn.Module) -> bool:
+    """Whether the model is of a family whose layers `decoder_layer` computes."""
+    text, family = getattr(getattr(model, "model", None), "language_model", None), family_of_model(model)
+    if text is None or family is None:
+        return False
+    return {type(layer).__name__ for layer in text.layers} <= family.decoder_layers and supports(model)
+
+
+def refusal(model: nn.Module) -> str | None:
+    """Why `decoder_layer` cannot stand in for the model's own layers; None when it can."""
+    if not knows(model):
+        return f"{type(model).__name__} is not a family it knows"
+    text = model.model.language_model
+    config = model.config.get_text_config()
+    if config.hidden_act != "silu" or config.rope_parameters["rope_type"] in _CHANGING_ROPE:
+        return "its activation or rotary positions are unusual"
+    dtype, device = text.norm.weight.dtype, text.norm.weight.device
+    used = [*_parts(text), text.embed_tokens, model.get_output_embeddings()]
+    adapters = {parameter for module in used for parameter in _adapter_parameters(module)}
+    parameters = {p for module in used for p in module.parameters()} - adapters
+    if any(getattr(p, "ds_shape", p.shape) != p.shape for p in parameters):  # ZeRO-3, and not gathered just now
+        return "its weights are shared out between processes"
+    if any((p.dtype, p.device) != (dtype, device) for p in parameters) or not dtype.is_floating_point:
+        return "its weights are of several types or on several devices"
+    if torch.is_autocast_enabled(device.type) and torch.get_autocast_dtype(device.type) != dtype:
+        return f"its weights are in {dtype}, its arithmetic is not"
+    for module in text.layers.modules():
+        if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+            return "something is hooked into its layers"
+    for layer in text.layers:
+        for name, module in projections(layer):
+            if not _plain(module):
+                return f"{name} is not a plain linear layer or has an adapter of another kind than plain LoRA"
+    return None
+
+
+def _parts(text: nn.Module) -> Iterator[nn.Module]:
+    yield from text.layers
+    yield text.norm
+
+
+def projections(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+        yield name, getattr(layer.self_attn, name)
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        yield name, getattr(layer.mlp, name)
+
+
+def _adapter_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    for part in module.modules():
+        for name in ("lora_A", "lora_B"):
+            if hasattr(part, name):
+                yield from getattr(part, name).parameters()
+
+
+def _plain(module: nn.Module) -> bool:
+    if type(module) is nn.Linear:
+        return True
+    if not hasattr(module, "lora_A"):
+        return False
+    from peft.tuners import lora
+
+    return (
+        type(module) is lora.Linear
+        and type(module.get_base_layer()) is nn.Linear
+        and not (module.lora_variant or module.fan_in_fan_out or any(module.lora_bias.values()))
+    )
+
+
+def base_layer(module: nn.Module) -> nn.Linear:
+    return module.get_base_layer() if hasattr(module, "get_base_layer") else module
+
+
+def acting_adapters(module: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor, float]]:
+    """(A (r, in), B (out, r), scaling) of the adapters that act and are not part of the weight already."""
+    if not hasattr(module, "lora_A") or module.disable_adapters or module.merged:
+        return []
+    names = [name for name in module.active_adapters if name in module.lora_A]
+    return [(module.lora_A[n].weight, module.lora_B[n].weight, module.scaling[n]) for n in names]
