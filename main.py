@@ -160,7 +160,7 @@ def prepare(args: argparse.Namespace):
     """
     from checkpoints.run_folder import prepare_folder, run_folder, settings_record
     from models.weights import check_model_weights
-    from training.report import few_generations_warning, set_up_wandb
+    from training.report import few_generations_warning, own_defaults, set_up_wandb
     from training.starting import model_record
 
     source = resolve_defaults(args)
@@ -183,7 +183,7 @@ def prepare(args: argparse.Namespace):
     if train.skipped:
         shown = "; ".join(f"{row}: {reason}" for row, reason in train.skipped[:5])
         lines.append(f"{len(train.skipped)} rows skipped: {shown}" + ("; ..." if len(train.skipped) > 5 else ""))
-    lines.append(few_generations_warning(args.mode, args.num_generations))
+    lines += [few_generations_warning(args.mode, args.num_generations), own_defaults(args.mode, args.explicit)]
     for line in filter(None, lines):
         say(line)
     return config, train, held_out, folder, record, checkpoint

@@ -195,7 +195,10 @@ def _table(settings: dict) -> str:
     method = METHODS[settings["mode"]]
     if "reward_threshold" in method.shared_flags:
         rows["correct means accuracy of at least"] = f"{settings['reward_threshold']:g}"
-    rows |= {option.metadata["shown"]: f"{settings[name]:g}" for name, option in method.options().items()}
+    for name, option in method.options().items():
+        value = settings.get(name, option.default)  # a run may be older than the option
+        if value is not None:
+            rows[option.metadata["shown"]] = value if isinstance(value, str) else f"{value:g}"
     if not settings["no_lora"]:
         rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())

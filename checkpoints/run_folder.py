@@ -13,7 +13,7 @@ from pathlib import Path
 
 from charts.prompt import prompt_hash
 from checkpoints.manifest import step_of
-from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint
+from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
 from common.files import write_whole
 from trainers import METHODS
 
@@ -115,7 +115,7 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
             aside = next(path for n in range(1, 10_000) if not (path := Path(f"{folder}.{n}")).exists())
             folder.rename(aside)
             lines.append(f"Set the finished run made with other settings aside as {aside}")
-            if {line.partition(":")[0] for line in changed} <= set(LENGTH):
+            if {line.partition(":")[0] for line in changed} <= set(LENGTH) and not spans_run(record):
                 lines.append(f"Only its length was another: moved back to {folder}, it is trained further by --resume")
         else:
             if old.get("finished"):

@@ -29,6 +29,7 @@ MINIMUM = {
     "lora_alpha": 0,
     "learning_rate": 0,
     "clip": 0,
+    "clip_high": 0,
     "kl_beta": 0,
     "entropy_bonus": 0,
     **{name: option["least"] for name, option in OPTIONS.items() if option["least"] is not None},
@@ -49,7 +50,7 @@ MINIMUM = {
     "collective_timeout": 0,
 }
 # zero itself is refused
-ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "lora_alpha", "collective_timeout")
+ABOVE_MINIMUM = ("num_epochs", "temperature", "learning_rate", "clip", "clip_high", "lora_alpha", "collective_timeout")
 MAXIMUM = {
     **{name: option["most"] for name, option in OPTIONS.items() if option["most"] is not None},
     "reward_threshold": 1.0,
@@ -103,6 +104,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     settings.update(from_file)
     settings.update(given)
     args = argparse.Namespace(**settings, explicit=sorted({*from_file, *given}))
+    for name, value in METHODS[args.mode].defaults.items() if args.mode else ():
+        if name not in args.explicit:
+            setattr(args, name, value)
     check(args)
     return args
 
@@ -246,6 +250,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--stop-on-collapse keeps the best checkpoint on the held-out charts; --held-out 0 has none")
     if args.save_total_limit is not None and args.save_total_limit < 1:
         raise ValueError(f"--save-total-limit {args.save_total_limit}: must be at least 1")
+    METHODS[args.mode].check(args)
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:

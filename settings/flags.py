@@ -17,7 +17,8 @@ def method_flags(group, add):
     for name, methods in method_options().items():
         option = methods[0].options()[name]
         help = f"{', '.join(method.name for method in methods)}: {option.metadata['help']}"
-        add(group, "--" + name.replace("_", "-"), option.default, help, type=type(option.default))
+        facts = {key: option.metadata[key] for key in ("type", "choices")}
+        add(group, "--" + name.replace("_", "-"), option.default, help, **facts)
     add(
         group,
         "--truncated",
@@ -41,7 +42,10 @@ def method_flags(group, add):
         "token: every token counts alike; sequence: every completion counts alike (the paper's equation 6)",
         choices=("token", "sequence"),
     )
-    add(group, "--clip", 0.2, "clip range of the probability ratio; binds only with several updates", type=float)
+    own = "; ".join(f"{m.defaults['clip']:g} for {m.name}" for m in METHODS.values() if "clip" in m.defaults)
+    help = "clip range of the probability ratio; binds only with several updates"
+    add(group, "--clip", 0.2, f"{help}; {own}", type=float)
+    add(group, "--clip-high", None, "upper end of that range alone (default: that of --clip)", type=float)
     add(group, "--kl-beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)", type=float)
     add(group, "--entropy-bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", type=float)
     add(group, "--rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)")

@@ -45,6 +45,7 @@ def build_config(args: argparse.Namespace, folder: Path, precision: str, has_hel
         temperature=args.temperature,
         loss_type="dapo" if args.averaging == "token" else "grpo",
         epsilon=args.clip,
+        epsilon_high=args.clip_high,
         beta=args.kl_beta,
         entropy_coef=args.entropy_bonus,
         gradient_checkpointing=not args.disable_gradient_checkpointing,

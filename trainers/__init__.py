@@ -14,7 +14,8 @@ from trainers.nsr import NSR
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (GRPO, PSR, NSR, WReinforce, MaxRL)}
+_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL)
+METHODS: dict[str, type[Method]] = {method.name: method for method in _PAPERS}
 
 
 def method_options() -> dict[str, list[type[Method]]]:

@@ -30,6 +30,10 @@ from update.rollouts import EngineRollouts
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
 BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from before the remedies are printed
+MODEL_FIELDS = (  # of a rollout batch: what TRL gives the model beside ids and mask
+    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
+    "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+)  # fmt: skip
 MAX_PRINTED = 64  # numbers of one logged list
 
 
@@ -111,10 +115,16 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
         )
 
     def _mean_logps(self, output) -> torch.Tensor | None:
-        """Mean log-probability of this process's completions (B,): the engine's, or TRL's where it has them."""
+        """Mean log-probability of this process's completions (B,): the engine's, TRL's, or by a pass of its own."""
         if self._sampled_logps is not None:
             return torch.tensor(self._sampled_logps, device=self.accelerator.device)
         logps, mask = output.get("old_per_token_logps"), output["completion_mask"]
+        if logps is None and self.method.needs_logp:
+            parts = [torch.cat([output[f"prompt_{name}"], output[f"completion_{name}"]], 1) for name in ("ids", "mask")]
+            fields = {name: output[name] for name in MODEL_FIELDS if name in output}
+            with torch.no_grad():
+                size = self.args.per_device_train_batch_size
+                logps, *_ = self._get_per_token_logps_and_entropies(self.model, *parts, mask.shape[1], size, **fields)
         return None if logps is None else (logps * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def _drop_unscorable(self, output, unscorable):
