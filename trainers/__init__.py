@@ -11,10 +11,11 @@ from trainers.grpo import GRPO
 from trainers.maxrl import MaxRL
 from trainers.method import Method
 from trainers.nsr import NSR
+from trainers.passk import PassK
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL)
+_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK)
 METHODS: dict[str, type[Method]] = {method.name: method for method in _PAPERS}
 
 
