@@ -10,12 +10,13 @@ from __future__ import annotations
 from trainers.grpo import GRPO
 from trainers.maxrl import MaxRL
 from trainers.method import Method
+from trainers.ngrpo import NGRPO
 from trainers.nsr import NSR
 from trainers.passk import PassK
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK)
+_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO)
 METHODS: dict[str, type[Method]] = {method.name: method for method in _PAPERS}
 
 
