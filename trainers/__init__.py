@@ -8,6 +8,7 @@ its class here; flags, checks, log, early warnings, reward check and figures fol
 from __future__ import annotations
 
 from trainers.cw_nsr import CWNSR
+from trainers.ds_grpo import DSGRPO
 from trainers.grpo import GRPO
 from trainers.maxrl import MaxRL
 from trainers.method import Method
@@ -17,7 +18,7 @@ from trainers.passk import PassK
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR)
+_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO)
 METHODS: dict[str, type[Method]] = {method.name: method for method in _PAPERS}
 
 
