@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from trainers.cw_nsr import CWNSR
 from trainers.ds_grpo import DSGRPO
+from trainers.f_grpo import FGRPO
 from trainers.grpo import GRPO
 from trainers.maxrl import MaxRL
 from trainers.method import Method
@@ -18,7 +19,7 @@ from trainers.passk import PassK
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO)
+_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO, FGRPO)
 METHODS: dict[str, type[Method]] = {method.name: method for method in _PAPERS}
 
 
