@@ -7,6 +7,7 @@ its class here; flags, checks, log, early warnings, reward check and figures fol
 
 from __future__ import annotations
 
+from trainers.asymre import AsymRE
 from trainers.cw_nsr import CWNSR
 from trainers.ds_grpo import DSGRPO
 from trainers.f_grpo import FGRPO
@@ -19,7 +20,7 @@ from trainers.passk import PassK
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO, FGRPO)
+_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO, FGRPO, AsymRE)
 METHODS: dict[str, type[Method]] = {method.name: method for method in _PAPERS}
 
 
