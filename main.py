@@ -19,6 +19,7 @@ from common.terminal import hide_deprecations, printable, unfailing_output
 from settings.arguments import parse_args, resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
 from trainers import METHODS
+from trainers.own_advantage import AdvantageError
 from training.hardware import (
     choose_precision,
     skip_deepspeed_compilation,
@@ -235,6 +236,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # before training, or after it; in between training/interruption.py saves a checkpoint
         say_error("interrupted")
         return 130
+    except AdvantageError as error:  # in training: the line of the progress bar is not ended
+        if is_main_process():
+            print("\n" + printable(f"error: {error}"), file=sys.stderr, flush=True)
+        return 1
     except RuntimeError as error:
         line = left_alone(error)
         if line is None:

@@ -17,6 +17,7 @@ from huggingface_hub.utils import validate_repo_id
 from charts.prompt import PROMPTS
 from models.registry import MODELS
 from trainers import METHODS
+from trainers.method import Paper
 
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
 
@@ -52,7 +53,6 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
     """
     settings, model, data = record["settings"], record["model"], record["data"]
     method = METHODS[settings["mode"]]
-    paper = method.paper
     is_adapter, base = not (merged or settings["no_lora"]), hub_name(model, settings["no_lora"])
     spoken = f"[{base}](https://huggingface.co/{base})" if base else _unnamed(model)
     example = EXAMPLE.format(
@@ -71,8 +71,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 # {name}
 
 {what} {spoken}, trained with {method.label} on {data["num_questions"]:,} chart questions of {data["name"]}
-({data["split"]}).{_earlier(model)} It has learned from {method.learns_from}:
-[{paper.title}](https://arxiv.org/abs/{paper.arxiv}).
+({data["split"]}).{_earlier(model)} It has learned from {method.learns_from}{_cited(method.paper)}.
 
 ## Use
 
@@ -85,13 +84,15 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 {_table(settings)}
 
 `training_settings.json` has the rest. Versions: {versions}.
+{_citation(method.paper)}"""
 
-## Citation
 
-```bibtex
-{paper.bibtex}
-```
-"""
+def _cited(paper: Paper | None) -> str:
+    return f":\n[{paper.title}](https://arxiv.org/abs/{paper.arxiv})" if paper else ""
+
+
+def _citation(paper: Paper | None) -> str:
+    return f"\n## Citation\n\n```bibtex\n{paper.bibtex}\n```\n" if paper else ""
 
 
 def hub_name(model: dict, trains_all_weights: bool) -> str | None:

@@ -16,6 +16,7 @@ BOOKKEEPING = {
     "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
     "save_steps", "save_total_limit", "estimate", "max_bad_updates", "warn_window", "warn_entropy", "warn_length",
     "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout", "base_model",
+    "advantage",  # its code counts, not where that is
 }  # fmt: skip
 BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
 LENGTH = ("num_epochs", "max_steps")  # how far a run goes changes none of its updates: the learning rate is constant

@@ -40,6 +40,8 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     """
     settings = {name: value for name, value in vars(args).items() if name not in ("explicit", "start")}
     settings["num_processes"] = int(os.environ.get("WORLD_SIZE", "1"))
+    if "mode" in settings:
+        settings |= METHODS[settings["mode"]].recorded(settings)
     return {
         "settings": settings,
         "model": model,

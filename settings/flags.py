@@ -11,7 +11,8 @@ MODES = tuple(METHODS)
 
 
 def method_flags(group, add):
-    learn = "; ".join(f"{name}: {m.learns_from} (arXiv {m.paper.arxiv})" for name, m in METHODS.items())
+    papers = {name: f" (arXiv {m.paper.arxiv})" if m.paper else "" for name, m in METHODS.items()}
+    learn = "; ".join(f"{name}: {m.learns_from}{papers[name]}" for name, m in METHODS.items())
     add(group, "--mode", choices=MODES, help=f"the method, by what it learns from. {learn}")
     add(group, "--reward-threshold", 0.5, "a completion is correct when its accuracy is at least this", type=float)
     for name, methods in method_options().items():

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from tests import one_layer
+from tests.scored import NEEDED
 from trainers import METHODS, TRAINERS
 from update.collate import loss_mask
 
@@ -27,6 +28,7 @@ def train(mode: str, folder: str, update: str, generations: int = 2) -> dict:
     processes, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     share = len(COMPLETIONS) // processes  # in two micro-batches
     settings = {"normaliser": "kept"} if "normaliser" in METHODS[mode].shared_flags else {}
+    settings |= NEEDED.get(mode, {})
     trainer = one_layer.trainer(
         TRAINERS[mode],
         folder,

@@ -16,12 +16,13 @@ from trainers.maxrl import MaxRL
 from trainers.method import Method
 from trainers.ngrpo import NGRPO
 from trainers.nsr import NSR
+from trainers.own_advantage import OwnAdvantage
 from trainers.passk import PassK
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-_PAPERS = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO, FGRPO, AsymRE)
-METHODS: dict[str, type[Method]] = {method.name: method for method in _PAPERS}
+_ORDER = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO, FGRPO, AsymRE, OwnAdvantage)
+METHODS: dict[str, type[Method]] = {method.name: method for method in _ORDER}
 
 
 def method_options() -> dict[str, list[type[Method]]]:

@@ -101,7 +101,7 @@ class Method(ABC):
 
     name: ClassVar[str]  # the value of --mode
     label: ClassVar[str]  # the paper's spelling, for people
-    paper: ClassVar[Paper]
+    paper: ClassVar[Paper | None]
     learns_from: ClassVar[str]  # continues "learns from"
     style: ClassVar[Style]  # of its curve, unlike that of any other method
 
@@ -144,6 +144,11 @@ class Method(ABC):
     def spans_run(cls, settings: dict[str, Any]) -> bool:
         """Whether under these settings the weights of a step depend on how many the run has."""
         return False
+
+    @classmethod
+    def recorded(cls, settings: dict[str, Any]) -> dict[str, str]:
+        """What belongs into the settings record beside the settings, and must be the same when a run is resumed."""
+        return {}
 
     @classmethod
     def options(cls) -> dict[str, Field]:

@@ -89,7 +89,9 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
         batch = self._scored_batch(output)
         local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         self._drop_unscorable(output, batch.correct[local].isnan())
-        weights = self.method.weights(batch).to(output["advantages"].dtype)
+        weights = batch.advantages  # a measurement moves nothing: its groups of one are no method's affair
+        if self.model.training:
+            weights = self.method.weights(batch).to(weights.dtype)
         self._replace_advantages(output, weights, local)
         self._report_batch(batch, weights, output)
         if self.model.training:
