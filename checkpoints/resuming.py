@@ -16,7 +16,6 @@ BOOKKEEPING = {
     "resume", "overwrite", "output_root", "config", "explicit", "report_to", "wandb_online", "log_completions",
     "save_steps", "save_total_limit", "estimate", "max_bad_updates", "warn_window", "warn_entropy", "warn_length",
     "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse", "collective_timeout", "base_model",
-    "advantage",  # its code counts, not where that is
 }  # fmt: skip
 BATCH = ("batch_size", "num_processes", "gradient_accumulation_steps")  # an update has their product of completions
 LENGTH = ("num_epochs", "max_steps")  # how far a run goes changes none of its updates: the learning rate is constant
@@ -38,7 +37,8 @@ def differences(old: dict, new: dict) -> list[str]:
     unused = {name for name, methods in options.items() if after.get("mode") not in [m.name for m in methods]}
     defaults = {name: methods[0].options()[name].default for name, methods in options.items()}
     before, after = defaults | before, defaults | after
-    names = sorted((set(before) | set(after)) - BOOKKEEPING - unused)
+    free = {name for name, methods in options.items() if methods[0].options()[name].metadata["resume"] == "free"}
+    names = sorted((set(before) | set(after)) - BOOKKEEPING - unused - free)
     return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
 
 

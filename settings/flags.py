@@ -18,7 +18,7 @@ def method_flags(group, add):
     for name, methods in method_options().items():
         option = methods[0].options()[name]
         help = f"{', '.join(method.name for method in methods)}: {option.metadata['help']}"
-        facts = {key: option.metadata[key] for key in ("type", "choices")}
+        facts = {"type": option.metadata["kind"], "choices": option.metadata["choices"]}
         add(group, "--" + name.replace("_", "-"), option.default, help, **facts)
     add(
         group,

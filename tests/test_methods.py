@@ -87,7 +87,7 @@ def test_methods_that_share_an_option_share_its_default_and_bounds(name):
     facts = [(type(one.default), one.default, one.metadata) for one in shared]
     assert all(fact == facts[0] for fact in facts)
     told = facts[0][2]
-    assert told["help"] and told["shown"] and told["type"] in (int, float, str)
+    assert told["help"] and told["shown"] and told["kind"] in (int, float, str)
     assert facts[0][1] in (told["choices"] or [facts[0][1]])
 
 

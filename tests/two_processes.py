@@ -14,11 +14,13 @@ from update.collate import loss_mask
 
 # four groups of two; the second process has no right one, so under PSR it is sent one of the first process's prompts
 COMPLETIONS = ["a b .", "b c d .", "a .", "h a .", "b b .", "c c d .", "a b c d e", "b a ."]
+SHOWN = ("grpo", "psr", "nsr", "w-reinforce", "maxrl")
 
 
 def main(folder: str) -> None:
-    results = [train(mode, folder, update) for mode in TRAINERS for update in ("plain", "shared")]
-    # all of one group: two processes have half of it each
+    # which update it is asks for weights alone, so that some methods show it
+    results = [train(mode, folder, update) for mode in SHOWN for update in ("plain", "shared")]
+    # every method, with all of one group: two processes have half of it each
     results += [train(mode, folder, "shared", generations=len(COMPLETIONS)) for mode in TRAINERS]
     # not through standard output, where lines of two processes can run into each other
     Path(folder, f"results_{os.environ.get('RANK', '0')}.json").write_text(json.dumps(results))

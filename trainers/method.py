@@ -85,14 +85,16 @@ def option(
     least: float | None = None,
     most: float | None = None,
     choices: tuple[str, ...] | None = None,
-    type: type | None = None,
+    kind: type | None = None,
+    resume: str = "equal",
 ) -> Any:
     """An option of a method: the flag of its name has this default, help, bounds and choices.
 
-    `shown` is its name in the log; `type` need not be given but for a default of None.
+    `shown` is its name in the log; `kind` its type, left out but for a default of None; `resume` is "equal" when a
+    resumed run must have the same, "free" when it need not.
     """
     facts = {"help": help, "shown": shown, "least": least, "most": most, "choices": choices}
-    return field(default=default, metadata={**facts, "type": type or default.__class__})
+    return field(default=default, metadata={**facts, "kind": kind or type(default), "resume": resume})
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ class OwnAdvantage(Method):
     needs_logp = True
     remedies_without_signal = "a function (--advantage) that gives some of these completions weight."
 
-    advantage: str = option("", f"the function, as {FORMS}; its file is run", shown="Advantage")
+    # --resume compares its code, not where that is
+    advantage: str = option("", f"the function, as {FORMS}; its file is run", shown="Advantage", resume="free")
 
     @classmethod
     def check(cls, settings):

@@ -43,7 +43,7 @@ class WReinforce(Method):
         0.1, "weight of correct completions; 1 is REINFORCE, 0 is NSR", shown="Lambda PSR", least=0
     )
     lambda_psr_end: float | None = option(
-        None, "that weight at the end of the run, on a line (A-NSR: 0.05 to 0.2)", "Lambda PSR end", least=0, type=float
+        None, "that weight at the end of the run, on a line (A-NSR: 0.05 to 0.2)", "Lambda PSR end", least=0, kind=float
     )
     negative_weight: str = option(
         "constant",
