@@ -135,6 +135,7 @@ def build_trainer(args: argparse.Namespace, config, train, held_out, load=None):
         peft_config=None if args.no_lora or args.start.adapter else adapter,
         truncated=args.truncated,
         normaliser=args.normaliser,
+        negative_ratio_cap=args.negative_ratio_cap,
         rollouts=args.rollouts,
         update="plain" if args.plain_update else "shared",
         max_bad_updates=args.max_bad_updates,

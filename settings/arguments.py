@@ -30,6 +30,7 @@ MINIMUM = {
     "learning_rate": 0,
     "clip": 0,
     "clip_high": 0,
+    "negative_ratio_cap": 1,
     "kl_beta": 0,
     "entropy_bonus": 0,
     **{name: option["least"] for name, option in OPTIONS.items() if option["least"] is not None},

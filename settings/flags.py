@@ -47,6 +47,14 @@ def method_flags(group, add):
     help = "clip range of the probability ratio; binds only with several updates"
     add(group, "--clip", 0.2, f"{help}; {own}", type=float)
     add(group, "--clip-high", None, "upper end of that range alone (default: that of --clip)", type=float)
+    add(
+        group,
+        "--negative-ratio-cap",
+        None,
+        "a token with negative weight counts at most this times as much when it has become likelier than when it was "
+        "drawn; 1: TOPR's (default: no bound); acts with several updates only",
+        type=float,
+    )
     add(group, "--kl-beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)", type=float)
     add(group, "--entropy-bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", type=float)
     add(group, "--rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)")

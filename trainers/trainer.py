@@ -42,20 +42,24 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
 
     Args beyond GRPOTrainer's: the method's options by name; `reward_threshold` (correct is accuracy >= threshold),
     `truncated` ("wrong" or "unscorable": what a completion cut at the length limit counts as), `normaliser` ("all" or
-    "kept": the rows that the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only).
+    "kept": the rows that the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only),
+    `negative_ratio_cap` (update/ratios.py).
     Raises ValueError when no reward function is called "accuracy".
     """
 
     method_class: ClassVar[type[Method]] = GRPO
 
-    def __init__(self, *args, reward_threshold=0.5, truncated="wrong", normaliser="all", reward_scales=None, **kwargs):
+    def __init__(
+        self, *args, reward_threshold=0.5, truncated="wrong", normaliser="all", reward_scales=None,
+        negative_ratio_cap=None, **kwargs,
+    ):  # fmt: skip
         options = {name: kwargs.pop(name) for name in self.method_class.options() if name in kwargs}
         super().__init__(*args, **kwargs)
         self.method = self.method_class(**options)
         if ACCURACY not in self.reward_func_names:
             raise ValueError(f"one reward function must be called '{ACCURACY}', got {self.reward_func_names}")
         self.reward_threshold, self.truncated, self.normaliser = reward_threshold, truncated, normaliser
-        self.reward_scales = reward_scales or {}
+        self.reward_scales, self.negative_ratio_cap = reward_scales or {}, negative_ratio_cap
         self._barren_updates = 0
         self._seconds = {"rollout": 0.0, "reward": 0.0, "update": 0.0}
         self._tokens_at_last_log = None

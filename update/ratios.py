@@ -2,13 +2,15 @@
 
 With a negative advantage the clipped objective bounds the ratio pi / pi_old from below only: nothing holds a wrong
 token back whose probability has grown since it was drawn, and its gradient grows with the ratio. TRL reports how many
-tokens are clipped, not how far the ratio has gone.
+tokens are clipped, not how far the ratio has gone. `negative_ratio_cap` bounds it (TOPR, arXiv 2503.14286, has 1).
 
 The rollout draws a token from one computation of the model and the update differentiates another; at the same weights
 they differ by rounding alone. A gap beyond that means that one of the two is wrong.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from trl import GRPOTrainer
@@ -26,17 +28,27 @@ class RatioMetric(GRPOTrainer):
     per token to the rollout's own (`rollout_logps`) in the first update after it, before any weight has moved.
     """
 
+    negative_ratio_cap: float | None = None  # the weight of a token with negative advantage grows to this ratio at most
+    _capped: dict | None = None  # inputs of the pass in hand whose ratios are capped
     _logps = None
     _gap: torch.Tensor | None = None  # (2,) sum and number of tokens since the last log, on this process
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         self._logps = found[0].detach()
+        if self._capped is not None:
+            # the ratio's value becomes the cap, and its gradient that of the log-probability times the cap
+            old, least = self._capped["old_per_token_logps"], self._logps - math.log(self.negative_ratio_cap)
+            wrong = (self._capped["advantages"] < 0).unsqueeze(1)  # (B, 1)
+            self._capped["old_per_token_logps"] = torch.where(wrong, old.maximum(least), old)
         return found
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         old = inputs.get("old_per_token_logps")
+        if self.negative_ratio_cap is not None and old is not None:
+            inputs = self._capped = dict(inputs)
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self._capped = None
         if self.model.training and old is not None:
             counts = loss_mask(inputs).bool() & (inputs["advantages"] != 0).unsqueeze(1)  # (B, T)
             ratios = (self._logps - old).exp().masked_fill(~counts, 0.0)
