@@ -58,7 +58,7 @@ class ScoredBatch:
     reward: Tensor  # weighted sum of all rewards
     advantages: Tensor  # TRL's own: `reward` less the mean of its prompt, over the deviation
     prompt: Tensor  # number of the prompt, from 0; completions with the same number share it
-    mean_logp: Tensor | None  # mean log-probability of the tokens under the sampling policy; None where no one needs it
+    mean_logp: Tensor | None  # mean log-probability of its tokens when drawn; may be None without `needs_logp`
     step: int  # optimiser steps so far
     steps: int  # of the whole run
 
