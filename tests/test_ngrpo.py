@@ -1,13 +1,17 @@
 """NGRPO by hand, its identities, and the clip range that is its own."""
 
+import json
+
 import pytest
 import torch
 
+import main
 from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from tests.scored import NAN, scored
 from trainers.ngrpo import NGRPO
 from training.report import own_defaults
+from update.ratios import RatioMetric
 
 pytestmark = pytest.mark.methods
 
@@ -70,3 +74,22 @@ def test_a_file_of_settings_wins_over_the_defaults_of_a_mode(tmp_path):
 def test_its_line_counts_the_prompts_that_grpo_would_leave_out():
     batch = scored(torch.tensor([1.0, 0, 0, 0, NAN, NAN]), 2)
     assert NGRPO().line(batch) == "NGRPO: 1/3 prompts without a right completion, with weight"
+
+
+def test_a_run_says_its_defaults_uses_them_and_has_the_ratio_cap_of_its_flag(tmp_path, monkeypatch, capsys):
+    seen, compute = [], RatioMetric.compute_loss
+
+    def spy(trainer, *args, **kwargs):
+        seen.append((trainer.epsilon_low, trainer.epsilon_high, trainer.negative_ratio_cap))
+        return compute(trainer, *args, **kwargs)
+
+    monkeypatch.setattr(RatioMetric, "compute_loss", spy)
+    monkeypatch.chdir(tmp_path)
+    line = "--mode ngrpo --negative-ratio-cap 1.5 --vlm-name tiny --dataset-name synthetic --subset-size 4 --held-out 0"
+    line += " --max-completion-length 8 --max-steps 1 --report-to none --updates-per-rollout 2"
+    assert main.main(line.split()) == 0
+    assert "--mode ngrpo has defaults of its own: --clip 0.16 --clip-high 0.24" in capsys.readouterr().out
+    assert set(seen) == {(0.16, 0.24, 1.5)}
+    (run,) = (tmp_path / "grpo-start-ckpts").iterdir()
+    saved = json.loads((run / "training_settings.json").read_text())["settings"]
+    assert (saved["clip"], saved["clip_high"], saved["negative_ratio_cap"]) == (0.16, 0.24, 1.5)

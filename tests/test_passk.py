@@ -5,8 +5,11 @@ from math import sqrt
 import pytest
 import torch
 
+from estimate.timing import time_steps
 from settings.arguments import parse_args
+from tests import one_layer
 from tests.scored import NAN, scored
+from trainers import TRAINERS
 from trainers.passk import PassK
 
 pytestmark = pytest.mark.methods
@@ -63,3 +66,12 @@ def test_k_must_leave_room_for_a_right_completion():
 def test_its_line_counts_the_prompts_with_weight():
     batch = scored(torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0]), 4)
     assert PassK().line(batch) == "PASSK: 1/3 prompts with a right and 2 wrong ones"
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_every_completion_has_weight_in_what_is_timed(k, tmp_path):
+    """--estimate times the longest update, and no accuracies alike in every group give Pass@k of any K weight."""
+    trainer = one_layer.trainer(TRAINERS["passk"], tmp_path, mode_settings={"passk_k": k}, rows=16)
+    assert len(time_steps(trainer, [2, 4]).seconds) == 2
+    logged = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [entry["decomposed/kept_share"] for entry in logged] == [1.0] * 3
