@@ -59,12 +59,15 @@ def test_the_example_without_the_factor_is_grpo(monkeypatch):
 
 
 def test_a_trainer_trains_on_its_weights(folder, capsys):
-    place = write("def f(batch):\n    return batch.prompt + 1.0 - 3 * (batch.correct == 0).double()\n")
+    place = write(
+        "asked = []\ndef f(b):\n    asked.append(b)\n    return b.prompt + 1.0 - 3 * (b.correct == 0).double()\n"
+    )
     trainer = one_layer.trainer(TRAINERS["own-advantage"], folder, batch=8, mode_settings={"advantage": place})
     one_layer.fix_rollouts(trainer, ["a b .", "b .", "c .", "d a .", "a .", "a .", "c .", "d ."])
     trainer.train()
     assert list(trainer._logs["advantages"]) == [1, -2, -2, -2, 2, 2, -1, -1]
-    assert "OWN-ADVANTAGE: 8/8 completions with weight" in capsys.readouterr().out.splitlines()
+    assert "OWN-ADVANTAGE: 3 correct, 5 incorrect" in capsys.readouterr().out.splitlines()
+    assert len(load(place)[0].__globals__["asked"]) == 1, "once a batch"
 
 
 def test_a_run_records_the_code_and_goes_on_with_the_same_alone(folder, capsys):

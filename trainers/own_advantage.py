@@ -65,8 +65,8 @@ class OwnAdvantage(Method):
         return weights.detach()
 
     def line(self, batch):
-        kept = int((self.weights(batch) != 0).sum())
-        return f"OWN-ADVANTAGE: {kept}/{len(batch.correct)} completions with weight"
+        right, wrong = (int((batch.correct == verdict).sum()) for verdict in (1, 0))
+        return f"OWN-ADVANTAGE: {right} correct, {wrong} incorrect"  # not its weights: it is asked once a batch
 
     def announcement(self):
         return f"Training on the weights of {self.advantage}"
