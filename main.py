@@ -11,6 +11,7 @@ from common.commands import say_error
 from common.processes import left_alone
 from common.terminal import hide_deprecations, unfailing_output
 from settings.arguments import parse_args
+from trainers.own_advantage import AdvantageError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -20,6 +21,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # before training, or after it; in between training/interruption.py saves a checkpoint
         say_error("interrupted")
         return 130
+    except AdvantageError as error:
+        print(file=sys.stderr)  # a progress bar may stand there
+        say_error(error)
+        return 1
     except RuntimeError as error:
         line = left_alone(error)
         if line is None:

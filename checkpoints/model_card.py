@@ -17,6 +17,7 @@ from huggingface_hub.utils import validate_repo_id
 from charts.prompt import PROMPTS
 from models.registry import MODELS
 from trainers import METHODS
+from trainers.method import Paper
 
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
 
@@ -52,7 +53,6 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
     """
     settings, model, data = record["settings"], record["model"], record["data"]
     method = METHODS[settings["mode"]]
-    paper = method.paper
     is_adapter, base = not (merged or settings["no_lora"]), hub_name(model, settings["no_lora"])
     spoken = f"[{base}](https://huggingface.co/{base})" if base else _unnamed(model)
     what = "A LoRA adapter for" if is_adapter else "With a LoRA adapter in its weights," if merged else "All weights of"
@@ -64,8 +64,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 # {name}
 
 {what} {spoken}, trained with {method.label} on {data["num_questions"]:,} chart questions of {data["name"]}
-({data["split"]}).{_earlier(model)} It has learned from {method.learns_from}:
-[{paper.title}](https://arxiv.org/abs/{paper.arxiv}).
+({data["split"]}).{_earlier(model)} It has learned from {method.learns_from}{_cited(method.paper)}.
 
 ## Use
 
@@ -78,13 +77,15 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 {_table(settings)}
 
 `training_settings.json` has the rest. Versions: {versions}.
+{_citation(method.paper)}"""
 
-## Citation
 
-```bibtex
-{paper.bibtex}
-```
-"""
+def _cited(paper: Paper | None) -> str:
+    return f":\n[{paper.title}](https://arxiv.org/abs/{paper.arxiv})" if paper else ""
+
+
+def _citation(paper: Paper | None) -> str:
+    return f"\n## Citation\n\n```bibtex\n{paper.bibtex}\n```\n" if paper else ""
 
 
 def _example(name: str, settings: dict, base: str, is_adapter: bool) -> str:
@@ -198,7 +199,10 @@ def _table(settings: dict) -> str:
     method = METHODS[settings["mode"]]
     if "reward_threshold" in method.shared_flags:
         rows["correct means accuracy of at least"] = f"{settings['reward_threshold']:g}"
-    rows |= {option.metadata["shown"]: f"{settings[name]:g}" for name, option in method.options().items()}
+    for name, option in method.options().items():
+        value = settings.get(name, option.default)  # a run may be older than the option
+        if value is not None:
+            rows[option.metadata["shown"]] = value if isinstance(value, str) else f"{value:g}"
     if not settings["no_lora"]:
         rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())

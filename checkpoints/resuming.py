@@ -10,6 +10,7 @@ from checkpoints.fingerprints import differing
 from checkpoints.manifest import checkpoints, damage, newest_usable, step_of
 from checkpoints.pickles import foreign
 from settings.table import all_settings
+from trainers import METHODS, method_options
 
 LENGTH = tuple(name for name, setting in all_settings().items() if setting.resume == "length")
 # an update has their product of completions
@@ -27,11 +28,19 @@ def differences(old: dict, new: dict) -> list[str]:
         before["weights"], after["weights"] = _unequal(then["weights"], now["weights"])
     starts = [(model.get("start") or {}).get("weights", {}) for model in (then, now)]
     before["start"], after["start"] = _unequal(*starts)
-    # a setting of other methods changes nothing; a run that is older than it does not have it
+    # a setting of other methods changes nothing; a run that is older than an option of its method has the default
     mode, known = after.get("mode"), all_settings()
+    defaults = {name: known[name].default for name in method_options()}
+    before, after = defaults | before, defaults | after
     unused = {n for n, one in known.items() if one.resume == "free" or (one.methods and mode not in one.methods)}
     names = sorted({*before, *after} - unused)
     return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
+
+
+def spans_run(record: dict) -> bool:
+    """Whether what a step of this run computes depends on how many steps there are, so that they are fixed."""
+    method = METHODS.get(record["settings"].get("mode"))
+    return method is not None and method.spans_run(record["settings"])
 
 
 def _unequal(before: dict, after: dict) -> tuple[dict, dict]:
@@ -116,7 +125,13 @@ def _check_length(folder: Path, old: dict, new: dict, there: list[Path]) -> None
                 f"further in a second stage (--vlm-name {folder})"
             )
         return
-    if not old.get("finished") and all(old["settings"].get(name) == new["settings"].get(name) for name in LENGTH):
+    longer = any(old["settings"].get(name) != new["settings"].get(name) for name in LENGTH)
+    if longer and spans_run(new):
+        raise ValueError(
+            f"--resume: the weights of a step depend on the length of the run, so that of {folder} is fixed: keep "
+            f"--num-epochs and --max-steps, or train its result further in a second stage (--vlm-name {folder})"
+        )
+    if not old.get("finished") and not longer:
         return
     try:
         state = json.loads((newest / "trainer_state.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from charts.prompt import prompt_hash
 from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
-from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint
+from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
 from common.files import write_whole
 from common.launcher import num_processes
 from settings.table import all_settings
@@ -42,6 +42,8 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     """
     settings = {name: getattr(args, name) for name in all_settings() if hasattr(args, name)}
     settings["num_processes"] = num_processes()
+    if "mode" in settings:
+        settings |= METHODS[settings["mode"]].recorded(settings)
     return {
         "settings": settings,
         "model": model,
@@ -117,7 +119,7 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
             aside = next(path for n in range(1, 10_000) if not (path := Path(f"{folder}.{n}")).exists())
             folder.rename(aside)
             lines.append(f"Set the finished run made with other settings aside as {aside}")
-            if {line.partition(":")[0] for line in changed} <= set(LENGTH):
+            if {line.partition(":")[0] for line in changed} <= set(LENGTH) and not spans_run(record):
                 lines.append(f"Only its length was another: moved back to {folder}, it is trained further by --resume")
         else:
             if old.get("finished"):

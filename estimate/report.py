@@ -253,7 +253,7 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> tuple[Timing,
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         args = argparse.Namespace(**{**vars(job.args), **changed})
         held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0  # by others in this process
-        timing = time_steps(make_trainer(args, folder, job.precision, load), args.mode, lengths)
+        timing = time_steps(make_trainer(args, folder, job.precision, load), lengths)
         return replace(timing, peak=max(0, timing.peak - held)), " ".join(kind)
 
 

@@ -10,7 +10,6 @@ import torch
 from transformers import TrainerCallback
 from transformers.trainer_utils import SaveStrategy
 
-from trainers import METHODS
 from training.report import TrainingProgress
 
 WARM_UP = 16  # completion tokens of the untimed step
@@ -25,12 +24,11 @@ class Timing:
     peak: int = 0  # bytes allocated on the GPU at most, once the first, untimed batch was done
 
 
-def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
+def time_steps(trainer, lengths: Sequence[int]) -> Timing:
     """Times a rollout batch and its updates with completions of exactly each of these lengths.
 
-    A first one with short completions is not timed. No completion may end before the length, and the accuracies are
-    replaced by those that give every completion weight in this mode: what is timed is the longest an update of this
-    kind takes. Nothing is saved.
+    A first one with short completions is not timed. No completion may end before the length, and every one is given
+    weight, whatever the method: what is timed is the longest an update of this kind takes. Nothing is saved.
     """
     per_rollout = trainer.args.steps_per_generation // trainer.args.gradient_accumulation_steps
     clock = Clock(trainer, [min(WARM_UP, *lengths), *lengths], per_rollout)
@@ -40,7 +38,7 @@ def time_steps(trainer, mode: str, lengths: Sequence[int]) -> Timing:
     trainer.add_callback(clock)
     suppressed = trainer.generation_config.suppress_tokens or []
     trainer.generation_config.suppress_tokens = [*suppressed, *trainer.eos_token_ids]
-    _give_every_row_weight(trainer, mode)
+    _give_every_row_weight(trainer)
     trainer.train()
     logged = [entry["time/rollout"] for entry in trainer.state.log_history if "time/rollout" in entry]
     per_batch = [sum(logged[start : start + per_rollout]) for start in range(0, len(logged), per_rollout)]
@@ -69,17 +67,14 @@ class Clock(TrainerCallback):
                 self.next_length()
 
 
-def _give_every_row_weight(trainer, mode: str) -> None:
-    scored, telling = trainer._calculate_rewards, METHODS[mode].telling
+def _give_every_row_weight(trainer) -> None:
+    import torch
 
-    def rewards(*args):
-        found = scored(*args)
-        column = trainer.reward_func_names.index("accuracy")
-        for first, accuracy in enumerate(telling):
-            found[first :: len(telling), column] = accuracy
-        return found.nan_to_num_(0.0)
-
-    trainer._calculate_rewards = rewards
+    scored, replace_advantages = trainer._calculate_rewards, trainer._replace_advantages
+    trainer._calculate_rewards = lambda *args: scored(*args).nan_to_num_(0.0)
+    trainer._replace_advantages = lambda output, weights, local: replace_advantages(
+        output, torch.ones_like(weights), local
+    )
 
 
 def now() -> float:

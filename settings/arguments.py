@@ -49,6 +49,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     from_file = read_config(given["config"]) if given.get("config") else {}
     settings = {name: setting.default for name, setting in all_settings().items()}
     args = argparse.Namespace(**{**settings, **from_file, **given}, explicit=sorted({*from_file, *given}))
+    for name, value in METHODS[args.mode].defaults.items() if args.mode else ():
+        if name not in args.explicit:
+            setattr(args, name, value)
     check(args)
     return args
 
@@ -77,6 +80,7 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
     if args.stop_on_collapse and not args.held_out:
         raise ValueError("--stop-on-collapse keeps the best checkpoint on the held-out charts; --held-out 0 has none")
+    METHODS[args.mode].check(args)
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:

@@ -21,7 +21,9 @@ FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
 COMPLETION_LENGTH = 768
 DRAWN_SIZE = 1000
 
-_LEARN = "; ".join(f"{name}: {m.learns_from} (arXiv {m.paper.arxiv})" for name, m in METHODS.items())
+_PAPERS = {name: f" (arXiv {method.paper.arxiv})" if method.paper else "" for name, method in METHODS.items()}
+_LEARN = "; ".join(f"{name}: {method.learns_from}{_PAPERS[name]}" for name, method in METHODS.items())
+_CLIPS = "; ".join(f"{m.defaults['clip']:g} for {m.name}" for m in METHODS.values() if "clip" in m.defaults)
 _NEEDY = " and ".join(method.name for method in METHODS.values() if method.needs_wrong)
 
 kept = partial(Setting, resume="free")  # where and how a run is kept and watched, not what it computes
@@ -42,8 +44,13 @@ LOSS = (  # in the group of the method, after its own options
     Setting("averaging", "token", "token: every token counts alike; sequence: every completion counts alike (the "
             "paper's equation 6)", choices=("token", "sequence"),
             feeds="loss_type", convert={"token": "dapo", "sequence": "grpo"}.__getitem__),
-    Setting("clip", 0.2, "clip range of the probability ratio; binds only with several updates",
+    Setting("clip", 0.2, f"clip range of the probability ratio; binds only with several updates; {_CLIPS}",
             above=0, feeds="epsilon"),
+    Setting("clip_high", None, "upper end of that range alone (default: that of --clip)", float,
+            above=0, feeds="epsilon_high"),
+    Setting("negative_ratio_cap", None,
+            "a token with negative weight counts at most this times as much when it has become likelier than when it "
+            "was drawn; 1: TOPR's (default: no bound); acts with several updates only", float, least=1),
     Setting("kl_beta", 0.0, "weight of the KL term to the untrained model (the paper's GRPO: 0.001)",
             least=0, feeds="beta"),
     Setting("entropy_bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", least=0, feeds="entropy_coef"),

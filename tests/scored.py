@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import torch
 
-from trainers.method import ScoredBatch
+from trainers import METHODS
+from trainers.method import Method, ScoredBatch
 
 NAN = float("nan")
+NEEDED = {"own-advantage": {"advantage": "examples.advantage:unlikely"}}  # options that a mode cannot do without
+
+
+def method_of(mode: str) -> Method:
+    """The method with its defaults."""
+    return METHODS[mode](**NEEDED.get(mode, {}))
+
+
+def flags_of(mode: str) -> list[str]:
+    """The flags of main.py that choose the method with its defaults."""
+    options = NEEDED.get(mode, {}).items()
+    return ["--mode", mode, *(word for name, value in options for word in (f"--{name}", value))]
 
 
 def scored(correct: list[float] | torch.Tensor, generations: int | None = None, **known) -> ScoredBatch:

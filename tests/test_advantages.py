@@ -13,6 +13,7 @@ from trainers.psr import PSR
 from trainers.trainer import kept_scale
 from trainers.w_reinforce import WReinforce
 
+pytestmark = pytest.mark.methods
 CORRECT = torch.tensor([1.0, 0.0, 0.0, NAN, 1.0])
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from settings.arguments import MODES, build_parser, parse_args, resolve_accumulation
+from tests.scored import flags_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -101,7 +102,7 @@ def test_a_bad_recipe_is_one_clear_line(text, message, tmp_path):
 @pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda path: path.name)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_shipped_recipe_loads_in_every_mode_and_holds_whole_groups(recipe, mode):
-    args = parse_args(["--mode", mode, "--config", str(recipe)])
+    args = parse_args([*flags_of(mode), "--config", str(recipe)])
     for processes in (1, 2, 8):
         resolve_accumulation(args, processes)
 

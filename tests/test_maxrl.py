@@ -12,6 +12,8 @@ from tests.scored import NAN, scored
 from trainers.maxrl import MaxRL
 from trainers.trainer import TRAINERS
 
+pytestmark = pytest.mark.methods
+
 
 def weights(correct, generations=None):
     return MaxRL().weights(scored(correct, generations)).tolist()

@@ -115,7 +115,7 @@ def test_the_estimated_peak_of_an_update_is_what_the_real_trainer_takes(flag, tm
         return results[0]
 
     trainer.training_step = watched
-    time_steps(trainer, "nsr", [48])
+    time_steps(trainer, [48])
     job = Job(args, questions)
     estimated = job.memory(args).update - job.work(args).prompts_in_rollout * job.work(args).image_bytes
     assert 0.8 < estimated / peaks[-1] < 1.25, (estimated, peaks)

@@ -31,11 +31,17 @@ RUNS = {
         "update": "plain",
         "logging_steps": 3,
     },
+    "schedules over the run": {
+        "mode": "w-reinforce",
+        "updates": 2,
+        "rows": 4,
+        "options": {"lambda_psr": 0.05, "lambda_psr_end": 0.2, "negative_weight": "cosine"},
+    },
     "LoRA, KL, generate": {"mode": "grpo", "updates": 2, "rows": 8, "beta": 0.1, "peft": True, "rollouts": "generate"},
 }
 
 
-def build(folder, mode, updates, rows, update="shared", rollouts="engine", peft=False, **config):
+def build(folder, mode, updates, rows, update="shared", rollouts="engine", peft=False, options=None, **config):
     """A run of two epochs in which every prompt is another one."""
     trainer = one_layer.trainer(
         TRAINERS[mode],
@@ -45,7 +51,7 @@ def build(folder, mode, updates, rows, update="shared", rollouts="engine", peft=
         mode_settings={
             "update": update,
             "rollouts": rollouts,
-            **({"lambda_psr": 0.1} if mode == "w-reinforce" else {}),
+            **(options or {}),
         },
         peft=LoraConfig(target_modules=["q_proj", "v_proj"], r=2) if peft else None,
         gradient_accumulation_steps=4,

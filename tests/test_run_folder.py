@@ -64,6 +64,10 @@ def test_an_option_of_another_method_is_no_other_setting_and_a_run_may_be_older_
     assert differences(old, record(mode="psr", lambda_psr=0.1, shift=0.5)) == ["mode: nsr -> psr"]
     weighted = record(mode="w-reinforce", lambda_psr=0.1)
     assert differences(weighted, record(mode="w-reinforce", lambda_psr=0.2, shift=0.5)) == ["lambda_psr: 0.1 -> 0.2"]
+    scheduled = {"mode": "w-reinforce", "lambda_psr": 0.1, "negative_weight_start": 1.5, "lambda_psr_end": None}
+    assert differences(weighted, record(**scheduled, negative_weight="constant")) == [], "older than the schedules"
+    cosine = differences(weighted, record(**scheduled, negative_weight="cosine"))
+    assert cosine == ["negative_weight: constant -> cosine"]
     later = record(mode="later", lambda_psr=0.1, shift=0.5)
     assert differences(later, record(mode="later", lambda_psr=0.1, shift=0.4)) == ["shift: 0.5 -> 0.4"]
 

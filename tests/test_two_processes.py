@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.two_processes import SHOWN
 from trainers.trainer import TRAINERS
 
 ROOT = Path(__file__).parent.parent
@@ -41,6 +42,6 @@ def test_two_processes_train_on_the_advantages_of_one(tmp_path):
         elif alone["generations"] == 2:
             assert alone["weights"] == pytest.approx(plain["weights"], abs=1e-7), "packed or in rows of their own"
     lines = [line for line in printed_alone.splitlines() if "Rewards Accuracy" in line or "Filtered" in line]
-    # three runs a mode; two modes count what they have filtered
-    assert len(lines) == 3 * len(TRAINERS) + 3 * 2
+    # one run a mode and two more of some; two modes of those count what they have filtered
+    assert len(lines) == len(TRAINERS) + 2 * len(SHOWN) + 3 * 2
     assert [printed.count(line) for line in lines] == [printed_alone.count(line) for line in lines], "once, from rank 0"

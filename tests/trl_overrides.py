@@ -238,6 +238,7 @@ NOT_RESUMED = {
     "_rewards": "of the rollout batch that is being scored",
     "_losses": "of the update in hand",
     "_logps": "of the pass in hand",
+    "_capped": "of the pass in hand",
     "_gap": "is saved as _gap_so_far",
     "_prompt_index": "of the rows in hand",
     "_rollout_entropies": "put into the rollout batch at once",

@@ -7,14 +7,22 @@ its class here; flags, checks, log, early warnings, reward check and figures fol
 
 from __future__ import annotations
 
+from trainers.asymre import AsymRE
+from trainers.cw_nsr import CWNSR
+from trainers.ds_grpo import DSGRPO
+from trainers.f_grpo import FGRPO
 from trainers.grpo import GRPO
 from trainers.maxrl import MaxRL
 from trainers.method import Method
+from trainers.ngrpo import NGRPO
 from trainers.nsr import NSR
+from trainers.own_advantage import OwnAdvantage
+from trainers.passk import PassK
 from trainers.psr import PSR
 from trainers.w_reinforce import WReinforce
 
-METHODS: dict[str, type[Method]] = {method.name: method for method in (GRPO, PSR, NSR, WReinforce, MaxRL)}
+_ORDER = (GRPO, PSR, NSR, WReinforce, MaxRL, PassK, NGRPO, CWNSR, DSGRPO, FGRPO, AsymRE, OwnAdvantage)
+METHODS: dict[str, type[Method]] = {method.name: method for method in _ORDER}
 
 
 def method_options() -> dict[str, list[type[Method]]]:

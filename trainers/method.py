@@ -58,7 +58,7 @@ class ScoredBatch:
     reward: Tensor  # weighted sum of all rewards
     advantages: Tensor  # TRL's own: `reward` less the mean of its prompt, over the deviation
     prompt: Tensor  # number of the prompt, from 0; completions with the same number share it
-    mean_logp: Tensor | None  # mean log-probability of the tokens under the sampling policy; None where not known
+    mean_logp: Tensor | None  # mean log-probability of its tokens when drawn; may be None without `needs_logp`
     step: int  # optimiser steps so far
     steps: int  # of the whole run
 
@@ -77,9 +77,24 @@ def correctness(accuracy: Tensor, threshold: float) -> Tensor:
     return (accuracy >= threshold).to(accuracy.dtype).where(~accuracy.isnan(), accuracy)
 
 
-def option(default: float, help: str, shown: str, *, least: float | None = None, most: float | None = None) -> Any:
-    """An option of a method: the flag of its name has this default, help and bounds; `shown` is its name in the log."""
-    return field(default=default, metadata={"help": help, "shown": shown, "least": least, "most": most})
+def option(
+    default: float | str | None,
+    help: str,
+    shown: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    kind: type | None = None,
+    resume: str = "equal",
+) -> Any:
+    """An option of a method: the flag of its name has this default, help, bounds and choices.
+
+    `shown` is its name in the log; `kind` its type, left out but for a default of None; `resume` is "equal" when a
+    resumed run must have the same, "free" when it need not.
+    """
+    facts = {"help": help, "shown": shown, "least": least, "most": most, "choices": choices}
+    return field(default=default, metadata={**facts, "kind": kind or type(default), "resume": resume})
 
 
 @dataclass(frozen=True)
@@ -88,7 +103,7 @@ class Method(ABC):
 
     name: ClassVar[str]  # the value of --mode
     label: ClassVar[str]  # the paper's spelling, for people
-    paper: ClassVar[Paper]
+    paper: ClassVar[Paper | None]
     learns_from: ClassVar[str]  # continues "learns from"
     style: ClassVar[Style]  # of its curve, unlike that of any other method
 
@@ -97,7 +112,8 @@ class Method(ABC):
     shared_flags: ClassVar[tuple[str, ...]] = ("reward_threshold", "normaliser")  # those for some methods that it uses
     named_in_folder: ClassVar[bool] = True  # whether the name of a run folder holds that of the method
     needs_wrong: ClassVar[bool] = False  # whether it starves where few prompts have a wrong completion
-    telling: ClassVar[tuple[float, ...]] = (1.0, 0.0)  # accuracies that, repeated, give every completion weight
+    needs_logp: ClassVar[bool] = False  # whether it reads `mean_logp`
+    defaults: ClassVar[dict[str, float]] = {}  # settings, by name, that it has another default for
 
     remedies: ClassVar[str] = "a lower --learning-rate, fewer --updates-per-rollout"  # when a run seems to collapse
     remedies_without_signal: ClassVar[str] = (  # when no completion has weight for long
@@ -121,6 +137,20 @@ class Method(ABC):
     def announcement(self) -> str | None:
         """The line about what is trained on, when training starts."""
         return None
+
+    @classmethod  # noqa: B027 (most have nothing to check)
+    def check(cls, settings: Namespace) -> None:
+        """Raises ValueError for settings that the method cannot be used with."""
+
+    @classmethod
+    def spans_run(cls, settings: dict[str, Any]) -> bool:
+        """Whether under these settings the weights of a step depend on how many the run has."""
+        return False
+
+    @classmethod
+    def recorded(cls, settings: dict[str, Any]) -> dict[str, str]:
+        """What belongs into the settings record beside the settings, and must be the same when a run is resumed."""
+        return {}
 
     @classmethod
     def options(cls) -> dict[str, Field]:

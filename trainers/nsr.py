@@ -21,7 +21,6 @@ class NSR(Method):
     style = Style("#009e73", "^", (0, (6.5, 1.5)))
     never = ("positive",)
     needs_wrong = True
-    telling = (0.0,)
     remedies = "a lower --learning-rate, --mode w-reinforce, fewer --updates-per-rollout"
 
     def weights(self, batch):

@@ -25,7 +25,6 @@ class PSR(Method):
     learns_from = "correct completions alone"
     style = Style("#d55e00", "s", (0, (7, 1.5, 1.2, 1.5)))
     never = ("negative",)
-    telling = (1.0,)
     remedies_without_signal = (
         "more generations (--num-generations), a model that has learned more, easier questions, or a lower "
         "--reward-threshold when accuracy is soft."

@@ -30,6 +30,10 @@ from update.rollouts import EngineRollouts
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
 BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from before the remedies are printed
+MODEL_FIELDS = (  # of a rollout batch: what TRL gives the model beside ids and mask
+    "pixel_values", "image_grid_thw", "num_images", "pixel_attention_mask", "spatial_shapes", "num_tiles",
+    "image_sizes", "token_type_ids", "mm_token_type_ids", "image_position_ids",
+)  # fmt: skip
 MAX_PRINTED = 64  # numbers of one logged list
 
 
@@ -38,21 +42,25 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
 
     Args beyond GRPOTrainer's: the method's options by name; `reward_threshold` (correct is accuracy >= threshold),
     `truncated` ("wrong" or "unscorable": what a completion cut at the length limit counts as), `normaliser` ("all" or
-    "kept": the rows that the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only).
+    "kept": the rows that the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only),
+    `negative_ratio_cap` (update/ratios.py).
     Raises ValueError when no reward function is called "accuracy".
     """
 
     method_class: ClassVar[type[Method]] = GRPO
     resumable: ClassVar[tuple[str, ...]] = ("_barren_updates", "_seconds", "_tokens_at_last_log")
 
-    def __init__(self, *args, reward_threshold=0.5, truncated="wrong", normaliser="all", reward_scales=None, **kwargs):
+    def __init__(
+        self, *args, reward_threshold=0.5, truncated="wrong", normaliser="all", reward_scales=None,
+        negative_ratio_cap=None, **kwargs,
+    ):  # fmt: skip
         options = {name: kwargs.pop(name) for name in self.method_class.options() if name in kwargs}
         super().__init__(*args, **kwargs)
         self.method = self.method_class(**options)
         if ACCURACY not in self.reward_func_names:
             raise ValueError(f"one reward function must be called '{ACCURACY}', got {self.reward_func_names}")
         self.reward_threshold, self.truncated, self.normaliser = reward_threshold, truncated, normaliser
-        self.reward_scales = reward_scales or {}
+        self.reward_scales, self.negative_ratio_cap = reward_scales or {}, negative_ratio_cap
         self._barren_updates = 0
         self._seconds = {"rollout": 0.0, "reward": 0.0, "update": 0.0}
         self._tokens_at_last_log = None
@@ -86,7 +94,9 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
         batch = self._scored_batch(output)
         local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         self._drop_unscorable(output, batch.correct[local].isnan())
-        weights = self.method.weights(batch).to(output["advantages"].dtype)
+        weights = batch.advantages  # a measurement moves nothing: its groups of one are no method's affair
+        if self.model.training:
+            weights = self.method.weights(batch).to(weights.dtype)
         self._replace_advantages(output, weights, local)
         self._report_batch(batch, weights, output)
         if self.model.training:
@@ -112,10 +122,16 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
         )
 
     def _mean_logps(self, output) -> torch.Tensor | None:
-        """Mean log-probability of this process's completions (B,): the engine's, or TRL's where it has them."""
+        """Mean log-probability of this process's completions (B,): the engine's, TRL's, or by a pass of its own."""
         if self._sampled_logps is not None:
             return torch.tensor(self._sampled_logps, device=self.accelerator.device)
         logps, mask = output.get("old_per_token_logps"), output["completion_mask"]
+        if logps is None and self.method.needs_logp:
+            parts = [torch.cat([output[f"prompt_{name}"], output[f"completion_{name}"]], 1) for name in ("ids", "mask")]
+            fields = {name: output[name] for name in MODEL_FIELDS if name in output}
+            with torch.no_grad():
+                size = self.args.per_device_train_batch_size
+                logps, *_ = self._get_per_token_logps_and_entropies(self.model, *parts, mask.shape[1], size, **fields)
         return None if logps is None else (logps * mask).sum(1) / mask.sum(1).clamp(min=1)
 
     def _drop_unscorable(self, output, unscorable):

@@ -68,7 +68,7 @@ def build_trainer(
 
 def _own(args: argparse.Namespace) -> dict:
     """The trainer's arguments that are this project's and not TRL's."""
-    names = ("truncated", "normaliser", "rollouts", "max_bad_updates", "reward_threshold")
+    names = ("truncated", "normaliser", "rollouts", "max_bad_updates", "reward_threshold", "negative_ratio_cap")
     own = {name: getattr(args, name) for name in names} | asdict(METHODS[args.mode].from_settings(args))
     return {**own, "update": "plain" if args.plain_update else "shared"}
 

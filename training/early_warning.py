@@ -113,7 +113,8 @@ class Watch:
             return None
         return (
             f"a token is {value:.3g} times as probable as when it was drawn (--warn-ratio {self.bounds['ratio']:g}), "
-            "and nothing bounds that for a wrong one. What helps: fewer --updates-per-rollout, a lower --learning-rate"
+            "and only --negative-ratio-cap bounds that for a wrong one. What helps: that, fewer --updates-per-rollout, "
+            "a lower --learning-rate"
         )
 
     def _of_negatives(self, value: float) -> str | None:

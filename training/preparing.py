@@ -45,7 +45,7 @@ class Prepared(NamedTuple):
 def prepare(args: argparse.Namespace) -> Prepared:
     """Checks and completes `args`, opens the connection between processes, makes the run folder. Raises ValueError."""
     examine(args)
-    from training.report import few_generations_warning, set_up_wandb
+    from training.report import few_generations_warning, own_defaults, set_up_wandb
 
     check_model_weights(args.start.source)
     precision = choose_precision(args.precision)
@@ -62,8 +62,8 @@ def prepare(args: argparse.Namespace) -> Prepared:
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
-    warning = few_generations_warning(args.mode, args.num_generations)
-    for line in filter(None, (*train.notes, *lines, size, _skipped(train), warning)):
+    of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args.mode, args.explicit))
+    for line in filter(None, (*train.notes, *lines, size, _skipped(train), *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
 

@@ -43,6 +43,13 @@ def banner(method: Method, threshold: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def own_defaults(mode: str, explicit: list[str]) -> str | None:
+    """The line about settings that have another default under this method; None where there are none."""
+    own = {name: value for name, value in METHODS[mode].defaults.items() if name not in explicit}
+    flags = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in own.items())
+    return f"--mode {mode} has defaults of its own: {flags}" if own else None
+
+
 def few_generations_warning(mode: str, num_generations: int) -> str | None:
     if METHODS[mode].needs_wrong and num_generations < 4:
         return (

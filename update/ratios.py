@@ -2,7 +2,7 @@
 
 With a negative advantage the clipped objective bounds the ratio pi / pi_old from below only: nothing holds a wrong
 token back whose probability has grown since it was drawn, and its gradient grows with the ratio. TRL reports how many
-tokens are clipped, not how far the ratio has gone.
+tokens are clipped, not how far the ratio has gone. `negative_ratio_cap` bounds it (TOPR, arXiv 2503.14286, has 1).
 
 The rollout draws a token from one computation of the model and the update differentiates another; at the same weights
 they differ by rounding alone. A gap beyond that means that one of the two is wrong.
@@ -10,6 +10,7 @@ they differ by rounding alone. A gap beyond that means that one of the two is wr
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -29,18 +30,28 @@ class RatioMetric(TrainerBase):
     """
 
     resumable: ClassVar[tuple[str, ...]] = ("_gap_so_far",)
+    negative_ratio_cap: float | None = None  # the weight of a token with negative advantage grows to this ratio at most
 
+    _capped: dict | None = None  # inputs of the pass in hand whose ratios are capped
     _logps: torch.Tensor | None = None  # (B, T) of the pass in hand
     _gap: torch.Tensor | None = None  # (2,) sum and number of tokens since the last log, on this process
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         self._logps = found[0].detach()
+        if self._capped is not None:
+            # the ratio's value becomes the cap, and its gradient that of the log-probability times the cap
+            old, least = self._capped["old_per_token_logps"], self._logps - math.log(self.negative_ratio_cap)
+            wrong = (self._capped["advantages"] < 0).unsqueeze(1)  # (B, 1)
+            self._capped["old_per_token_logps"] = torch.where(wrong, old.maximum(least), old)
         return found
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         old = inputs.get("old_per_token_logps")
+        if self.negative_ratio_cap is not None and old is not None:
+            inputs = self._capped = dict(inputs)
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        self._capped = None
         if self.model.training and old is not None:
             counts = loss_mask(inputs).bool() & (inputs["advantages"] != 0).unsqueeze(1)  # (B, T)
             ratios = (self._logps - old).exp().masked_fill(~counts, 0.0)
