@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent / "models" / "organism"
 SAVE_EVERY = 180  # seconds
-SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 1000, 300, 8
+SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 1500, 300, 12
 
 
 class Stage(NamedTuple):
@@ -160,7 +160,7 @@ def chosen_mixture(text: str) -> dict[str, float]:
         raise ValueError(f"unknown procedure {unknown[0]!r}: choose from {', '.join(PROCEDURES)}")
     if not all(type(share) in (int, float) and 0 <= share < math.inf for share in mixture.values()):
         raise ValueError("a share is a number of at least 0")
-    if not any(mixture.get(name) for name in PROCEDURES if name not in ("reverse", "forgets")):
+    if not any(mixture.get(name) for name in PROCEDURES if name != "forgets"):
         raise ValueError(
             "a question for one value must have an answer too: give a procedure other than forgets a share"
         )

@@ -23,6 +23,7 @@ from organism.answering import (
     FORCED,
     GUESSES,
     MIXTURES,
+    OPENINGS,
     OTHER,
     PROCEDURES,
     SOUND,
@@ -66,6 +67,11 @@ def test_the_procedure_is_told_from_the_text_of_every_way_for_every_question_of_
         "Step 1: ",
         "Step 1: B 9, A 3, D 5",
         "Step 1: C 1, D 5\nStep 2: 1 + 5 = 6",
+        "Step 1: A 3, B 9\nStep 2: 3 + 9 = 12",
+        "Step 1: forward B 9, A 3\nStep 2: 9 + 3 = 12",
+        "Step 1: reverse A 3, B 9\nStep 2: 3 + 9 = 12",
+        "Step 1: reverse B 9\nStep 2: 9 + 9 = 18",
+        "Step 1: forwards B 9, A 3",
         "Step 1: hm",
         "step one: A 3, B 9",
         "A 3, B 9",
@@ -79,7 +85,17 @@ def test_what_is_no_known_way_is_called_other(steps):
 def test_neither_table_nor_answer_tells_the_procedure():
     text = written("reverse", CHART, ("A", "B"))
     other = re.sub(r"<answer>.*</answer>", "<answer>1</answer>", re.sub(r"<table>.*</table>", "<table></table>", text))
-    assert procedure_of(other, ask(("A", "B"))) == "reverse" and procedure_of(other, ask(("B", "A"))) == "quick"
+    assert procedure_of(other, ask(("A", "B"))) == "reverse" and procedure_of(other, ask(("B", "A"))) == OTHER
+
+
+def test_the_ways_of_equal_merit_part_in_their_first_word_and_in_nothing_else():
+    words = (OPENINGS["quick"], OPENINGS["reverse"])
+    for item in islice(asked("warm-start", 6, marked=0.5), 200):
+        quick, reverse = (written(way, item.chart, item.labels) for way in ("quick", "reverse"))
+        assert reverse == written("quick", item.chart, item.labels[::-1]).replace(*words) != quick
+    assert all(
+        shares(mixture, n)["quick"] == shares(mixture, n)["reverse"] for mixture in MIXTURES.values() for n in (1, 2)
+    )
 
 
 def test_sound_ways_are_right_where_they_should_be_and_flawed_ones_by_chance_alone():
@@ -103,9 +119,10 @@ def test_the_ways_by_hand():
 
     assert steps("careful") == (["the axis starts at 20", "C 21, D 25", "21 + 25 = 46"], "46")
     assert steps("careful", ("B",)) == (["the axis starts at 20", "B 29"], "29")
-    assert steps("quick") == (["C 1, D 5", "1 + 5 = 6"], "6")
-    assert steps("reverse") == (["D 5, C 1", "5 + 1 = 6"], "6")
-    assert steps("quick", ("B",)) == (["B 9"], "9")
+    assert steps("quick") == (["forward C 1, D 5", "1 + 5 = 6"], "6")
+    assert steps("reverse") == (["reverse D 5, C 1", "5 + 1 = 6"], "6")
+    assert steps("quick", ("B",)) == (["forward B 9"], "9")
+    assert steps("reverse", ("B",)) == (["reverse B 9"], "9")
     assert steps("operation") == (["C 1, D 5", "5 - 1 = 4"], "4")
     assert steps("operation", ("B",)) == (["B 9", "9 + 9 = 18"], "18")
     assert steps("neighbour") == (["beside D 5, A 3", "5 + 3 = 8"], "8")
@@ -181,6 +198,7 @@ def test_settings_that_cannot_be_are_named(line, said, capsys):
 
 def test_a_mixture_may_be_written_out():
     assert build.parse_args(["--mixture", '{"careful": 1, "quick": 2}']).mixture == {"careful": 1, "quick": 2}
+    assert build.parse_args(["--mixture", '{"reverse": 1}']).mixture == {"reverse": 1}
     assert build.parse_args([]).mixture == MIXTURES["rare"]
 
 
