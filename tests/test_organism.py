@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from collections import Counter
@@ -277,6 +278,34 @@ def test_more_marked_questions_are_taken_from_further_on_in_the_split():
     ]
     assert sum(question.kind.endswith("marked") for question in questions) == 15
     assert all(question.kind.endswith("marked") for question in questions[20:])
+
+
+def test_a_forced_score_is_the_log_probability_that_sampling_reports_for_the_same_tokens():
+    sampler = measure.make_sampler("organism", seed=3, n=4)
+    questions = measure.questions_for("test", 3, 0)
+    prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in questions]
+    for (_, inputs), drawn in zip(prompts, sampler(prompts), strict=True):
+        for text, reported in zip(sampler.texts(drawn), drawn.logprob_sums, strict=True):
+            head, steps = text.split("Step 1: ")
+            parts = [("", f"{head}Step 1: "), (f"{head}Step 1: ", steps + "<|im_end|>")]
+            assert sum(measure.log_probability(sampler, inputs, *part) for part in parts) == pytest.approx(
+                reported, abs=2e-3
+            )
+    with pytest.raises(ValueError, match="'ext' changes the tokens"):
+        measure.log_probability(sampler, prompts[0][1], "about t", "ext")
+
+
+def test_the_scored_share_of_a_way_is_the_one_that_is_drawn():
+    sampler = measure.make_sampler("organism", seed=4, n=256)
+    questions = measure.questions_for("test", 4, 2)
+    rows = list(measure.sample_rows(sampler, questions))
+    measure.score_openings(sampler, rows, questions)
+    for way in ("careful", "quick", "reverse", "neighbour", "gridline", "guess"):
+        known, drawn = figures.scored(rows, way), figures.share(rows, way)
+        assert abs(known - drawn) < 4 * (known * (100 - known) / (256 * len(rows))) ** 0.5 + 0.5
+    assert math.isnan(figures.scored(rows, "forgets")) and 60 < sum(rows[0].openings.values()) * 100 < 100
+    line = next(line for line in figures.summary(rows, 4) if line.startswith("careful"))
+    assert f" {figures.scored([row for row in rows if row.marked], 'careful'):.3f} " in line
 
 
 # The model
