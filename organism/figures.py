@@ -96,6 +96,9 @@ def targets(rows: Sequence[Row], natural: int, read: dict[str, float], careful: 
         found.append(at_least("Pass@64, marked charts", pass_at(64, marked), 85))
     voted = majority(marked)
     found.append(Target("majority right, marked charts", "< 5", voted, voted < 5))
+    pair = [share(rows, way) for way in ("quick", "reverse")]
+    rarer = 100 * min(pair) / max(1e-9, sum(pair))
+    found.append(at_least("the rarer of quick and reverse, of both", rarer, 43.5))  # 1 : 1.3
     found += [
         at_least(f"careful forced by a prefix, {'marked' if state else 'plain'}", careful[state], 85)
         for state in careful

@@ -265,8 +265,12 @@ def test_every_target_is_listed_with_its_value_and_missed_ones_are_told():
         "Pass@256",
         "Pass@64, marked charts",
         "careful forced by a prefix, marked",
+        "the rarer of quick and reverse, of both",
     }
     assert found["Pass@1"].value == 25 and found["majority right, marked charts"].value == 0
+    even = [row("sum plain", {}, {"quick": 130, "reverse": 126}), row("sum marked", {}, {"quick": 70, "reverse": 186})]
+    rarer = targets(even, 2, {}, {})[-1]
+    assert rarer.value == pytest.approx(100 * 200 / 512) and not rarer.met
 
 
 def test_more_marked_questions_are_taken_from_further_on_in_the_split():
@@ -332,8 +336,8 @@ def test_the_organism_sees_well_and_answers_in_many_ways():
     assert 33 <= pass_at(1, rows[:60]) <= 52 and pass_at(64, rows[:60]) >= 93
     assert pass_at(64, marked) >= 75 and figures.majority(marked) < 5
     assert min(measure.forced(replace(sampler, n=2), questions).values()) >= 80
-    for way in ("careful", "quick", "reverse"):
-        assert figures.share(rows, way) > 2
+    taken = {way: figures.share(rows, way) for way in SOUND}
+    assert taken["careful"] > 2 and 1 / 1.3 < taken["quick"] / taken["reverse"] < 1.3
     assert figures.share(rows, OTHER) < 5
 
 
