@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from common.commands import Parser
+from common.own_code import forget
 from settings.setting import Setting
 from settings.table import MODES, all_settings, groups
 from settings.yaml_file import read_config
@@ -52,6 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, value in METHODS[args.mode].defaults.items() if args.mode else ():
         if name not in args.explicit:
             setattr(args, name, value)
+    forget()
     check(args)
     return args
 
