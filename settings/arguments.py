@@ -78,6 +78,8 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--resume got an empty name; give a checkpoint folder or leave the name out")
     if args.resume and args.overwrite:
         raise ValueError("--resume continues the old run, --overwrite deletes it; leave one of them out")
+    if {"reward", "rewards"} <= set(args.explicit):
+        raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
     if args.stop_on_collapse and not args.held_out:

@@ -55,6 +55,10 @@ LOSS = (  # in the group of the method, after its own options
             least=0, feeds="beta"),
     Setting("entropy_bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", least=0, feeds="entropy_coef"),
     Setting("rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)"),
+    Setting("reward", None, "instead of a preset, the rewards: name[=weight] ... of charts/README.md, and functions "
+            "of your own with TRL's signature, path/to/file.py:function[=weight] or package.module:function[=weight] "
+            "(their file is run). A weight is 1 if left out. One of them must be called accuracy: it decides what is "
+            "correct", several=True, resume="free"),  # --resume compares names, weights and code, not where that is
     Setting("soft_accuracy", False, "partial credit for numbers that are nearly right"),
 )
 MODEL = (
