@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from operator import not_
 
+from settings.losses import LOSSES
 from settings.setting import Setting
 from trainers import METHODS, method_options
 from trainers.method import Method
@@ -23,7 +24,9 @@ DRAWN_SIZE = 1000
 
 _PAPERS = {name: f" (arXiv {method.paper.arxiv})" if method.paper else "" for name, method in METHODS.items()}
 _LEARN = "; ".join(f"{name}: {method.learns_from}{_PAPERS[name]}" for name, method in METHODS.items())
-_CLIPS = "; ".join(f"{m.defaults['clip']:g} for {m.name}" for m in METHODS.values() if "clip" in m.defaults)
+_CLIPPING = {name: one.defaults["clip"] for name, one in (METHODS | LOSSES).items() if "clip" in one.defaults}
+_CLIPS = "; ".join(f"{clip:g} for {name}" for name, clip in _CLIPPING.items())
+_SOURCES = ", ".join(f"{name} (arXiv {loss.arxiv})" if loss.arxiv else name for name, loss in LOSSES.items())
 _NEEDY = " and ".join(method.name for method in METHODS.values() if method.needs_wrong)
 
 kept = partial(Setting, resume="free")  # where and how a run is kept and watched, not what it computes
@@ -44,9 +47,14 @@ LOSS = (  # in the group of the method, after its own options
     Setting("averaging", "token", "token: every token counts alike; sequence: every completion counts alike (the "
             "paper's equation 6)", choices=("token", "sequence"),
             feeds="loss_type", convert={"token": "dapo", "sequence": "grpo"}.__getitem__),
+    Setting("loss", None,
+            f"TRL's loss (default: that of --averaging, token: dapo, sequence: grpo); {_SOURCES}. All weigh every "
+            "completion by the method's advantage; at one update per rollout batch cispo and vespo are dapo, gspo and "
+            "sapo are grpo", choices=tuple(LOSSES)),
     Setting("clip", 0.2, f"clip range of the probability ratio; binds only with several updates; {_CLIPS}",
             above=0, feeds="epsilon"),
-    Setting("clip_high", None, "upper end of that range alone (default: that of --clip)", float,
+    Setting("clip_high", None,
+            "upper end of that range alone (default: that of --clip); with --loss cispo the largest ratio (5)", float,
             above=0, feeds="epsilon_high"),
     Setting("negative_ratio_cap", None,
             "a token with negative weight counts at most this times as much when it has become likelier than when it "

@@ -65,7 +65,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
-    of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args.mode, args.explicit))
+    of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
     for line in filter(None, (*train.notes, *lines, size, _skipped(train), *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
