@@ -203,6 +203,8 @@ def _table(settings: dict) -> str:
         value = settings.get(name, option.default)  # a run may be older than the option
         if value is not None:
             rows[option.metadata["shown"]] = value if isinstance(value, str) else f"{value:g}"
+    if settings.get("reward"):
+        rows["rewards"] = " ".join(settings["reward"])
     if not settings["no_lora"]:
         rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
     return "\n".join(f"| {name} | {value} |" for name, value in rows.items())

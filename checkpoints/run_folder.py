@@ -17,6 +17,7 @@ from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
 from common.files import write_whole
 from common.launcher import num_processes
+from rewards import recorded
 from settings.table import all_settings
 from trainers import METHODS
 
@@ -44,6 +45,8 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     settings["num_processes"] = num_processes()
     if "mode" in settings:
         settings |= METHODS[settings["mode"]].recorded(settings)
+    if settings.get("reward"):
+        settings |= recorded(settings["reward"])
     return {
         "settings": settings,
         "model": model,

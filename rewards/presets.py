@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from charts.record import ChartQuestion
+from common.own_code import FORMS, load
 from rewards import functions as make
 from rewards.functions import RewardFunction
+from rewards.own import FLAG, own_reward
 
-# name: (weight in GRPO's sum, scale of the printed log line)
+# name: scale of the printed log line
+SCALES = {"accuracy": 1.0, "format": 2.0, "length": 2.5, "tags": 2.0, "chart_type": 1.0, "table": 2.25, "process": 1.0}
+# name: weight in GRPO's sum
 PRESETS = {
-    "accuracy": {"accuracy": (1.0, 1.0), "format": (0.2, 2.0)},
+    "accuracy": {"accuracy": 1.0, "format": 0.2},
     "chart-rvr": {
-        "format": (0.2, 2.0),
-        "accuracy": (1.0, 1.0),
-        "length": (0.05, 2.5),
-        "tags": (0.05, 2.0),
-        "chart_type": (0.1, 1.0),
-        "table": (0.2, 2.25),
-        "process": (0.1, 1.0),
+        "format": 0.2, "accuracy": 1.0, "length": 0.05, "tags": 0.05, "chart_type": 0.1, "table": 0.2, "process": 0.1,
     },
-}
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Part:
+    """One reward that was asked for: its name, its weight, and where it is, for a function of the user's."""
+
+    name: str
+    weight: float
+    place: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,56 @@ class Reward:
     scale: float
 
 
+def chosen(rewards: str | Sequence[str]) -> list[Part]:
+    """The parts of a preset, or of a list of `name[=weight]` and `path/to/file.py:function[=weight]`.
+
+    A weight is 1 where none is given, as TRL's. ValueError, one line, for what cannot be used: functions of the user's
+    are loaded, and not yet called.
+    """
+    if isinstance(rewards, str):
+        if rewards not in PRESETS:
+            raise ValueError(f"unknown reward preset {rewards!r}: choose one of {', '.join(PRESETS)}")
+        return [Part(name, weight) for name, weight in PRESETS[rewards].items()]
+    parts = [_part(text) for text in rewards]
+    names = [part.name for part in parts]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{FLAG} {' '.join(rewards)}: two of them are called {twice[0]}")
+    if "accuracy" not in names:
+        raise ValueError(
+            f"{FLAG} {' '.join(rewards)}: accuracy is missing, which decides what is correct; name it too "
+            "(accuracy=0 keeps it out of GRPO's sum), or a function of yours that is called accuracy"
+        )
+    return parts
+
+
+def _part(text: str) -> Part:
+    name, equals, weight = text.rpartition("=")
+    if not equals or ":" in weight:  # a path may hold an equals sign
+        name, weight = text, "1"
+    try:
+        number = float(weight)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{FLAG} {text}: the weight behind = must be a finite number")
+    if ":" in name:
+        load(FLAG, name)
+        return Part(name.rpartition(":")[2], number, name)
+    if name not in SCALES:
+        raise ValueError(f"{FLAG} {name}: unknown; choose from {', '.join(SCALES)}, or name a function, as {FORMS}")
+    return Part(name, number)
+
+
+def recorded(rewards: Sequence[str]) -> dict[str, str]:
+    """What the settings record holds of --reward: names, weights and the hash of functions, not where they are."""
+    parts = (f"{one.name}={one.weight:g}" + (f" (sha256 {load(FLAG, one.place)[1]})" if one.place else "")
+             for one in chosen(rewards))  # fmt: skip
+    return {"reward_functions": ", ".join(parts)}
+
+
 def build_rewards(
-    preset: str,
+    rewards: str | Sequence[str],
     questions: Mapping[str, ChartQuestion],
     *,
     rule: str | None = "strict",
@@ -43,9 +99,10 @@ def build_rewards(
     max_completion_tokens: int | None = None,
     form: str = "structured",
 ) -> list[Reward]:
-    """The rewards of `preset`. `questions` maps the column `problem_id` to records; `form` is the prompt's name."""
-    if preset not in PRESETS:
-        raise ValueError(f"unknown reward preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    """The rewards of a preset, or of a list as `chosen` reads it.
+
+    `questions` maps the column `problem_id` to records; `form` is the prompt's name.
+    """
     makers = {
         "accuracy": lambda: make.accuracy_reward(questions, rule, soft_numeric),
         "format": lambda: make.format_reward(questions, form),
@@ -55,4 +112,8 @@ def build_rewards(
         "tags": lambda: make.tags_reward(questions),
         "process": lambda: make.process_reward(questions),
     }
-    return [Reward(name, makers[name](), weight, scale) for name, (weight, scale) in PRESETS[preset].items()]
+    built = []
+    for part in chosen(rewards):
+        function = own_reward(part.place, questions) if part.place else makers[part.name]()
+        built.append(Reward(part.name, function, part.weight, 1.0 if part.place else SCALES[part.name]))
+    return built

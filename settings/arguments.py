@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from common.commands import Parser
+from common.own_code import forget
+from settings.losses import check_loss, take_defaults
 from settings.setting import Setting
 from settings.table import MODES, all_settings, groups
 from settings.yaml_file import read_config
@@ -52,6 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name, value in METHODS[args.mode].defaults.items() if args.mode else ():
         if name not in args.explicit:
             setattr(args, name, value)
+    take_defaults(args)
+    forget()
     check(args)
     return args
 
@@ -76,6 +80,9 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--resume got an empty name; give a checkpoint folder or leave the name out")
     if args.resume and args.overwrite:
         raise ValueError("--resume continues the old run, --overwrite deletes it; leave one of them out")
+    check_loss(args)
+    if {"reward", "rewards"} <= set(args.explicit):
+        raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
     if args.stop_on_collapse and not args.held_out:

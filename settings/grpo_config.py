@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from settings.losses import trl_fields
 from settings.table import all_settings
 
 
@@ -29,6 +30,8 @@ def build_config(args: argparse.Namespace, folder: Path, precision: str, has_hel
     from trl import GRPOConfig
 
     fields = {one.feeds: one.convert(getattr(args, one.name)) for one in all_settings().values() if one.feeds}
+    if args.loss is not None:
+        fields |= trl_fields(args.loss)
     return GRPOConfig(
         **fields,
         output_dir=str(folder),

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import partial
 from operator import not_
 
+from settings.losses import LOSSES
 from settings.setting import Setting
 from trainers import METHODS, method_options
 from trainers.method import Method
@@ -23,7 +24,9 @@ DRAWN_SIZE = 1000
 
 _PAPERS = {name: f" (arXiv {method.paper.arxiv})" if method.paper else "" for name, method in METHODS.items()}
 _LEARN = "; ".join(f"{name}: {method.learns_from}{_PAPERS[name]}" for name, method in METHODS.items())
-_CLIPS = "; ".join(f"{m.defaults['clip']:g} for {m.name}" for m in METHODS.values() if "clip" in m.defaults)
+_CLIPPING = {name: one.defaults["clip"] for name, one in (METHODS | LOSSES).items() if "clip" in one.defaults}
+_CLIPS = "; ".join(f"{clip:g} for {name}" for name, clip in _CLIPPING.items())
+_SOURCES = ", ".join(f"{name} (arXiv {loss.arxiv})" if loss.arxiv else name for name, loss in LOSSES.items())
 _NEEDY = " and ".join(method.name for method in METHODS.values() if method.needs_wrong)
 
 kept = partial(Setting, resume="free")  # where and how a run is kept and watched, not what it computes
@@ -44,9 +47,14 @@ LOSS = (  # in the group of the method, after its own options
     Setting("averaging", "token", "token: every token counts alike; sequence: every completion counts alike (the "
             "paper's equation 6)", choices=("token", "sequence"),
             feeds="loss_type", convert={"token": "dapo", "sequence": "grpo"}.__getitem__),
+    Setting("loss", None,
+            f"TRL's loss (default: that of --averaging, token: dapo, sequence: grpo); {_SOURCES}. All weigh every "
+            "completion by the method's advantage; at one update per rollout batch cispo and vespo are dapo, gspo and "
+            "sapo are grpo", choices=tuple(LOSSES)),
     Setting("clip", 0.2, f"clip range of the probability ratio; binds only with several updates; {_CLIPS}",
             above=0, feeds="epsilon"),
-    Setting("clip_high", None, "upper end of that range alone (default: that of --clip)", float,
+    Setting("clip_high", None,
+            "upper end of that range alone (default: that of --clip); with --loss cispo the largest ratio (5)", float,
             above=0, feeds="epsilon_high"),
     Setting("negative_ratio_cap", None,
             "a token with negative weight counts at most this times as much when it has become likelier than when it "
@@ -55,6 +63,10 @@ LOSS = (  # in the group of the method, after its own options
             least=0, feeds="beta"),
     Setting("entropy_bonus", 0.0, "weight of an entropy bonus (the paper: 0.0001)", least=0, feeds="entropy_coef"),
     Setting("rewards", "accuracy", "reward preset: accuracy (+ format) or chart-rvr (all of the published ones)"),
+    Setting("reward", None, "instead of a preset, the rewards: name[=weight] ... of charts/README.md, and functions "
+            "of your own with TRL's signature, path/to/file.py:function[=weight] or package.module:function[=weight] "
+            "(their file is run). A weight is 1 if left out. One of them must be called accuracy: it decides what is "
+            "correct", several=True, resume="free"),  # --resume compares names, weights and code, not where that is
     Setting("soft_accuracy", False, "partial credit for numbers that are nearly right"),
 )
 MODEL = (

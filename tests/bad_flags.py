@@ -76,6 +76,8 @@ def train_flags(draw: random.Random) -> Iterator[tuple]:
         ("--dataset-path .", "--dataset-path"),
         ("--prompt longer", "--prompt"),
         ("--rewards none", "--rewards"),
+        ("--reward format", "accuracy is missing"),
+        ("--reward accuracy nowhere.py:f", "nowhere.py"),
         ("--lora-targets q_proj qproj", "qproj"),
         ("--min-pixels 900000", "900000"),
         ("--max-pixels 100", "100"),

@@ -53,7 +53,7 @@ def config(line, folder):
     args = parse_args(f"--mode {line} --learning-rate 1e-5 --max-completion-length 8".split())
     args.gradient_accumulation_steps = 2
     built = build_config(args, folder, "fp32", False)
-    return built.epsilon, built.epsilon_high, own_defaults(args.mode, args.explicit)
+    return built.epsilon, built.epsilon_high, own_defaults(args)
 
 
 def test_its_clip_range_is_its_own_unless_a_flag_says_otherwise(tmp_path):

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 import main
+from common.own_code import forget, load
 from settings.arguments import parse_args
 from tests import one_layer
 from tests.scored import NAN, scored
-from trainers.own_advantage import AdvantageError, OwnAdvantage, fault, load, trial
+from trainers.own_advantage import OwnAdvantage, fault, trial
 from trainers.trainer import TRAINERS
 
 pytestmark = pytest.mark.methods
@@ -23,7 +24,7 @@ GOOD = "def f(batch):\n    return (2 * batch.correct - 1).nan_to_num(0.0)\n"
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    load.cache_clear()
+    forget()
     return tmp_path
 
 
@@ -67,7 +68,7 @@ def test_a_trainer_trains_on_its_weights(folder, capsys):
     trainer.train()
     assert list(trainer._logs["advantages"]) == [1, -2, -2, -2, 2, 2, -1, -1]
     assert "OWN-ADVANTAGE: 3 correct, 5 incorrect" in capsys.readouterr().out.splitlines()
-    assert len(load(place)[0].__globals__["asked"]) == 1, "once a batch"
+    assert len(load("--advantage", place)[0].__globals__["asked"]) == 1, "once a batch"
 
 
 def test_a_run_records_the_code_and_goes_on_with_the_same_alone(folder, capsys):
@@ -197,10 +198,10 @@ def test_the_hash_is_that_of_the_files_of_module_and_function(folder, monkeypatc
     monkeypatch.syspath_prepend(str(folder))
     write(GOOD, "defines_it.py")
     write("from defines_it import f\n", "passes_it_on.py")
-    first = load("passes_it_on:f")[1]
-    assert first != load("defines_it:f")[1]
+    first = load("--advantage", "passes_it_on:f")[1]
+    assert first != load("--advantage", "defines_it:f")[1]
     write(GOOD + "# changed", "defines_it.py")
-    load.cache_clear()
-    assert load("passes_it_on:f")[1] != first
-    with pytest.raises(AdvantageError, match="is in no file"):
-        load("itertools:chain")
+    forget()
+    assert load("--advantage", "passes_it_on:f")[1] != first
+    with pytest.raises(ValueError, match="is in no file"):
+        load("--advantage", "itertools:chain")

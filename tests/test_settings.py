@@ -28,6 +28,7 @@ BOUNDS = [(one, name) for one in NUMBERS for name in ("least", "above", "most") 
 
 
 OWN = f"{ROOT / 'examples' / 'advantage.py'}:unlikely"
+OWN_REWARDS = ["accuracy", f"{ROOT / 'examples' / 'reward.py'}:concise"]
 SCHEDULE = ["--negative-weight", "exponential"]
 BESIDE = {  # what a setting needs beside it
     "max_pixels": ["--min-pixels", "1"], "passk_k": ["--num-generations", "8"], "weight_most": ["--weight-least", "0"],
@@ -58,6 +59,8 @@ def another(setting: Setting):
         return next(choice for choice in setting.choices if choice != (setting.default or "nsr"))
     if setting.name == "advantage":
         return OWN
+    if setting.name == "reward":
+        return OWN_REWARDS
     if setting.kind is str:
         return ["q_proj"] if setting.several else "another"
     return setting.kind(setting.most or 2 * (setting.default or 512))
@@ -146,7 +149,7 @@ FREE = {  # each changes where and how a run is kept or watched, and none of its
     "base_model", "config", "estimate", "output_root", "resume", "max_bad_updates", "overwrite", "save_steps",
     "save_total_limit", "report_to", "wandb_online", "log_completions", "collective_timeout", "warn_window",
     "warn_entropy", "warn_length", "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
-    "advantage",  # what is recorded is the hash of its file
+    "advantage", "reward",  # what is recorded is the hash of the file
 }  # fmt: skip
 
 
@@ -158,11 +161,13 @@ def test_what_may_differ_between_a_run_and_its_continuation_is_decided_on_purpos
 
 @EVERY
 def test_resume_refuses_what_its_record_says_and_nothing_else(setting, tmp_path):
-    args = parse_args(line_for(setting))
+    args = parse_args([*line_for(setting), *(["--reward", *OWN_REWARDS] if setting.name == "reward" else [])])
     old = settings_record(args, {"name": "tiny", "source": "models/tiny"}, DATA)
     prepare_folder(tmp_path / "run", old, resume=False, overwrite=False)
     checkpoint(tmp_path / "run", 4)
     changed = argparse.Namespace(**{**vars(args), setting.name: another(setting)})
+    if setting.name == "reward":  # the same code by another name; tests/test_own_reward.py has other code
+        changed.reward = ["accuracy", "examples.reward:concise"]
     if setting.name == "prompt":
         changed.prompt = "short"
     if setting.name == "advantage":  # the same code elsewhere; tests/test_own_advantage.py has other code

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
-import sys
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from types import ModuleType
 
+from common.own_code import FORMS, load, told
 from trainers.method import Method, ScoredBatch, Style, option
 
-FORMS = "path/to/file.py:function or package.module:function"
+FLAG = "--advantage"
 
 
 class AdvantageError(ValueError):
-    """The function of --advantage cannot be used: one line that says why."""
+    """The weights of --advantage cannot be trained on: one line that says why."""
 
 
 @dataclass(frozen=True)
@@ -44,24 +36,23 @@ class OwnAdvantage(Method):
 
     @classmethod
     def check(cls, settings):
-        load.cache_clear()
         cls(settings.advantage).weights(trial(settings.num_generations))
 
     @classmethod
     def recorded(cls, settings):
-        function, fingerprint = load(settings["advantage"])
+        function, fingerprint = load(FLAG, settings["advantage"])
         return {"advantage_code": f"{getattr(function, '__name__', 'object')}, sha256 {fingerprint}"}
 
     def weights(self, batch):
-        function, _ = load(self.advantage)
+        function, _ = load(FLAG, self.advantage)
         copies = {name: value.clone() for name, value in vars(batch).items() if hasattr(value, "clone")}
         try:
             weights = function(replace(batch, **copies))
         except Exception as error:
-            raise AdvantageError(f"--advantage {self.advantage} raised {_told(error)}") from error
+            raise AdvantageError(f"{FLAG} {self.advantage} raised {told(error)}") from error
         wrong = fault(weights, batch)
         if wrong:
-            raise AdvantageError(f"--advantage {self.advantage} must return {wrong}")
+            raise AdvantageError(f"{FLAG} {self.advantage} must return {wrong}")
         return weights.detach()
 
     def line(self, batch):
@@ -70,55 +61,6 @@ class OwnAdvantage(Method):
 
     def announcement(self):
         return f"Training on the weights of {self.advantage}"
-
-
-@cache
-def load(place: str) -> tuple[Callable, str]:
-    """The function that `place` names, and the hash of the files that it is in. AdvantageError when there is none."""
-    where, _, name = place.rpartition(":")
-    if not where or not name:
-        raise AdvantageError(f"--advantage {place or 'is missing'}: name a function, as {FORMS}")
-    path = Path(where).expanduser()
-    is_file = path.suffix == ".py" or "/" in where
-    if is_file and not path.is_file():
-        raise AdvantageError(f"--advantage {place}: there is no file {where}")
-    try:
-        module = _run(path) if is_file else importlib.import_module(where)
-    except (Exception, SystemExit) as error:
-        way_out = (
-            "" if is_file else "; a module is looked for where Python looks (PYTHONPATH), a file is named with .py"
-        )
-        raise AdvantageError(f"--advantage {place}: importing {where} raised {_told(error)}{way_out}") from error
-    function = getattr(module, name, None)
-    if not callable(function):
-        there = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-        what = (
-            f"has no function '{name}'" if function is None else f"'{name}' is a {type(function).__name__}, no function"
-        )
-        raise AdvantageError(f"--advantage {place}: {where} {what}; it has {', '.join(there[:8]) or 'none'}")
-    code = getattr(function, "__code__", None)
-    files = {file for file in (getattr(module, "__file__", None), code and code.co_filename) if file}
-    contents = b"".join(Path(file).read_bytes() for file in sorted(files) if Path(file).is_file())
-    if not contents:
-        raise AdvantageError(f"--advantage {place}: is in no file whose content could be told from another's")
-    return function, hashlib.sha256(contents).hexdigest()
-
-
-def _run(path: Path) -> ModuleType:
-    name = f"advantage_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    if spec is None or spec.loader is None:
-        raise ImportError("the name of a file with Python code ends in .py")
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    return module
-
-
-def _told(error: BaseException) -> str:
-    """The error and its line, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300] + place
 
 
 def fault(weights, batch: ScoredBatch) -> str | None:

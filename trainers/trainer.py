@@ -23,7 +23,7 @@ from trainers import METHODS
 from trainers.grpo import GRPO
 from trainers.method import Method, ScoredBatch, correctness
 from update.guard import Guard
-from update.packed_update import PackedUpdate
+from update.packed_update import ROW_MEANS, PackedUpdate
 from update.ratios import RatioMetric
 from update.reward_errors import RewardErrors
 from update.rollouts import EngineRollouts
@@ -144,7 +144,7 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
     def _replace_advantages(self, output, advantages, local):
         if self.normaliser == "kept":
             loss_mask = output.get("tool_mask", output["completion_mask"])
-            rows = loss_mask.sum(1) if self.loss_type == "dapo" else torch.ones_like(output["advantages"])
+            rows = torch.ones_like(output["advantages"]) if self.loss_type in ROW_MEANS else loss_mask.sum(1)
             advantages = advantages * kept_scale(advantages, self.accelerator.gather(rows.to(advantages.dtype)))
         output["advantages"] = advantages[local]
         logged = self._logs["advantages"]  # the completions table must show what is trained on

@@ -41,7 +41,7 @@ def build_trainer(
     config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor)}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
-        args.rewards,
+        args.reward or args.rewards,
         questions,
         soft_numeric=args.soft_accuracy,
         max_completion_tokens=args.max_completion_length,

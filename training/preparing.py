@@ -20,7 +20,7 @@ from common.network import stay_local
 from common.processes import on_main_process, start_together
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
-from rewards import PRESETS
+from rewards import PRESETS, chosen, try_own
 from settings.arguments import resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
 from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
@@ -50,6 +50,9 @@ def prepare(args: argparse.Namespace) -> Prepared:
     check_model_weights(args.start.source)
     precision = choose_precision(args.precision)
     train, held_out = load_data(args)
+    for part in chosen(args.reward or args.rewards):
+        if part.place:
+            try_own(part.place, train.questions[:2])
     _, steps = plan_steps(args, len(train), num_processes())
     folder = run_folder(args.output_root, args.vlm_name, args.mode, args.seed)
     data = {"name": train.name, "split": train.split, "fingerprint": train.fingerprint, "num_questions": len(train)}
@@ -62,7 +65,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
-    of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args.mode, args.explicit))
+    of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
     for line in filter(None, (*train.notes, *lines, size, _skipped(train), *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
@@ -99,6 +102,9 @@ def resolve_defaults(args: argparse.Namespace) -> None:
     for name, known in (("rewards", PRESETS), ("prompt", PROMPTS)):
         if getattr(args, name) not in known:
             raise ValueError(f"--{name} {getattr(args, name)}: unknown; choose one of {', '.join(known)}")
+    own_rewards = {part.name: part.place for part in chosen(args.reward or args.rewards) if part.place}
+    if args.soft_accuracy and "accuracy" in own_rewards:
+        raise ValueError(f"--soft-accuracy is not used with --reward {own_rewards['accuracy']}; leave it out")
     args.gradient_accumulation_steps = resolve_accumulation(args, num_processes())
     if args.learning_rate is None:
         own = entry and entry.learning_rate

@@ -6,12 +6,14 @@ import os
 import secrets
 import sys
 import time
+from argparse import Namespace
 from functools import partial
 
 from tqdm import tqdm
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
+from settings.losses import LOSSES
 from trainers import METHODS
 from trainers.method import Method
 
@@ -43,11 +45,16 @@ def banner(method: Method, threshold: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def own_defaults(mode: str, explicit: list[str]) -> str | None:
-    """The line about settings that have another default under this method; None where there are none."""
-    own = {name: value for name, value in METHODS[mode].defaults.items() if name not in explicit}
-    flags = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in own.items())
-    return f"--mode {mode} has defaults of its own: {flags}" if own else None
+def own_defaults(args: Namespace) -> str | None:
+    """The line about settings that have another default under this method or loss; None where there are none."""
+    of_loss = LOSSES[args.loss].defaults if args.loss else {}
+    of_mode = METHODS[args.mode].defaults
+    unused = {*args.explicit, *(LOSSES[args.loss].unused if args.loss else ())}
+    parts = []
+    for flag, own in ((f"--mode {args.mode}", of_mode.keys() - of_loss.keys()), (f"--loss {args.loss}", of_loss)):
+        flags = [f"--{name.replace('_', '-')} {getattr(args, name):g}" for name in sorted({*own} - unused)]
+        parts += [f"{flag} has defaults of its own: {' '.join(flags)}"] if flags else []
+    return "; ".join(parts) or None
 
 
 def few_generations_warning(mode: str, num_generations: int) -> str | None:

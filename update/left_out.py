@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from update.collate import loss_mask
 from update.packing import Row, padded_cost
 
-TOKEN_MEANS = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "kl")
+CLIPPED = ("clip_ratio/low_mean", "clip_ratio/high_mean", "clip_ratio/region_mean", "cispo_clip_ratio")
 
 
 def note(
@@ -24,25 +24,30 @@ def note(
     mask, known = loss_mask(own), "rollout_entropy" in own
     entropy = (own["rollout_entropy"] * mask).sum() if known else 0.0
     tokens = [loss_mask(batch).sum() for batch in micro]
-    sums = [computed, padded_cost(rows), left_out, entropy, mask.sum(), *tokens]
+    heights = [float(len(batch["advantages"])) for batch in micro]  # rows that only fill a pass are never clipped
+    sums = [computed, padded_cost(rows), left_out, entropy, mask.sum(), len(rows), *tokens, *heights]
     sums = torch.tensor([float(value) for value in sums], device=accelerator.device)
-    computed, plain, left_out, entropy, total, *tokens = accelerator.reduce(sums, reduction="sum").tolist()
-    for batch, share in zip(micro, tokens, strict=True):
+    computed, plain, left_out, entropy, total, count, *each = accelerator.reduce(sums, reduction="sum").tolist()
+    for batch, tokens_here, rows_here in zip(micro, each[: len(micro)], each[len(micro) :], strict=True):
         batch["window"] = {  # with these names in the checkpoints of earlier versions too
             "skipped_work": 1 - computed / plain,
             "rows_left": left_out > 0,
             "entropy": entropy / max(total, 1.0) if known else None,
-            "token_share": share * len(micro) / max(total, 1.0),
+            "token_share": tokens_here * len(micro) / max(total, 1.0),
+            "row_share": rows_here * len(micro) / count,
         }
 
 
-def count(metrics: dict[str, list[float]], window: dict) -> None:
-    """Corrects what TRL has just noted of one pass: the rows that were left out were not clipped, but they count."""
+def count(metrics: dict[str, list[float]], window: dict, by_rows: bool) -> None:
+    """Corrects what TRL has just noted of one pass: the rows that were left out were not clipped, but they count.
+
+    `by_rows`: a completion has one ratio, and a share of the clipped ones is one of rows, not of tokens.
+    """
     metrics["decomposed/skipped_work"].append(window["skipped_work"])
-    for name in TOKEN_MEANS:
+    for name in (*CLIPPED, "kl"):
         if metrics.get(name):
-            metrics[name][-1] *= window["token_share"]
-    if window["rows_left"]:
+            metrics[name][-1] *= window["row_share" if by_rows and name in CLIPPED else "token_share"]
+    if window["rows_left"] and metrics.get("clip_ratio/low_min"):
         metrics["clip_ratio/low_min"][-1] = min(metrics["clip_ratio/low_min"][-1], 0.0)
         metrics["clip_ratio/high_max"][-1] = max(metrics["clip_ratio/high_max"][-1], 0.0)
     if window["entropy"] is not None:

@@ -32,6 +32,10 @@ from update.packing import Row
 
 logger = logging.getLogger(__name__)
 
+# TRL's losses that are a sum over rows with a constant in front: rows can move between micro-batches
+TOKEN_SUMS = ("dapo", "cispo", "vespo")  # over a number of the whole rollout batch, its tokens
+ROW_MEANS = ("grpo", "sapo", "dr_grpo", "luspo")  # over the rows that TRL is given
+
 
 class PackedUpdate(TrainerBase):
     """GRPOTrainer whose update computes prompts once and leaves out rows without weight."""
@@ -40,14 +44,15 @@ class PackedUpdate(TrainerBase):
         super().__init__(*args, **kwargs)
         if update not in ("shared", "plain"):
             raise ValueError(f"update must be 'shared' or 'plain', got {update!r}")
-        # the loss must be a sum over rows with a constant in front, so that rows can move between micro-batches
-        sums = self.loss_type in ("dapo", "grpo") and self.importance_sampling_level == "token"
+        sums = self.loss_type in TOKEN_SUMS + ROW_MEANS
         mixes = self._entropy_bonus_enabled or self.aux_loss_enabled or self.top_entropy_quantile < 1.0
         self.family = family_of_model(self.model)
         self.repacks_rows = update == "shared" and sums and not mixes and not self.use_vllm
         self.shares_prompts = update == "shared" and self._enable_sharing()
         if update == "shared":
             self._spare_frozen_tower()
+            if not sums:
+                self._print(f"{self.loss_type} divides by the tokens of each pass: rows without weight stay")
         self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
 
     def _spare_frozen_tower(self) -> None:
@@ -182,10 +187,10 @@ class PackedUpdate(TrainerBase):
         loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         if not self.repacks_rows or not self.model.training:
             return loss
-        if self.loss_type == "grpo":
+        if self.loss_type in ROW_MEANS:
             # TRL averages over the rows it is given; the mean is over all rows of the plain micro-batch
             loss = loss * (len(inputs["advantages"]) / self.args.per_device_train_batch_size)
-        left_out.count(self._metrics["train"], inputs["window"])
+        left_out.count(self._metrics["train"], inputs["window"], self.importance_sampling_level == "sequence")
         return loss
 
     def _get_per_token_logps_and_entropies(

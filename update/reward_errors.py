@@ -1,4 +1,4 @@
-"""A reward function that raises costs its rows, not the run: they have no reward and move nothing.
+"""A reward function that raises costs its rows, not the run: they do without it, and without accuracy move nothing.
 
 Every process calls the reward functions on its own completions and then waits for the others' rewards, so an error
 must not leave a process early. It is counted in `decomposed/reward_errors` and printed once for each function; when a
@@ -80,7 +80,10 @@ class RewardErrors(TrainerBase):
     def _report(self, name: str, errors: list[str], rows: int) -> None:
         line = f"reward '{name}' raised for {len(errors)} of {rows} completions of a rollout batch: {errors[0]}"
         if name not in self._warned_of:
-            self._print(f"Warning: {line}. Such rows have no reward and move nothing (decomposed/reward_errors)")
+            self._print(
+                f"Warning: {line}. Such rows do without it, and without accuracy they move nothing "
+                "(decomposed/reward_errors)"
+            )
         self._warned_of.add(name)
         if len(errors) == rows and self.model.training:
             self._end_unhealthy(line)
