@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -31,6 +32,7 @@ from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
 
 logger = logging.getLogger(__name__)
+Wanted = tuple[str, Mapping[str, torch.Tensor], range]  # problem id, a prompt's model inputs, numbers of completions
 MOST_APART, MOST_APART_IN_HALF = 0.01, 0.3  # total variation between fixed step and own layers; above it is a fault
 
 
@@ -60,49 +62,60 @@ def sample_each(
     same numbers give the same samples however they are grouped, but for near ties (see above). Out of memory halves the
     chunk and tries what is left again; `on_chunk` is then told the chunk that worked. Inputs may be on another device.
     """
-    left = [(which, range(first_sample, first_sample + n)) for which in range(len(prompts))]
-    computed: dict[int, Prompt] = {}
-    drawn: list[list[Samples]] = [[] for _ in prompts]
-    wanted = chunk = min(chunk or n * len(prompts), n * len(prompts))
-    options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress}
+    wanted = [(name, inputs, range(first_sample, first_sample + n)) for name, inputs in prompts]
+    most = min(chunk or n * len(prompts), n * len(prompts))
     with _evaluating(model):
-        while left:
-            part, rest = _first_rows(left, chunk)
-            try:
-                done = _decode_part(model, prompts, part, computed, **options)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if chunk == 1 or not computed or not is_out_of_memory(error):  # not computed: one prompt is too much
-                    raise
-                rows = sum(len(samples) for _, samples in part)
-                chunk = -(-rows // 2)
-                logger.warning("out of memory with %d completions at once; going on with %d", rows, chunk)
-            else:
-                for (which, _), samples in zip(part, done, strict=True):
-                    drawn[which].append(samples)
-                for which, _ in part:
-                    if which not in dict(rest):
-                        del computed[which]
-                left = rest
-                continue
-            computed.clear()
-            free_memory()
-    if on_chunk is not None and chunk < wanted:
-        on_chunk(chunk)
-    return [_joined(parts) for parts in drawn]
+        samples, fitted = decode_in_parts(model, wanted, most, settings=settings, eos_ids=eos_ids, suppress=suppress)
+    if on_chunk is not None and fitted < most:
+        on_chunk(fitted)
+    return samples
+
+
+def decode_in_parts(
+    model: torch.nn.Module, wanted: Sequence[Wanted], most: int, **options: Any
+) -> tuple[list[Samples], int]:
+    """(One `Samples` for each that is wanted, the completions decoded at once): `most`, halved when out of memory.
+
+    `options` are those of `decode`. A prompt is computed when its first completion is due, and let go after its last.
+    """
+    left = [(which, samples) for which, (_, _, samples) in enumerate(wanted)]
+    computed: dict[int, Prompt] = {}
+    drawn: list[list[Samples]] = [[] for _ in wanted]
+    while left:
+        part, rest = _first_rows(left, most)
+        try:
+            done = _decode_part(model, wanted, part, computed, **options)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if most == 1 or not computed or not is_out_of_memory(error):  # not computed: one prompt is too much
+                raise
+            rows = sum(len(samples) for _, samples in part)
+            most = -(-rows // 2)
+            logger.warning("out of memory with %d completions at once; going on with %d", rows, most)
+        else:
+            for (which, _), samples in zip(part, done, strict=True):
+                drawn[which].append(samples)
+            for which, _ in part:
+                if which not in dict(rest):
+                    del computed[which]
+            left = rest
+            continue
+        computed.clear()  # outside the handler, whose traceback holds the step's tensors
+        free_memory()
+    return [_joined(parts) for parts in drawn], most
 
 
 def _decode_part(
     model: torch.nn.Module,
-    prompts: Sequence[tuple[str, Mapping[str, torch.Tensor]]],
+    wanted: Sequence[Wanted],
     part: Sequence[tuple[int, range]],
     computed: dict[int, Prompt],
-    **options: object,
+    **options: Any,
 ) -> list[Samples]:
     """The samples of a part; `computed` gains its prompts."""
     new = [which for which, _ in part if which not in computed]
-    for place, prompt in prefill_each(model, [prompts[which][1] for which in new]):
+    for place, prompt in prefill_each(model, [wanted[which][1] for which in new]):
         computed[new[place]] = prompt
-    return decode(model, [Request(computed[which], prompts[which][0], taken) for which, taken in part], **options)
+    return decode(model, [Request(computed[which], wanted[which][0], taken) for which, taken in part], **options)
 
 
 def _first_rows(wanted: list[tuple[int, range]], most: int) -> tuple[list[tuple[int, range]], list[tuple[int, range]]]:
@@ -123,6 +136,7 @@ def _joined(parts: list[Samples]) -> Samples:
         [row for part in parts for row in part.token_ids],
         [row for part in parts for row in part.logprobs],
         [row for part in parts for row in part.truncated],
+        [row for part in parts for row in part.entropies or []] or None,
     )
 
 

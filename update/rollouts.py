@@ -7,7 +7,6 @@ TRL's own generation.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -20,12 +19,9 @@ from trl.models import unwrap_model_for_generation
 
 from checkpoints.trainer_base import TrainerBase
 from models.families import family_of
-from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
-from sampling.prefill import prefill_all
+from sampling.engine import decode_in_parts, decodes_static
 from sampling.settings import SamplingSettings
 from update.images_once import images_once
-
-logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -120,12 +116,17 @@ class EngineRollouts(TrainerBase):
             merged_adapter(model),
         ):
             model.eval()
-            rows, inputs, keys = zip(*self._distinct_prompts(prompt_ids, images, multimodal_fields), strict=True)
-            requests = [
-                Request(prompt, f"{phase} step {self.state.global_step} prompt {key}", _shifted(run, first_row))
-                for prompt, run, key in zip(prefill_all(model, inputs), rows, keys, strict=True)
+            wanted = [
+                (f"{phase} step {self.state.global_step} prompt {key}", inputs, _shifted(run, first_row))
+                for run, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
             ]
-            parts = self._decode(model, requests, settings)
+            # Which rows share a batch does not change what is drawn (`sampling.random_streams`).
+            most = min(self._rows_at_once or len(prompt_ids), len(prompt_ids))
+            options = {"settings": settings, "eos_ids": self.eos_token_ids, "entropies": True}
+            options["suppress"] = self.generation_config.suppress_tokens or ()
+            parts, fitted = decode_in_parts(model, wanted, most, **options)
+            if fitted < most:
+                self._rows_at_once = fitted  # in the following rollouts too
             model.train(phase == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
         logps = [row for part in parts for row in part.logprobs]
@@ -133,29 +134,6 @@ class EngineRollouts(TrainerBase):
         if settings.top_p == 1 and not settings.top_k:  # else the distribution is one that the update knows not
             self._rollout_logps = logps
         return [ids for part in parts for ids in part.token_ids], None
-
-    def _decode(self, model, requests, settings):
-        """All rows at once; out of memory halves their number, for this rollout and the following ones.
-
-        Which rows share a batch does not change what is drawn (`sampling.random_streams`).
-        """
-        suppress = self.generation_config.suppress_tokens or ()
-        options = {"settings": settings, "eos_ids": self.eos_token_ids, "suppress": suppress, "entropies": True}
-        while True:
-            try:
-                return [
-                    samples
-                    for part in _parts(requests, self._rows_at_once)
-                    for samples in decode(model, part, **options)
-                ]
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                rows = sum(len(request.samples) for request in requests)
-                most = min(self._rows_at_once or rows, rows)
-                if most == 1 or not is_out_of_memory(error):
-                    raise
-                self._rows_at_once = -(-most // 2)
-                logger.warning("out of memory with %d completions at once; going on with %d", most, self._rows_at_once)
-            free_memory()
 
     def _distinct_prompts(self, prompt_ids, images, fields):
         """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
@@ -190,18 +168,3 @@ class EngineRollouts(TrainerBase):
 
 def _shifted(rows: range, start: int) -> range:
     return range(start + rows.start, start + rows.stop)
-
-
-def _parts(requests: list[Request], most: int | None) -> list[list[Request]]:
-    """The same requests in parts of at most `most` completions, in order; a request may be split."""
-    parts, room = [[]], most or float("inf")
-    for request in requests:
-        left = request.samples
-        while left:
-            if room == 0:
-                parts.append([])
-                room = most
-            taken = left if len(left) <= room else left[: int(room)]
-            parts[-1].append(Request(request.prompt, request.problem_id, taken))
-            left, room = left[len(taken) :], room - len(taken)
-    return parts
