@@ -49,6 +49,7 @@ def train(
     model: PreTrainedModel, processor: ProcessorMixin, stage: Stage, *, batch_size: int, seed: int, state: Path
 ) -> None:
     """One stage on charts drawn as they are needed. Goes on from `state` if that file exists; it is kept up to date."""
+    # Long, for it is one loop whose streams, rates and kept state all hang on the step.
     import torch
     from tqdm import tqdm
 

@@ -99,9 +99,8 @@ class EngineRollouts(TrainerBase):
         """
         self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
         if not self._engine_can(multimodal_fields):
-            return super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-            )
+            rest = (num_generations, has_tool_images)
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest)
         settings, phase = self._sampling_settings(), self._phase
         first_row = self.accelerator.process_index * len(prompt_ids)
         with (
@@ -120,13 +119,7 @@ class EngineRollouts(TrainerBase):
                 (f"{phase} step {self.state.global_step} prompt {key}", inputs, _shifted(run, first_row))
                 for run, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
             ]
-            # Which rows share a batch does not change what is drawn (`sampling.random_streams`).
-            most = min(self._rows_at_once or len(prompt_ids), len(prompt_ids))
-            options = {"settings": settings, "eos_ids": self.eos_token_ids, "entropies": True}
-            options["suppress"] = self.generation_config.suppress_tokens or ()
-            parts, fitted = decode_in_parts(model, wanted, most, **options)
-            if fitted < most:
-                self._rows_at_once = fitted  # in the following rollouts too
+            parts = self._decode(model, wanted, settings)
             model.train(phase == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
         logps = [row for part in parts for row in part.logprobs]
@@ -134,6 +127,20 @@ class EngineRollouts(TrainerBase):
         if settings.top_p == 1 and not settings.top_k:  # else the distribution is one that the update knows not
             self._rollout_logps = logps
         return [ids for part in parts for ids in part.token_ids], None
+
+    def _decode(self, model, wanted, settings):
+        """All rows at once; out of memory halves their number, for this rollout and the following ones.
+
+        Which rows share a batch does not change what is drawn (`sampling.random_streams`).
+        """
+        suppress = self.generation_config.suppress_tokens or ()
+        options = {"settings": settings, "eos_ids": self.eos_token_ids, "suppress": suppress, "entropies": True}
+        rows = sum(len(samples) for *_, samples in wanted)
+        most = min(self._rows_at_once or rows, rows)
+        parts, fitted = decode_in_parts(model, wanted, most, **options)
+        if fitted < most:
+            self._rows_at_once = fitted
+        return parts
 
     def _distinct_prompts(self, prompt_ids, images, fields):
         """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
