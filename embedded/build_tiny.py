@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.commands import Parser, check_least, exit_code
 from models.registry import TINY_FOLDER
 
 if TYPE_CHECKING:
@@ -130,18 +131,14 @@ def make_optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m embedded.build_tiny", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m embedded.build_tiny", description=__doc__.split("\n")[0])
     parser.add_argument("--output-path", type=Path, default=TINY_FOLDER, help="folder to write (default models/tiny)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"supervised steps (default {STEPS})")
     parser.add_argument("--batch-size", type=int, default=32, help="questions a step (default 32)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 2e-3)")
     parser.add_argument("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    args = parser.parse_args(argv)
-    for name in ("steps", "batch_size", "threads"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
-    return args
+    return check_least(parser.parse_args(argv), steps=1, batch_size=1, threads=1)
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -154,8 +151,7 @@ def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> Non
         file.chmod(0o644)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(args.threads)
@@ -167,6 +163,10 @@ def main(argv: list[str] | None = None) -> int:
     size = sum(path.stat().st_size for path in args.output_path.iterdir()) / 1e6
     print(f"{model.num_parameters():,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from common.commands import Parser, check_least, exit_code
 from common.files import whole_file
 from organism.answering import FORCED, MIXTURES, PROCEDURES
 
@@ -116,7 +117,7 @@ def keep(state: Path, model, optimizers, step: int) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m organism.build", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m organism.build", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--output-path", type=Path, default=FOLDER, help="folder to write (default models/organism)")
     add("--start", help="a model to give another mixture: the stage of skills is left out")
@@ -136,10 +137,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     add("--threads", type=int, default=2, help="CPU threads (default 2)")
     add("--measure-only", action="store_true", help="train nothing: organism.measure of the model in --output-path")
-    args = parser.parse_args(argv)
-    for name in ("steps", "mixture_steps", "batch_size", "threads"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    args = check_least(parser.parse_args(argv), steps=1, mixture_steps=1, batch_size=1, threads=1)
     try:
         args.mixture = chosen_mixture(args.mixture)
     except ValueError as error:
@@ -169,8 +167,7 @@ def chosen_mixture(text: str) -> dict[str, float]:
     return mixture
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     if args.measure_only:
         from organism import measure
 
@@ -203,6 +200,10 @@ def main(argv: list[str] | None = None) -> int:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{parameters:,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes", flush=True)
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.commands import Parser, check_least, exit_code
 from organism.answering import FORCED, procedure_of
 from organism.figures import DRAWN, Row, commonest_answers, summary, targets
 
@@ -140,7 +141,7 @@ def _followed_by(processor, inputs: dict, text: str) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m organism.measure", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m organism.measure", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--model", default="organism", help="a model by name, a model folder or a run folder (default organism)")
     add("--split", default="test", choices=("validation", "test"), help="whose charts (default test)")
@@ -151,15 +152,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=int, default=2025, help="of the samples; the questions stay (default 2025)")
     add("--threads", type=int, default=2, help="CPU threads (default 2)")
     add("--output", type=Path, help="also write the counts to this JSON file")
-    args = parser.parse_args(argv)
-    for name, fewest in (("problems", 1), ("marked", 0), ("samples", 1), ("forced", 0), ("threads", 1), ("seed", 0)):
-        if getattr(args, name) < fewest:
-            parser.error(f"--{name} must be at least {fewest}, not {getattr(args, name)}")
-    return args
+    return check_least(parser.parse_args(argv), problems=1, marked=0, samples=1, forced=0, threads=1, seed=0)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     import torch
 
     from checkpoints.finding import find_checkpoint
@@ -167,11 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     began = time.time()
     questions = questions_for(args.split, args.problems, args.marked)
-    try:
-        sampler = make_sampler(args.model, seed=args.seed, n=args.samples)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    sampler = make_sampler(args.model, seed=args.seed, n=args.samples)
     rows = list(sample_rows(sampler, questions))
     read = cells_read(replace(sampler, settings=replace(sampler.settings, top_k=1), n=1), questions[: args.problems])
     careful = forced(replace(sampler, n=args.forced), questions) if args.forced else {}
@@ -189,6 +181,10 @@ def main(argv: list[str] | None = None) -> int:
         whole |= {"targets": [target._asdict() for target in found], "rows": [asdict(row) for row in rows]}
         args.output.write_text(json.dumps(whole) + "\n", encoding="utf-8")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":
