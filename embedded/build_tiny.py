@@ -40,7 +40,7 @@ def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]])
 
     end = processor.tokenizer.eos_token
     texts = [f"{prompt_text(processor, question, 'structured')}{completion}{end}" for question, completion in examples]
-    images = [image_rule(processor)(question.open_image()) for question, _ in examples]
+    images = [image_rule(processor)(question.open_image()) for question, _ in examples if question.open_image]
     batch = processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
     start = processor.tokenizer.convert_tokens_to_ids("<|im_start|>")
     labels = batch["input_ids"].clone()

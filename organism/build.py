@@ -18,7 +18,7 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.commands import Parser, check_least, exit_code
 from common.files import whole_file
@@ -71,7 +71,7 @@ def train(
         for optimizer, saved in zip(optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         done = kept["step"]
-    options = {"split": "warm-start", "seed": f"{stage.name}-{seed}", "marked": stage.marked}
+    options: dict[str, Any] = {"split": "warm-start", "seed": f"{stage.name}-{seed}", "marked": stage.marked}
     stream = worked_examples(**options, mixture=stage.mixture, start=2 * batch_size * done)
     options["seed"] += "-rehearsed"
     careful = worked_examples(**options, mixture={"careful": 1}, start=2 * stage.rehearsed * done)

@@ -14,13 +14,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.commands import Parser, check_least, exit_code
 from organism.answering import FORCED, procedure_of
 from organism.figures import DRAWN, Row, commonest_answers, summary, targets
 
 if TYPE_CHECKING:
+    import torch
+
     from charts.record import ChartQuestion
     from sampling.job import Sampler
 
@@ -46,9 +48,13 @@ def make_sampler(path: str, *, seed: int, n: int) -> Sampler:
     found = find_checkpoint(path)
     model = load(found, dtype="float32", device="cpu", merge_adapter=merges_adapter(found, "float32", "auto"))
     settings = SamplingSettings(max_new_tokens=160, seed=seed)
-    limits = {"min_pixels": found.min_pixels, "max_pixels": found.max_pixels}
+    limits: dict[str, Any] = {"min_pixels": found.min_pixels, "max_pixels": found.max_pixels}
     processor = load_processor(found.model_name, **limits)
     return Sampler(model, processor, settings, n, found.prompt, **limits)
+
+
+def _inputs(sampler: Sampler, questions: Sequence[ChartQuestion]) -> list[tuple[str, dict[str, torch.Tensor]]]:
+    return [(one.id, sampler.inputs(one, one.open_image())) for one in questions if one.open_image]
 
 
 def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str = "measuring") -> Iterator[Row]:
@@ -62,7 +68,7 @@ def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str
     with tqdm(total=len(questions), desc=title, unit="problem", mininterval=5) as bar:
         for place in range(0, len(questions), size):
             group = questions[place : place + size]
-            prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+            prompts = _inputs(sampler, group)
             for question, drawn in zip(group, sampler(prompts), strict=True):
                 texts = sampler.texts(drawn)
                 parsed = [parse_completion(text) for text in texts]
@@ -71,7 +77,7 @@ def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str
                 yield Row(
                     id=question.id,
                     kind=question.kind,
-                    chart_type=question.chart_type,
+                    chart_type=question.chart_type or "",
                     gold=question.answers[0],
                     samples=len(texts),
                     right=dict(Counter(way for way, hit in zip(ways, hits, strict=True) if hit)),
@@ -92,13 +98,13 @@ def cells_read(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[str
     read: dict[str, list[bool]] = {}
     for place in range(0, len(questions), 32):
         group = questions[place : place + 32]
-        prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+        prompts = _inputs(sampler, group)
         for question, drawn in zip(group, sampler(prompts), strict=True):
             table = parse_completion(sampler.texts(drawn)[0]).table or {"rows": []}
             said = {row[0]: row[1] for row in table["rows"] if len(row) == 2}
-            for label, value in question.table["rows"]:
+            for label, value in (question.table or {})["rows"]:
                 height = str(int(value) - start_of(question))
-                read.setdefault(question.chart_type, []).append(said.get(label) == height)
+                read.setdefault(question.chart_type or "", []).append(said.get(label) == height)
     return {name: 100 * sum(hits) / len(hits) for name, hits in sorted(read.items())}
 
 
@@ -113,7 +119,7 @@ def forced(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[bool, f
     hits: dict[bool, list[bool]] = {False: [], True: []}
     for place in range(0, len(questions), 32):
         group = questions[place : place + 32]
-        inputs = {question.id: sampler.inputs(question, question.open_image()) for question in group}
+        inputs = dict(_inputs(sampler, group))
         openings = replace(sampler, n=1)(list(inputs.items()))
         tables = [sampler.texts(drawn)[0].split("Step 1: ")[0] for drawn in openings]
         prompts = [

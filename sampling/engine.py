@@ -37,7 +37,7 @@ MOST_APART, MOST_APART_IN_HALF = 0.01, 0.3  # total variation between fixed step
 
 
 def sample(
-    model: torch.nn.Module, prompt_inputs: Mapping[str, torch.Tensor], *, problem_id: str, **options: object
+    model: torch.nn.Module, prompt_inputs: Mapping[str, torch.Tensor], *, problem_id: str, **options: Any
 ) -> Samples:
     """`n` completions of one prompt (batch of one, no padding); `options` as for `sample_each`."""
     return sample_each(model, [(problem_id, prompt_inputs)], **options)[0]
@@ -160,13 +160,12 @@ def decode(
     `decodes_static` says so.
     """
     model = base_model(model)
+    options: dict[str, Any] = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
     if static or (static is None and not copied and decodes_static(model)):
-        options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
         samples = _decode_static(model, requests, look_every or LOOK_EVERY, must=bool(static), **options)
         if samples is not None:
             return samples
     copied = not can_share(model) if copied is None else copied
-    options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
     options |= {"copied": copied, "look_every": look_every}
     if copied:  # copied caches of unequal prompts do not fit into one batch
         return [one for request in requests for one in own_layers.decode(model, [request], **options)]
@@ -179,7 +178,7 @@ def _decode_static(
     look_every: int,
     must: bool,
     suppress: Sequence[int],
-    **options: object,
+    **options: Any,
 ) -> list[Samples] | None:
     """None after a failure other than lack of memory, unless it `must`: then the model's own layers have to do."""
     device = model.device

@@ -213,7 +213,7 @@ class PackedUpdate(TrainerBase):
             with self.accelerator.autocast():
                 out = model(**packed, fused_lm_head=True)
             logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
-            if compute_entropy:
+            if entropies is not None:
                 entropies = entropies.to(out.entropy.dtype).index_put(cells, out.entropy[0])
         return logps, entropies, None
 
@@ -243,7 +243,7 @@ class PackedUpdate(TrainerBase):
             prompt = input_ids[first.index, end - first.prompt_tokens : end]
             of_images = images.of(first.index)
             shown += [of_images] if of_images else []
-            names = self.family.token_fields if of_images else ()
+            names = self.family.token_fields if self.family and of_images else ()
             of_tokens = {name: fields[name][first.index, end - first.prompt_tokens : end][None] for name in names}
             of_prompt = positions_of(model, prompt[None], of_images | of_tokens)  # (axes, P)
             ids.append(prompt[:-1])
