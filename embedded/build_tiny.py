@@ -16,6 +16,7 @@ import math
 import re
 import sys
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,27 +94,37 @@ def warm_start(
 
     stream = worked_examples("warm-start", seed)
     optimizers = make_optimizers(model, learning_rate)
-    warm_up = 50
-
-    def scale(step: int) -> float:
-        share = min(1.0, max(0, step - warm_up) / max(1, steps - warm_up))
-        return min(1.0, (step + 1) / warm_up) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
-
+    scale = partial(rate_at, steps=steps, warm_up=50)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, scale) for optimizer in optimizers]
     model.train()
     bar = tqdm(range(steps), desc="warm start", unit="step", mininterval=5)
     for step in bar:
         batch = encode(processor, [next(stream) for _ in range(batch_size)])
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
+        loss = take_step(model, optimizers, batch)
+        for schedule in schedules:
             schedule.step()
-            optimizer.zero_grad(set_to_none=True)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
     model.eval()
+
+
+def rate_at(step: int, *, steps: int, warm_up: int) -> float:
+    """Share of the highest learning rate: a linear rise, then a cosine down to a twentieth."""
+    share = min(1.0, max(0, step - warm_up) / max(1, steps - warm_up))
+    return min(1.0, (step + 1) / warm_up) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
+
+
+def take_step(model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], batch: dict) -> torch.Tensor:
+    """One update on `batch`, with the gradient clipped to norm 1; the loss before it."""
+    import torch
+
+    loss = model(**batch).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss
 
 
 def make_optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.optim.Optimizer]:

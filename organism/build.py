@@ -54,15 +54,11 @@ def train(
     import torch
     from tqdm import tqdm
 
-    from embedded.build_tiny import encode, make_optimizers
+    from embedded.build_tiny import encode, make_optimizers, rate_at, take_step
     from organism.answering import worked_examples
 
     optimizers = make_optimizers(model, stage.learning_rate)
     warm_up = min(50, max(1, stage.steps // 10))
-
-    def scale(step: int) -> float:
-        share = min(1.0, max(0, step - warm_up) / max(1, stage.steps - warm_up))
-        return min(1.0, (step + 1) / warm_up) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
 
     done = 0
     if state.is_file():
@@ -79,19 +75,15 @@ def train(
     saved_at = time.time()
     bar = tqdm(range(done, stage.steps), initial=done, total=stage.steps, desc=stage.name, unit="step", mininterval=5)
     for step in bar:
-        rates = (10 * stage.learning_rate * scale(step), stage.learning_rate * scale(step))
+        share = rate_at(step, steps=stage.steps, warm_up=warm_up)
+        rates = (10 * stage.learning_rate * share, stage.learning_rate * share)
         for optimizer, rate in zip(optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate
         examples = list(islice(stream, 0, 2 * batch_size, 2))  # one question a chart
         batch = encode(processor, examples + list(islice(careful, 0, 2 * stage.rehearsed, 2)))
         hide_choice(processor, batch["labels"][batch_size:])
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        loss = take_step(model, optimizers, batch)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
         if time.time() - saved_at > SAVE_EVERY:

@@ -102,7 +102,6 @@ class EngineRollouts(TrainerBase):
             rest = (num_generations, has_tool_images)
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest)
         settings, phase = self._sampling_settings(), self._phase
-        first_row = self.accelerator.process_index * len(prompt_ids)
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -116,8 +115,8 @@ class EngineRollouts(TrainerBase):
         ):
             model.eval()
             wanted = [
-                (f"{phase} step {self.state.global_step} prompt {key}", inputs, _shifted(run, first_row))
-                for run, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
+                (f"{phase} step {self.state.global_step} prompt {key}", inputs, rows)
+                for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
             ]
             parts = self._decode(model, wanted, settings)
             model.train(phase == "train")
@@ -143,7 +142,8 @@ class EngineRollouts(TrainerBase):
         return parts
 
     def _distinct_prompts(self, prompt_ids, images, fields):
-        """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
+        """(rows of the whole rollout batch, model inputs on the CPU, hash) of every run of equal prompts."""
+        first = self.accelerator.process_index * len(prompt_ids)
         known: dict[tuple, str] = {}  # by the images' objects: pixels are hashed once a prompt
         keys = []
         for ids, row in zip(prompt_ids, images or [None] * len(prompt_ids), strict=True):
@@ -157,7 +157,7 @@ class EngineRollouts(TrainerBase):
             indices = list(run)
             row = indices[0]
             inputs = {"input_ids": torch.tensor([prompt_ids[row]]), **of_images[row]}
-            yield range(row, indices[-1] + 1), inputs, key
+            yield range(first + row, first + indices[-1] + 1), inputs, key
 
     def _images_of_rows(self, prompt_ids, images, fields) -> list[dict[str, torch.Tensor]]:
         """The fields of every row's images, out of those in which all rows follow one another."""
@@ -171,7 +171,3 @@ class EngineRollouts(TrainerBase):
         split = {name: tensor.split(counts[name]) for name, tensor in tensors.items()}
         split |= {name: [torch.as_tensor([list(row)]) for row in fields[name]] for name in family.token_fields}
         return [{name: rows[row] for name, rows in split.items()} for row in range(len(prompt_ids))]
-
-
-def _shifted(rows: range, start: int) -> range:
-    return range(start + rows.start, start + rows.stop)
