@@ -35,6 +35,14 @@ def questions(count: int, rng: random.Random) -> list[ChartQuestion]:
     return made
 
 
+def seconds_to_grade(pairs: list[tuple[str, ChartQuestion]]) -> float:
+    answers._grade.cache_clear()
+    start = time.process_time()
+    for answer, problem in pairs:
+        answers.grade(answer, problem, "strict")
+    return time.process_time() - start
+
+
 def distinct_answers(count: int, rng: random.Random) -> float:
     problems = questions(count // 20, rng)
     spellings = ["{}", "{} million", "${}", "{}%", "about {}", "{} kg", "{} and {}", "{}-{}", "the {} bars", "{} or so"]
@@ -43,11 +51,7 @@ def distinct_answers(count: int, rng: random.Random) -> float:
         for problem in problems
         for j in range(20)
     ]
-    answers._grade.cache_clear()
-    start = time.process_time()
-    for answer, problem in pairs:
-        answers.grade(answer, problem, "strict")
-    return time.process_time() - start
+    return seconds_to_grade(pairs)
 
 
 def repeated_answers(count: int, rng: random.Random) -> float:
@@ -56,11 +60,7 @@ def repeated_answers(count: int, rng: random.Random) -> float:
     for problem in problems:
         given = [problem.answers[0], *(str(rng.randint(0, 10**6)) for _ in range(7))]
         pairs += [(answer, problem) for answer in rng.choices(given, k=256)]
-    answers._grade.cache_clear()
-    start = time.process_time()
-    for answer, problem in pairs:
-        answers.grade(answer, problem, "strict")
-    return time.process_time() - start
+    return seconds_to_grade(pairs)
 
 
 def main() -> None:

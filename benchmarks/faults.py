@@ -21,6 +21,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from common.commands import Parser, exit_code
+
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "slow or not slow"]
 Outcome = tuple[bool, str]  # whether nothing was lost, and what was seen
@@ -104,11 +108,14 @@ def outcome(fault: Fault) -> Outcome:
     return right and done.returncode == 0, seen
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
     names = [fault.name for fault in FAULTS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    args = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
     lost = False
     for fault in FAULTS:
         if fault.name in args.only:
@@ -117,6 +124,10 @@ def main(argv: list[str] | None = None) -> int:
             lost |= not right
             print(f"{'✓' if right else '✗'} {fault.what:42}{time.monotonic() - start:6.0f} s  {seen}", flush=True)
     return int(lost)
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import updates
 from benchmarks.floors import SIZES, Bench
 from benchmarks.measuring import bar_chart
+from common.commands import Parser, exit_code
 from models.registry import lora_config
 from sampling.engine import Request, decode
 from sampling.prefill import prefill_all
@@ -41,7 +42,7 @@ PARTS = ("decode", "prefill", "sampling", "update", "stock")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--size", default="3b", choices=tuple(SIZES))
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help=", ".join(PARTS))
@@ -197,8 +198,7 @@ def draw_figures(found: dict, path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def measure_all(args: argparse.Namespace) -> int:
     if args.from_json:
         found = json.loads(args.from_json.read_text(encoding="utf-8"))
         draw_figures(found, args.plot or args.from_json.with_suffix(".png"))
@@ -228,6 +228,10 @@ def main(argv: list[str] | None = None) -> int:
     if args.plot:
         draw_figures(bench.found, args.plot)
     return 1 if failed else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: measure_all(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -20,8 +20,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from common.commands import Parser, check_least, exit_code
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
 N = 256
 BODIES = 16  # different sets of samples in the file
 
@@ -137,19 +140,22 @@ def reading(samples: int, repeats: int) -> None:
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("--samples", type=int, default=1_000_000, help="samples for the estimators")
     parser.add_argument("--files", type=int, nargs="*", default=[100_000, 1_000_000], help="samples in the files read")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, the median is shown")
-    return parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), samples=1, repeats=1)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def measure_all(args: argparse.Namespace) -> int:
     estimators(args.samples, args.repeats)
     for samples in args.files:
         reading(samples, args.repeats)
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return exit_code(lambda: measure_all(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import PeakMemory, now
 from benchmarks.workloads import build_inputs, hold_lengths
+from common.commands import Parser, check_least, exit_code
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.job import ROWS
 from sampling.prefill import prefill
@@ -38,7 +39,7 @@ PROBLEM = "benchmark"
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--num-samples", type=int, default=256)
     parser.add_argument("--problems", type=int, default=1, help="more than one: one after another against together")
@@ -47,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-new-tokens", type=int, default=96)
     parser.add_argument("--rungs", nargs="*", type=int, help="only these (default: all five)")
     parser.add_argument("--repeat", type=int, default=1, help="best of this many runs")
-    return parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), num_samples=1, problems=1, max_new_tokens=1, repeat=1)
 
 
 class Ladder:
@@ -241,10 +242,9 @@ def several_problems(
         assert all(parted), "other tokens than one problem after another"
 
 
-def main(argv: list[str] | None = None) -> int:
+def measure_all(args: argparse.Namespace) -> int:
     from models.registry import load_model, load_processor, unsampleable_token_ids
 
-    args = parse_args(argv)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(args.model).to(device).eval()
     processor = load_processor(args.model)
@@ -264,6 +264,10 @@ def main(argv: list[str] | None = None) -> int:
     print("tokens on shared random numbers (untimed):")
     check_equality(ladder)
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: measure_all(parse_args(argv)))
 
 
 if __name__ == "__main__":

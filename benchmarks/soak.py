@@ -30,6 +30,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median, stdev
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from common.commands import Parser, check_least, exit_code
+
 ROOT = Path(__file__).resolve().parent.parent
 MOST_GROWTH = 0.02
 STEP = re.compile(r"^step (\d+):", re.MULTILINE)
@@ -154,13 +158,14 @@ def blocks(run: Watched, updates: int) -> list[float]:
     return [(run.seconds_at(end) - run.seconds_at(start)) / (end - start) for start, end in itertools.pairwise(ends)]
 
 
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--updates", type=int, default=2000)
-    args = parser.parse_args(argv)
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--updates", type=int, default=2000, help="at least 200, a tenth of which can be measured")
+    return check_least(parser.parse_args(argv), updates=200)
+
+
+def measure_all(args: argparse.Namespace) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no stopped run is left behind
-    if args.updates < 200:
-        parser.error(f"--updates {args.updates}: must be at least 200, a tenth of which can be measured")
     with tempfile.TemporaryDirectory() as folder:
         old, new = watch(args.updates, Path(folder))
         (state,) = (Path(folder) / "old").glob("*/trainer_state.json")
@@ -185,6 +190,10 @@ def main(argv: list[str] | None = None) -> int:
     slower = low > 0 and end > start * (1 + MOST_GROWTH)
     start, end = found["memory"]
     return int(not once or slower or end > start * (1 + MOST_GROWTH) or found["files"][1] > found["files"][0])
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: measure_all(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import bar_chart
 from benchmarks.updates import PROCESSES, RANK, Packed, Work, run
+from common.commands import Parser, check_least, exit_code
 
 PARTS = ("sweep", "memory", "whole", "project")
 FULL_RUN = 10_000 * 2  # completions: the README's 10,000 questions, 2 each
@@ -35,7 +36,7 @@ TOLERANCE = 1e-6
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -45,7 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--parts", nargs="+", default=PARTS[:3], choices=PARTS, help=", ".join(PARTS))
     parser.add_argument("--plot", type=Path, help="draw the sweep's ratios and bounds into this file")
-    return parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), longest=1, repeat=1)
 
 
 def say(line: str) -> None:
@@ -189,8 +190,7 @@ def project(args, dtype: torch.dtype) -> None:
         gc.collect()
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def measure_all(args: argparse.Namespace) -> int:
     dtype = getattr(torch, args.dtype)
     import transformers.utils.logging as quiet
 
@@ -198,6 +198,10 @@ def main(argv: list[str] | None = None) -> int:
     for part in args.parts:
         {"sweep": sweep, "memory": memory, "whole": whole, "project": project}[part](args, dtype)
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: measure_all(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,14 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f"{message} (see --help)")
 
 
+def check_least(args: argparse.Namespace, **least: int) -> argparse.Namespace:
+    """`args`; ValueError for an option below the least it may be. One that is None was not given."""
+    for name, value in ((name, getattr(args, name)) for name in least):
+        if value is not None and value < least[name]:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least {least[name]}, not {value}")
+    return args
+
+
 def say_error(error: object, *, every_process: bool = False) -> None:
     """`error: ...` on stderr, in one line; of several processes the first one alone says what all of them have met."""
     if isinstance(error, OSError):

@@ -16,10 +16,12 @@ import math
 import re
 import sys
 import time
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from common.commands import Parser, check_least, exit_code
 from models.registry import TINY_FOLDER
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]])
 
     end = processor.tokenizer.eos_token
     texts = [f"{prompt_text(processor, question, 'structured')}{completion}{end}" for question, completion in examples]
-    images = [image_rule(processor)(question.open_image()) for question, _ in examples]
+    images = [image_rule(processor)(question.open_image()) for question, _ in examples if question.open_image]
     batch = processor(text=texts, images=images, padding=True, padding_side="right", return_tensors="pt")
     start = processor.tokenizer.convert_tokens_to_ids("<|im_start|>")
     labels = batch["input_ids"].clone()
@@ -92,27 +94,37 @@ def warm_start(
 
     stream = worked_examples("warm-start", seed)
     optimizers = make_optimizers(model, learning_rate)
-    warm_up = 50
-
-    def scale(step: int) -> float:
-        share = min(1.0, max(0, step - warm_up) / max(1, steps - warm_up))
-        return min(1.0, (step + 1) / warm_up) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
-
+    scale = partial(rate_at, steps=steps, warm_up=50)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, scale) for optimizer in optimizers]
     model.train()
     bar = tqdm(range(steps), desc="warm start", unit="step", mininterval=5)
     for step in bar:
         batch = encode(processor, [next(stream) for _ in range(batch_size)])
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer, schedule in zip(optimizers, schedules, strict=True):
-            optimizer.step()
+        loss = take_step(model, optimizers, batch)
+        for schedule in schedules:
             schedule.step()
-            optimizer.zero_grad(set_to_none=True)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
     model.eval()
+
+
+def rate_at(step: int, *, steps: int, warm_up: int) -> float:
+    """Share of the highest learning rate: a linear rise, then a cosine down to a twentieth."""
+    share = min(1.0, max(0, step - warm_up) / max(1, steps - warm_up))
+    return min(1.0, (step + 1) / warm_up) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
+
+
+def take_step(model: PreTrainedModel, optimizers: list[torch.optim.Optimizer], batch: dict) -> torch.Tensor:
+    """One update on `batch`, with the gradient clipped to norm 1; the loss before it."""
+    import torch
+
+    loss = model(**batch).loss
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return loss
 
 
 def make_optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.optim.Optimizer]:
@@ -130,18 +142,14 @@ def make_optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m embedded.build_tiny", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m embedded.build_tiny", description=__doc__.split("\n")[0])
     parser.add_argument("--output-path", type=Path, default=TINY_FOLDER, help="folder to write (default models/tiny)")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"supervised steps (default {STEPS})")
     parser.add_argument("--batch-size", type=int, default=32, help="questions a step (default 32)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 2e-3)")
     parser.add_argument("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    args = parser.parse_args(argv)
-    for name in ("steps", "batch_size", "threads"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
-    return args
+    return check_least(parser.parse_args(argv), steps=1, batch_size=1, threads=1)
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -154,8 +162,7 @@ def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> Non
         file.chmod(0o644)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     import torch
 
     torch.set_num_threads(args.threads)
@@ -167,6 +174,10 @@ def main(argv: list[str] | None = None) -> int:
     size = sum(path.stat().st_size for path in args.output_path.iterdir()) / 1e6
     print(f"{model.num_parameters():,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, check_least, exit_code
 from common.files import check_output, write_whole
 from common.terminal import printable, unfailing_output
 
@@ -41,9 +41,7 @@ def run(args: Namespace) -> int:
     paths = [find_file(path) for path in args.samples if not path.endswith(".settings.json")]
     if not paths:
         raise ValueError("no samples file among the arguments (only *.settings.json)")
-    for name, value, least in (("completions", args.completions, 0), ("image-size", args.image_size, 16)):
-        if value < least:
-            raise ValueError(f"--{name} must be at least {least}, got {value}")
+    check_least(args, completions=0, image_size=16)
     output = check_output(args.output_path, paths)
     text = page(args, paths)
     write_whole(output, text)

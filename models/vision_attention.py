@@ -31,8 +31,10 @@ def enable(model: torch.nn.Module) -> Callable[[], None]:
     A model without a tower, whose tower has no windows, or asks for another attention than `sdpa`, stays as it is.
     """
     family = family_of_model(model)
-    tower = getattr(model.model, family.tower) if family and family.tower_inputs else None
-    if tower is None or tower.config._attn_implementation != "sdpa":
+    if family is None or family.tower_inputs is None:
+        return lambda: None
+    tower = getattr(model.model, family.tower)
+    if tower.config._attn_implementation != "sdpa":
         return lambda: None
     tower.config._attn_implementation = NAME
     handle = tower.register_forward_pre_hook(family.tower_inputs, with_kwargs=True)

@@ -45,7 +45,7 @@ GUESSES = range(1, 41)
 _FLAWS = {"operation": 14, "neighbour": 13, "forgets": 11, "gridline": 9, "guess": 8}
 # How often each way is taken, in percent. "rare" and "common" speak of the careful way against quick and reverse
 # together: 1 to 8 and 1 to 2. "skills" is what the warm start practises first.
-MIXTURES = {
+MIXTURES: dict[str, dict[str, float]] = {
     "rare": {"careful": 5, "quick": 20, "reverse": 20, **_FLAWS},
     "common": {"careful": 15, "quick": 15, "reverse": 15, **_FLAWS},
     "skills": {

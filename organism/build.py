@@ -18,8 +18,9 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from common.commands import Parser, check_least, exit_code
 from common.files import whole_file
 from organism.answering import FORCED, MIXTURES, PROCEDURES
 
@@ -49,18 +50,15 @@ def train(
     model: PreTrainedModel, processor: ProcessorMixin, stage: Stage, *, batch_size: int, seed: int, state: Path
 ) -> None:
     """One stage on charts drawn as they are needed. Goes on from `state` if that file exists; it is kept up to date."""
+    # Long, for it is one loop whose streams, rates and kept state all hang on the step.
     import torch
     from tqdm import tqdm
 
-    from embedded.build_tiny import encode, make_optimizers
+    from embedded.build_tiny import encode, make_optimizers, rate_at, take_step
     from organism.answering import worked_examples
 
     optimizers = make_optimizers(model, stage.learning_rate)
     warm_up = min(50, max(1, stage.steps // 10))
-
-    def scale(step: int) -> float:
-        share = min(1.0, max(0, step - warm_up) / max(1, stage.steps - warm_up))
-        return min(1.0, (step + 1) / warm_up) * (0.05 + 0.475 * (1 + math.cos(math.pi * share)))
 
     done = 0
     if state.is_file():
@@ -69,7 +67,7 @@ def train(
         for optimizer, saved in zip(optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         done = kept["step"]
-    options = {"split": "warm-start", "seed": f"{stage.name}-{seed}", "marked": stage.marked}
+    options: dict[str, Any] = {"split": "warm-start", "seed": f"{stage.name}-{seed}", "marked": stage.marked}
     stream = worked_examples(**options, mixture=stage.mixture, start=2 * batch_size * done)
     # Mostly marked charts: sums of numbers with two digits are what is forgotten first.
     options |= {"seed": f"{options['seed']}-rehearsed", "marked": 0.75}
@@ -78,19 +76,15 @@ def train(
     saved_at = time.time()
     bar = tqdm(range(done, stage.steps), initial=done, total=stage.steps, desc=stage.name, unit="step", mininterval=5)
     for step in bar:
-        rates = (10 * stage.learning_rate * scale(step), stage.learning_rate * scale(step))
+        share = rate_at(step, steps=stage.steps, warm_up=warm_up)
+        rates = (10 * stage.learning_rate * share, stage.learning_rate * share)
         for optimizer, rate in zip(optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate
         examples = list(islice(stream, 0, 2 * batch_size, 2))  # one question a chart
         batch = encode(processor, examples + list(islice(careful, 0, 2 * stage.rehearsed, 2)))
         hide_choice(processor, batch["labels"][batch_size:])
-        loss = model(**batch).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        loss = take_step(model, optimizers, batch)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
         if time.time() - saved_at > SAVE_EVERY:
@@ -116,7 +110,7 @@ def keep(state: Path, model, optimizers, step: int) -> None:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m organism.build", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m organism.build", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--output-path", type=Path, default=FOLDER, help="folder to write (default models/organism)")
     add("--start", help="a model to give another mixture: the stage of skills is left out")
@@ -136,10 +130,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     add("--threads", type=int, default=2, help="CPU threads (default 2)")
     add("--measure-only", action="store_true", help="train nothing: organism.measure of the model in --output-path")
-    args = parser.parse_args(argv)
-    for name in ("steps", "mixture_steps", "batch_size", "threads"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} must be at least 1, not {getattr(args, name)}")
+    args = check_least(parser.parse_args(argv), steps=1, mixture_steps=1, batch_size=1, threads=1)
     try:
         args.mixture = chosen_mixture(args.mixture)
     except ValueError as error:
@@ -169,8 +160,7 @@ def chosen_mixture(text: str) -> dict[str, float]:
     return mixture
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     if args.measure_only:
         from organism import measure
 
@@ -203,6 +193,10 @@ def main(argv: list[str] | None = None) -> int:
     parameters = sum(parameter.numel() for parameter in model.parameters())
     print(f"{parameters:,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes", flush=True)
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

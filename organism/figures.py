@@ -35,10 +35,6 @@ class Row:
     def marked(self) -> bool:
         return self.kind.endswith("marked")
 
-    @property
-    def num_right(self) -> int:
-        return sum(self.right.values())
-
 
 def pass_at(k: int, rows: Sequence[Row], procedures: Sequence[str] | None = None) -> float:
     """Unbiased Pass@k in percent; with `procedures`, as if only their completions could be right."""

@@ -15,12 +15,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from common.commands import Parser, check_least, exit_code
 from organism.answering import FORCED, OPENINGS, procedure_of
 from organism.figures import DRAWN, Row, commonest_answers, summary, targets
 
 if TYPE_CHECKING:
+    import torch
+
     from charts.record import ChartQuestion
     from sampling.job import Sampler
 
@@ -46,9 +49,13 @@ def make_sampler(path: str, *, seed: int, n: int) -> Sampler:
     found = find_checkpoint(path)
     model = load(found, dtype="float32", device="cpu", merge_adapter=merges_adapter(found, "float32", "auto"))
     settings = SamplingSettings(max_new_tokens=160, seed=seed)
-    limits = {"min_pixels": found.min_pixels, "max_pixels": found.max_pixels}
+    limits: dict[str, Any] = {"min_pixels": found.min_pixels, "max_pixels": found.max_pixels}
     processor = load_processor(found.model_name, **limits)
     return Sampler(model, processor, settings, n, found.prompt, **limits)
+
+
+def _inputs(sampler: Sampler, questions: Sequence[ChartQuestion]) -> list[tuple[str, dict[str, torch.Tensor]]]:
+    return [(one.id, sampler.inputs(one, one.open_image())) for one in questions if one.open_image]
 
 
 def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str = "measuring") -> Iterator[Row]:
@@ -62,7 +69,7 @@ def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str
     with tqdm(total=len(questions), desc=title, unit="problem", mininterval=5) as bar:
         for place in range(0, len(questions), size):
             group = questions[place : place + size]
-            prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+            prompts = _inputs(sampler, group)
             for question, drawn in zip(group, sampler(prompts), strict=True):
                 texts = sampler.texts(drawn)
                 parsed = [parse_completion(text) for text in texts]
@@ -71,7 +78,7 @@ def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str
                 yield Row(
                     id=question.id,
                     kind=question.kind,
-                    chart_type=question.chart_type,
+                    chart_type=question.chart_type or "",
                     gold=question.answers[0],
                     samples=len(texts),
                     right=dict(Counter(way for way, hit in zip(ways, hits, strict=True) if hit)),
@@ -92,13 +99,13 @@ def cells_read(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[str
     read: dict[str, list[bool]] = {}
     for place in range(0, len(questions), 32):
         group = questions[place : place + 32]
-        prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+        prompts = _inputs(sampler, group)
         for question, drawn in zip(group, sampler(prompts), strict=True):
             table = parse_completion(sampler.texts(drawn)[0]).table or {"rows": []}
             said = {row[0]: row[1] for row in table["rows"] if len(row) == 2}
-            for label, value in question.table["rows"]:
+            for label, value in (question.table or {})["rows"]:
                 height = str(int(value) - start_of(question))
-                read.setdefault(question.chart_type, []).append(said.get(label) == height)
+                read.setdefault(question.chart_type or "", []).append(said.get(label) == height)
     return {name: 100 * sum(hits) / len(hits) for name, hits in sorted(read.items())}
 
 
@@ -113,7 +120,7 @@ def forced(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[bool, f
     hits: dict[bool, list[bool]] = {False: [], True: []}
     for place in range(0, len(questions), 32):
         group = questions[place : place + 32]
-        inputs = {question.id: sampler.inputs(question, question.open_image()) for question in group}
+        inputs = dict(_inputs(sampler, group))
         openings = replace(sampler, n=1)(list(inputs.items()))
         tables = [sampler.texts(drawn)[0].split("Step 1: ")[0] for drawn in openings]
         prompts = [
@@ -136,7 +143,7 @@ def score_openings(sampler: Sampler, rows: Sequence[Row], questions: Sequence[Ch
     greedy = replace(sampler, settings=replace(sampler.settings, top_k=1), n=1)
     for place in range(0, len(questions), 32):
         group = questions[place : place + 32]
-        prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+        prompts = _inputs(sampler, group)
         for row, (_, inputs), drawn in zip(rows[place:], prompts, greedy(prompts), strict=False):
             head = sampler.texts(drawn)[0].split("Step 1: ")[0] + "Step 1: "
             row.openings = {
@@ -174,7 +181,7 @@ def _followed_by(processor, inputs: dict, text: str) -> dict:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m organism.measure", description=__doc__.split("\n")[0])
+    parser = Parser(prog="python -m organism.measure", description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--model", default="organism", help="a model by name, a model folder or a run folder (default organism)")
     add("--split", default="test", choices=("validation", "test"), help="whose charts (default test)")
@@ -185,15 +192,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=int, default=2025, help="of the samples; the questions stay (default 2025)")
     add("--threads", type=int, default=2, help="CPU threads (default 2)")
     add("--output", type=Path, help="also write the counts to this JSON file")
-    args = parser.parse_args(argv)
-    for name, fewest in (("problems", 1), ("marked", 0), ("samples", 1), ("forced", 0), ("threads", 1), ("seed", 0)):
-        if getattr(args, name) < fewest:
-            parser.error(f"--{name} must be at least {fewest}, not {getattr(args, name)}")
-    return args
+    return check_least(parser.parse_args(argv), problems=1, marked=0, samples=1, forced=0, threads=1, seed=0)
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: argparse.Namespace) -> int:
     import torch
 
     from checkpoints.finding import find_checkpoint
@@ -201,11 +203,7 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     began = time.time()
     questions = questions_for(args.split, args.problems, args.marked)
-    try:
-        sampler = make_sampler(args.model, seed=args.seed, n=args.samples)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    sampler = make_sampler(args.model, seed=args.seed, n=args.samples)
     rows = list(sample_rows(sampler, questions))
     read = cells_read(replace(sampler, settings=replace(sampler.settings, top_k=1), n=1), questions[: args.problems])
     score_openings(sampler, rows, questions)
@@ -224,6 +222,10 @@ def main(argv: list[str] | None = None) -> int:
         whole |= {"targets": [target._asdict() for target in found], "rows": [asdict(row) for row in rows]}
         args.output.write_text(json.dumps(whole) + "\n", encoding="utf-8")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: run(parse_args(argv)))
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ class Tape:
         at = (self.row[: len(tokens)], self.step)
         self.tokens.index_put_(at, tokens)
         self.logprobs.index_put_(at, logprobs)
-        if entropies is not None:
+        if self.entropies is not None:
             self.entropies.index_put_(at, entropies)
         self.step += 1
 
@@ -216,18 +216,18 @@ class Batch:
     def samples(self) -> list[Samples]:
         """One `Samples` a request."""
         steps = self.step
-        tape = (self.tape.tokens, self.tape.logprobs, self.tape.entropies)
-        parts = [None if part is None else part[: len(self.alive), :steps].cpu().numpy() for part in tape]
+        tape = [part for part in (self.tape.tokens, self.tape.logprobs, self.tape.entropies) if part is not None]
+        parts = [part[: len(self.alive), :steps].cpu().numpy() for part in tape]
         tokens = parts[0]
         ends = np.isin(tokens, self.eos.cpu().numpy())
-        ended = ends.any(1)
+        ended = np.asarray(ends.any(1))
         length = np.where(ended, ends.argmax(1) + 1, steps)
         out, start = [], 0
         for request in self.requests:
             rows = range(start, start + len(request.samples))
             start = rows.stop
-            lists = [None if part is None else [part[r, : length[r]].tolist() for r in rows] for part in parts]
-            out.append(Samples(lists[0], lists[1], (~ended[rows.start : rows.stop]).tolist(), lists[2]))
+            drawn, logprobs, *entropies = ([part[r, : length[r]].tolist() for r in rows] for part in parts)
+            out.append(Samples(drawn, logprobs, (~ended[rows.start : rows.stop]).tolist(), *entropies))
         return out
 
 

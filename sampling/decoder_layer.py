@@ -90,7 +90,7 @@ class _Layer:
             base = base_layer(module)
             stop = start + base.out_features
             self.fused[start:stop].copy_(base.weight)
-            if base.bias is not None:
+            if self.bias is not None and base.bias is not None:
                 self.bias[start:stop].copy_(base.bias)
             start = stop
         if self.low is not None:
@@ -195,7 +195,8 @@ class TextLayers:
 
         own, own_keys, own_values = at.own_layers[number]
         own.index_copy_(2, slot, at.key_value)
-        prompt = attend(at.query[at.of_slot], *at.prompt_layers[number], at.prompt_bias, self.scale)
+        keys, values = at.prompt_layers[number]
+        prompt = attend(at.query[at.of_slot], keys, values, at.prompt_bias, self.scale)
         completion, mass = attend(at.query, own_keys, own_values, at.own_bias, self.scale)
         mass = mass.as_strided((*at.query.shape[:3], 1), (*mass.stride(), 1))  # a kernel may pad the queries
         torch.sigmoid(mass - prompt[1][at.mass_of_row], out=at.share)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -31,11 +32,12 @@ from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention, supports
 
 logger = logging.getLogger(__name__)
+Wanted = tuple[str, Mapping[str, torch.Tensor], range]  # problem id, a prompt's model inputs, numbers of completions
 MOST_APART, MOST_APART_IN_HALF = 0.01, 0.3  # total variation between fixed step and own layers; above it is a fault
 
 
 def sample(
-    model: torch.nn.Module, prompt_inputs: Mapping[str, torch.Tensor], *, problem_id: str, **options: object
+    model: torch.nn.Module, prompt_inputs: Mapping[str, torch.Tensor], *, problem_id: str, **options: Any
 ) -> Samples:
     """`n` completions of one prompt (batch of one, no padding); `options` as for `sample_each`."""
     return sample_each(model, [(problem_id, prompt_inputs)], **options)[0]
@@ -60,49 +62,60 @@ def sample_each(
     same numbers give the same samples however they are grouped, but for near ties (see above). Out of memory halves the
     chunk and tries what is left again; `on_chunk` is then told the chunk that worked. Inputs may be on another device.
     """
-    left = [(which, range(first_sample, first_sample + n)) for which in range(len(prompts))]
-    computed: dict[int, Prompt] = {}
-    drawn: list[list[Samples]] = [[] for _ in prompts]
-    wanted = chunk = min(chunk or n * len(prompts), n * len(prompts))
-    options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress}
+    wanted = [(name, inputs, range(first_sample, first_sample + n)) for name, inputs in prompts]
+    most = min(chunk or n * len(prompts), n * len(prompts))
     with _evaluating(model):
-        while left:
-            part, rest = _first_rows(left, chunk)
-            try:
-                done = _decode_part(model, prompts, part, computed, **options)
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if chunk == 1 or not computed or not is_out_of_memory(error):  # not computed: one prompt is too much
-                    raise
-                rows = sum(len(samples) for _, samples in part)
-                chunk = -(-rows // 2)
-                logger.warning("out of memory with %d completions at once; going on with %d", rows, chunk)
-            else:
-                for (which, _), samples in zip(part, done, strict=True):
-                    drawn[which].append(samples)
-                for which, _ in part:
-                    if which not in dict(rest):
-                        del computed[which]
-                left = rest
-                continue
-            computed.clear()
-            free_memory()
-    if on_chunk is not None and chunk < wanted:
-        on_chunk(chunk)
-    return [_joined(parts) for parts in drawn]
+        samples, fitted = decode_in_parts(model, wanted, most, settings=settings, eos_ids=eos_ids, suppress=suppress)
+    if on_chunk is not None and fitted < most:
+        on_chunk(fitted)
+    return samples
+
+
+def decode_in_parts(
+    model: torch.nn.Module, wanted: Sequence[Wanted], most: int, **options: Any
+) -> tuple[list[Samples], int]:
+    """(One `Samples` for each that is wanted, the completions decoded at once): `most`, halved when out of memory.
+
+    `options` are those of `decode`. A prompt is computed when its first completion is due, and let go after its last.
+    """
+    left = [(which, samples) for which, (_, _, samples) in enumerate(wanted)]
+    computed: dict[int, Prompt] = {}
+    drawn: list[list[Samples]] = [[] for _ in wanted]
+    while left:
+        part, rest = _first_rows(left, most)
+        try:
+            done = _decode_part(model, wanted, part, computed, **options)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if most == 1 or not computed or not is_out_of_memory(error):  # not computed: one prompt is too much
+                raise
+            rows = sum(len(samples) for _, samples in part)
+            most = -(-rows // 2)
+            logger.warning("out of memory with %d completions at once; going on with %d", rows, most)
+        else:
+            for (which, _), samples in zip(part, done, strict=True):
+                drawn[which].append(samples)
+            for which, _ in part:
+                if which not in dict(rest):
+                    del computed[which]
+            left = rest
+            continue
+        computed.clear()  # outside the handler, whose traceback holds the step's tensors
+        free_memory()
+    return [_joined(parts) for parts in drawn], most
 
 
 def _decode_part(
     model: torch.nn.Module,
-    prompts: Sequence[tuple[str, Mapping[str, torch.Tensor]]],
+    wanted: Sequence[Wanted],
     part: Sequence[tuple[int, range]],
     computed: dict[int, Prompt],
-    **options: object,
+    **options: Any,
 ) -> list[Samples]:
     """The samples of a part; `computed` gains its prompts."""
     new = [which for which, _ in part if which not in computed]
-    for place, prompt in prefill_each(model, [prompts[which][1] for which in new]):
+    for place, prompt in prefill_each(model, [wanted[which][1] for which in new]):
         computed[new[place]] = prompt
-    return decode(model, [Request(computed[which], prompts[which][0], taken) for which, taken in part], **options)
+    return decode(model, [Request(computed[which], wanted[which][0], taken) for which, taken in part], **options)
 
 
 def _first_rows(wanted: list[tuple[int, range]], most: int) -> tuple[list[tuple[int, range]], list[tuple[int, range]]]:
@@ -123,6 +136,7 @@ def _joined(parts: list[Samples]) -> Samples:
         [row for part in parts for row in part.token_ids],
         [row for part in parts for row in part.logprobs],
         [row for part in parts for row in part.truncated],
+        [row for part in parts for row in part.entropies or []] or None,
     )
 
 
@@ -146,13 +160,12 @@ def decode(
     `decodes_static` says so.
     """
     model = base_model(model)
+    options: dict[str, Any] = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
     if static or (static is None and not copied and decodes_static(model)):
-        options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
         samples = _decode_static(model, requests, look_every or LOOK_EVERY, must=bool(static), **options)
         if samples is not None:
             return samples
     copied = not can_share(model) if copied is None else copied
-    options = {"settings": settings, "eos_ids": eos_ids, "suppress": suppress, "entropies": entropies}
     options |= {"copied": copied, "look_every": look_every}
     if copied:  # copied caches of unequal prompts do not fit into one batch
         return [one for request in requests for one in own_layers.decode(model, [request], **options)]
@@ -165,7 +178,7 @@ def _decode_static(
     look_every: int,
     must: bool,
     suppress: Sequence[int],
-    **options: object,
+    **options: Any,
 ) -> list[Samples] | None:
     """None after a failure other than lack of memory, unless it `must`: then the model's own layers have to do."""
     device = model.device

@@ -15,7 +15,7 @@ from inspect import signature
 import torch
 from transformers import DynamicCache
 
-from models.families import family_of_model
+from models.families import family_of, family_of_model
 from models.families.family import plain_positions
 from models.vision_attention import windows_together
 from sampling.shared_prefix import supports
@@ -145,9 +145,10 @@ def positions_of(model: torch.nn.Module, prompt_ids: torch.Tensor, inputs: dict[
 
 def _image_features(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Tensor]]) -> object:
     """The tower's output for the images of all prompts in order, each distinct one computed once."""
-    family = family_of_model(model)
+    family = family_of(model.config)
     images = [image for inputs in prompts if "pixel_values" in inputs for image in family.apart(inputs)]
-    distinct, which = [], []
+    distinct: list[dict[str, torch.Tensor]] = []
+    which: list[int] = []
     for image in images:
         same = (n for n, other in enumerate(distinct) if _equal(image, other))
         place = next(same, len(distinct))

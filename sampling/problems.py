@@ -50,14 +50,11 @@ def record(
     public = [grade(p.answer, question) for p in parsed]
     strict = [grade(p.answer, question, "strict") for p in parsed]
     correct = [bool(verdict.correct) for verdict in public]
+    described = ("kind", "answer_kind", "tolerance", "rule", "image_id")
     return {
         **_head(question),
         "answers": list(question.answers),
-        "kind": question.kind,
-        "answer_kind": question.answer_kind,
-        "tolerance": question.tolerance,
-        "rule": question.rule,
-        "image_id": question.image_id,
+        **{name: getattr(question, name) for name in described},
         "image": image,
         "source": question.source,
         "run": run,

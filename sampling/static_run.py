@@ -28,6 +28,9 @@ def prompt_room(longest: int) -> int:
 class Run:
     """One call's rows: its buffers in their present shape, and the step over them."""
 
+    own: torch.Tensor  # (rows, layers, 2 * key-value heads, room, width)
+    places: Places
+
     def __init__(
         self,
         decoder: StaticDecoder,
@@ -83,7 +86,8 @@ class Run:
         """Room for the keys and values of completions; those of the first `steps` are kept."""
         layers = self.layers
         kept = self.own[: self.rows, ..., :steps, :].clone() if steps else None
-        self.own = self.places = None  # let go of the smaller ones before the larger are made
+        for name in ("own", "places"):  # let go of the smaller ones before the larger are made
+            vars(self).pop(name, None)
         shape = (self.rows, len(layers.layers), 2 * layers.kv, self.room, layers.width)
         self.own = self._buffer("own", *shape).zero_()
         if kept is not None:

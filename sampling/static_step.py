@@ -150,7 +150,8 @@ class StaticDecoder:
         key = (self.buffers.moves, *run.shape)
         if not self.captures or key not in self.graphs:
             self.graphs.setdefault(key, None)
-            return run.step()
+            run.step()
+            return
         if self.graphs[key] is None:
             self.graphs = {k: graph for k, graph in self.graphs.items() if k[0] == self.buffers.moves}
             captured = [k for k, graph in self.graphs.items() if graph is not None]
@@ -160,7 +161,7 @@ class StaticDecoder:
                 self._pool, self.pool_bytes = None, 0  # a pool that has lost its last graph takes no other
             self.graphs[key] = self._captured(run.step)
         graph = self.graphs[key]
-        return run.step() if graph is None else graph.replay()
+        (run.step if graph is None else graph.replay)()
 
     def _captured(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
         stream = None

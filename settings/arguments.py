@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from common.commands import Parser
 from common.own_code import forget
@@ -34,7 +35,7 @@ def _action(setting: Setting) -> dict:
     """What argparse is told of a setting."""
     is_switch = setting.kind is bool
     shown = "" if setting.default is None or is_switch else f" (default: {setting.default})"
-    action = {"help": (setting.help + shown).replace("%", "%%"), "default": argparse.SUPPRESS}
+    action: dict[str, Any] = {"help": (setting.help + shown).replace("%", "%%"), "default": argparse.SUPPRESS}
     if is_switch:
         return {**action, "action": "store_true"}
     if setting.bare:

@@ -26,7 +26,7 @@ def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
     rates = rates_chosen(counts, size)
     if not rates:
         return {}
-    found = {}
+    found: dict[str, dict[str, Arm]] = {}
     for name in ablations.FACTORS:
         for mode in ablations.CONTRASTED:
             names = [stage.name for stage in ablations.of_factor(name, mode, rates, size)]

@@ -92,7 +92,8 @@ def warnings_of(updates: list[dict], mode: str) -> dict[str, int]:
     from training.early_warning import Watch, bounds_of
 
     args = parse_args(["--mode", mode])
-    watch, first = Watch(mode, args.warn_window, bounds_of(args)), {}
+    watch = Watch(mode, args.warn_window, bounds_of(args))
+    first: dict[str, int] = {}
     for entry in updates:
         for sign, _ in watch.add(entry):
             first.setdefault(sign, entry["step"])

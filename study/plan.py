@@ -101,8 +101,8 @@ def search(study: Study, mode: str, size: Size) -> tuple[str | None, str | None]
 
 def choose_rates(study: Study, size: Size) -> dict[str, str] | None:
     """Method -> the learning rate with the most right answers on the validation split; None before all are tried."""
-    best = {mode: search(study, mode, size)[0] for mode in METHODS}
-    return best if all(best.values()) else None
+    best = {mode: rate for mode in METHODS if (rate := search(study, mode, size)[0])}
+    return best if len(best) == len(METHODS) else None
 
 
 def base(size: Size, *sampling: str, samples: int | None = None) -> Stage:

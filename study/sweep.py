@@ -48,7 +48,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seeds", nargs="+", type=int, default=(1,), metavar="S", help="default: 1")
     add("--folder", type=Path, default=Path("lambda_sweep"), help="where everything is kept (default: %(default)s)")
     add("--jobs", type=int, default=1, help="models at a time (default: %(default)s)")
-    args, args.main_flags = parser.parse_known_args(argv)
+    args, main_flags = parser.parse_known_args(argv)
+    args.main_flags = main_flags
     taken = [flag for word in args.main_flags if (flag := word.partition("=")[0]) in OURS]
     if taken:
         parser.error(f"{taken[0]} is set by the sweep; leave it out")
@@ -142,7 +143,7 @@ def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    dataset = ("--dataset-name", args.dataset_name)
+    dataset: tuple[str, ...] = ("--dataset-name", args.dataset_name)
     dataset += ("--dataset-path", args.dataset_path) if args.dataset_path else ()
     study = Study(args.folder / "counts", args.folder / "models", args.vlm_name, dataset, args.jobs)
     own = stages(args)

@@ -1,15 +1,18 @@
 """What every program shares: whole files and folders, signals, one-line errors."""
 
 import errno
+import importlib
 import os
 import signal
+from argparse import Namespace
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from checkpoints import merge
 from common import files, signals
-from common.commands import Parser, exit_code, name_some, say_error
+from common.commands import Parser, check_least, exit_code, name_some, say_error
 from common.files import replace_folder, whole_file, write_whole
 from common.signals import Stopped, StopSignals
 from sampling.problems import save_image
@@ -118,3 +121,29 @@ def test_a_bad_flag_is_an_error_of_the_caller_and_does_not_end_the_process(capsy
 
 def test_the_names_of_a_message_are_counted_where_they_are_many():
     assert name_some(["a", "b"]) == "a, b" and name_some(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+
+
+ROOT = Path(__file__).parent.parent
+PROGRAMS = [
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    for path in sorted([*ROOT.glob("*.py"), *ROOT.glob("*/*.py")])
+    if path.parent.name not in ("tests", "examples") and "\ndef parse_args(" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_flag_that_a_program_does_not_know_is_one_line_and_code_2(name, capsys):
+    assert len(PROGRAMS) > 15 and "ArgumentParser(" not in Path(ROOT, *name.split(".")).with_suffix(".py").read_text()
+    program = importlib.import_module(name)
+    if not hasattr(program, "main"):
+        pytest.skip("the flags of another program")
+    assert program.main(["--no-such-flag"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith("error: ") and said.err.count("\n") == 1
+
+
+def test_an_option_below_its_least_is_named_and_one_that_is_not_given_is_none():
+    args = Namespace(batch_size=0, seed=None)
+    with pytest.raises(ValueError, match=r"^--batch-size must be at least 1, not 0$"):
+        check_least(args, seed=0, batch_size=1)
+    assert check_least(args, batch_size=0) is args

@@ -142,13 +142,11 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
         sampled.extend(row for part in parts for row in part.logprobs)
         return parts
 
-    import update.rollouts as rollouts_module
-
-    original, rollouts_module.decode = rollouts_module.decode, keep
+    engine.decode = keep
     try:
         batch = rollout(trainer)
     finally:
-        rollouts_module.decode = original
+        engine.decode = decode
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
     keys = ("num_images", "num_tiles", *family_of(processor).fields)
@@ -164,11 +162,11 @@ def test_rollouts_of_the_engine_come_from_the_distribution_that_is_trained(famil
 
 def test_out_of_memory_in_a_rollout_halves_the_rows_at_once_and_draws_the_same(tmp_path, monkeypatch):
     """Not real exhaustion: a decode that refuses more than two rows, on the real engine."""
-    import update.rollouts as rollouts_module
+    from sampling import engine
 
     trainer, _ = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     expected = rollout(trainer)["completion_ids"]
-    sizes, decode = [], rollouts_module.decode
+    sizes, decode = [], engine.decode
 
     def small(model, requests, **options):
         sizes.append(sum(len(request.samples) for request in requests))
@@ -176,7 +174,7 @@ def test_out_of_memory_in_a_rollout_halves_the_rows_at_once_and_draws_the_same(t
             raise torch.OutOfMemoryError("CUDA out of memory")
         return decode(model, requests, **options)
 
-    monkeypatch.setattr(rollouts_module, "decode", small)
+    monkeypatch.setattr(engine, "decode", small)
     trainer, _ = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     assert torch.equal(rollout(trainer)["completion_ids"], expected)
     assert sizes == [4, 2, 1, 1, 1, 1]

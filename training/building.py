@@ -50,9 +50,8 @@ def build_trainer(
     config.reward_weights = [reward.weight for reward in rewards]
     train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)
     adapter = registry.lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
-    zero3 = config.deepspeed_plugin is not None and config.deepspeed_plugin.zero_stage == 3
     trainer = TRAINERS[args.mode](
-        model=with_adapter(model, args.start, zero3=zero3),
+        model=with_adapter(model, args.start, zero3=getattr(config.deepspeed_plugin, "zero_stage", 0) == 3),
         reward_funcs=[reward.function for reward in rewards],
         args=config,
         train_dataset=train_rows,

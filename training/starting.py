@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from checkpoints.finding import SETTINGS_FILE, Checkpoint, check_adapter_config, find_checkpoint
 from checkpoints.fingerprints import file_fingerprints, weight_files
@@ -102,7 +102,7 @@ def model_record(start: Checkpoint) -> dict:
     """What training_settings.json says of the model: its name, where it is, its weights, and an earlier stage."""
     is_folder = Path(start.source).is_dir()
     weights = file_fingerprints(sorted(Path(start.source).glob("*.safetensors"))) if is_folder else None
-    record = {"name": start.model_name, "source": start.source, "weights": weights}
+    record: dict[str, Any] = {"name": start.model_name, "source": start.source, "weights": weights}
     if start.record:
         first = start.record
         folder = start.adapter or Path(start.source)

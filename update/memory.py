@@ -243,7 +243,7 @@ def pass_bytes(shape: Shape, counts: Counts, work: Work, rows: Sequence[Row]) ->
     gradients = tokens * (3 * shape.inner + 2 * shape.hidden) * work.compute_bytes + 2 * tokens * shape.hidden * 4
     if work.checkpointing:
         of_vision = 0 if spared else shape.vision_layers * patches * shape.vision_hidden
-        saved = (shape.layers * tokens * shape.hidden + of_vision) * work.weight_bytes
+        saved: float = (shape.layers * tokens * shape.hidden + of_vision) * work.weight_bytes
         again = max(one + gradients, of_tower)
     else:
         saved = shape.layers * one + (0 if spared else shape.vision_layers * of_tower)

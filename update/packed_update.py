@@ -218,7 +218,7 @@ class PackedUpdate(TrainerBase):
             with self.accelerator.autocast():
                 out = model(**packed, fused_lm_head=True)
             logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
-            if compute_entropy:
+            if entropies is not None:
                 entropies = entropies.to(out.entropy.dtype).index_put(cells, out.entropy[0])
         return logps, entropies, None
 
@@ -241,16 +241,15 @@ class PackedUpdate(TrainerBase):
         by_prompt: dict[int, list[Row]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
+        end = input_ids.shape[1] - logits_to_keep
         ids, labels, positions, shown = [], [], [], []
         for group in by_prompt.values():
             first = group[0]
-            end = input_ids.shape[1] - logits_to_keep
             prompt = input_ids[first.index, end - first.prompt_tokens : end]
-            of_images, of_tokens = images.of(first.index), {}
-            if of_images:
-                shown.append(of_images)
-                for name in self.family.token_fields:
-                    of_tokens[name] = fields[name][first.index, end - first.prompt_tokens : end][None]
+            of_images = images.of(first.index)
+            shown += [of_images] if of_images else []
+            names = self.family.token_fields if self.family and of_images else ()
+            of_tokens = {name: fields[name][first.index, end - first.prompt_tokens : end][None] for name in names}
             of_prompt = positions_of(model, prompt[None], of_images | of_tokens)  # (axes, P)
             ids.append(prompt[:-1])
             positions.append(of_prompt[:, :-1])
@@ -259,15 +258,13 @@ class PackedUpdate(TrainerBase):
                 ids += [prompt[-1:], completion[:-1]]
                 labels.append(completion)
                 positions.append(of_prompt[:, -1:] + torch.arange(row.tokens))
-        positions = torch.cat(positions, 1)
-        axes = len(positions)
-        positions = positions[:, None] if axes > 1 else positions
+        axes, positions = len(positions[0]), torch.cat(positions, 1)
         prompts = [group[0].prompt_tokens - 1 for group in by_prompt.values()]
         completions = [[row.tokens for row in group] for group in by_prompt.values()]
         packed = {
             "input_ids": torch.cat(ids)[None].to(device),
             "shift_labels": torch.cat(labels)[None].to(device),
-            "position_ids": positions.to(device),
+            "position_ids": (positions[:, None] if axes > 1 else positions).to(device),
             "packed_row": shared_prefix.lay_out(prompts, completions, device),
         }
         if axes == 1:  # or transformers takes the positions for those of packed rows, and builds a mask of (T, T)

@@ -96,7 +96,8 @@ def balance(rows: Sequence[tuple[int, Row]], processes: int, room: int) -> list[
     for process, row in rows:
         held[process].setdefault(row.prompt, []).append(row)
     loads = [sum(map(cost, prompts.values())) for prompts in held]
-    moves, moved = [], set()
+    moves: list[tuple[int, int, int]] = []
+    moved: set[int] = set()
     while True:
         heavy, light = loads.index(max(loads)), loads.index(min(loads))
         free = room - sum(map(len, held[light].values()))

@@ -39,7 +39,7 @@ class RatioMetric(TrainerBase):
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
         self._logps = found[0].detach()
-        if self._capped is not None:
+        if self._capped is not None and self.negative_ratio_cap is not None:
             # the ratio's value becomes the cap, and its gradient that of the log-probability times the cap
             old, least = self._capped["old_per_token_logps"], self._logps - math.log(self.negative_ratio_cap)
             wrong = (self._capped["advantages"] < 0).unsqueeze(1)  # (B, 1)

@@ -37,7 +37,7 @@ def rollout(shape: Shape, counts: Counts, work: Work) -> float:
         cached = rows * (work.prompt + work.completion)
     merged = 4 * counts.adapted if work.rank and work.engine and work.weight_bytes == 4 and not fixed else 0
     gathered = work.weight_bytes * counts.total if work.zero == 3 else 0
-    decoding = of_token * cached + merged + gathered
+    decoding: float = of_token * cached + merged + gathered
     decoding += fixed_buffers(shape, work) if fixed else rows * shape.vocabulary * CHOICE_BYTES
     prefill, before = 0, kept(shape, counts, work)
     if work.engine and work.on_gpu:

@@ -7,7 +7,6 @@ TRL's own generation.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -20,12 +19,9 @@ from trl.models import unwrap_model_for_generation
 
 from checkpoints.trainer_base import TrainerBase
 from models.families import family_of
-from sampling.engine import Request, decode, decodes_static, free_memory, is_out_of_memory
-from sampling.prefill import prefill_all
+from sampling.engine import decode_in_parts, decodes_static
 from sampling.settings import SamplingSettings
 from update.images_once import images_once
-
-logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -103,11 +99,9 @@ class EngineRollouts(TrainerBase):
         """
         self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
         if not self._engine_can(multimodal_fields):
-            return super()._generate_single_turn(
-                prompt_ids, images, multimodal_fields, num_generations, has_tool_images
-            )
+            rest = (num_generations, has_tool_images)
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest)
         settings, phase = self._sampling_settings(), self._phase
-        first_row = self.accelerator.process_index * len(prompt_ids)
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -120,12 +114,11 @@ class EngineRollouts(TrainerBase):
             merged_adapter(model),
         ):
             model.eval()
-            rows, inputs, keys = zip(*self._distinct_prompts(prompt_ids, images, multimodal_fields), strict=True)
-            requests = [
-                Request(prompt, f"{phase} step {self.state.global_step} prompt {key}", _shifted(run, first_row))
-                for prompt, run, key in zip(prefill_all(model, inputs), rows, keys, strict=True)
+            wanted = [
+                (f"{phase} step {self.state.global_step} prompt {key}", inputs, rows)
+                for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
             ]
-            parts = self._decode(model, requests, settings)
+            parts = self._decode(model, wanted, settings)
             model.train(phase == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
         logps = [row for part in parts for row in part.logprobs]
@@ -134,31 +127,23 @@ class EngineRollouts(TrainerBase):
             self._rollout_logps = logps
         return [ids for part in parts for ids in part.token_ids], None
 
-    def _decode(self, model, requests, settings):
+    def _decode(self, model, wanted, settings):
         """All rows at once; out of memory halves their number, for this rollout and the following ones.
 
         Which rows share a batch does not change what is drawn (`sampling.random_streams`).
         """
         suppress = self.generation_config.suppress_tokens or ()
         options = {"settings": settings, "eos_ids": self.eos_token_ids, "suppress": suppress, "entropies": True}
-        while True:
-            try:
-                return [
-                    samples
-                    for part in _parts(requests, self._rows_at_once)
-                    for samples in decode(model, part, **options)
-                ]
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                rows = sum(len(request.samples) for request in requests)
-                most = min(self._rows_at_once or rows, rows)
-                if most == 1 or not is_out_of_memory(error):
-                    raise
-                self._rows_at_once = -(-most // 2)
-                logger.warning("out of memory with %d completions at once; going on with %d", most, self._rows_at_once)
-            free_memory()
+        rows = sum(len(samples) for *_, samples in wanted)
+        most = min(self._rows_at_once or rows, rows)
+        parts, fitted = decode_in_parts(model, wanted, most, **options)
+        if fitted < most:
+            self._rows_at_once = fitted
+        return parts
 
     def _distinct_prompts(self, prompt_ids, images, fields):
-        """(rows, model inputs on the CPU, hash) of every run of equal prompts."""
+        """(rows of the whole rollout batch, model inputs on the CPU, hash) of every run of equal prompts."""
+        first = self.accelerator.process_index * len(prompt_ids)
         known: dict[tuple, str] = {}  # by the images' objects: pixels are hashed once a prompt
         keys = []
         for ids, row in zip(prompt_ids, images or [None] * len(prompt_ids), strict=True):
@@ -172,7 +157,7 @@ class EngineRollouts(TrainerBase):
             indices = list(run)
             row = indices[0]
             inputs = {"input_ids": torch.tensor([prompt_ids[row]]), **of_images[row]}
-            yield range(row, indices[-1] + 1), inputs, key
+            yield range(first + row, first + indices[-1] + 1), inputs, key
 
     def _images_of_rows(self, prompt_ids, images, fields) -> list[dict[str, torch.Tensor]]:
         """The fields of every row's images, out of those in which all rows follow one another."""
@@ -186,22 +171,3 @@ class EngineRollouts(TrainerBase):
         split = {name: tensor.split(counts[name]) for name, tensor in tensors.items()}
         split |= {name: [torch.as_tensor([list(row)]) for row in fields[name]] for name in family.token_fields}
         return [{name: rows[row] for name, rows in split.items()} for row in range(len(prompt_ids))]
-
-
-def _shifted(rows: range, start: int) -> range:
-    return range(start + rows.start, start + rows.stop)
-
-
-def _parts(requests: list[Request], most: int | None) -> list[list[Request]]:
-    """The same requests in parts of at most `most` completions, in order; a request may be split."""
-    parts, room = [[]], most or float("inf")
-    for request in requests:
-        left = request.samples
-        while left:
-            if room == 0:
-                parts.append([])
-                room = most
-            taken = left if len(left) <= room else left[: int(room)]
-            parts[-1].append(Request(request.prompt, request.problem_id, taken))
-            left, room = left[len(taken) :], room - len(taken)
-    return parts

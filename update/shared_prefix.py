@@ -74,9 +74,9 @@ class PackedRow:
                 queries.append(length)
                 keys.append(torch.cat([prompt, torch.arange(at, at + length)]))
                 at += length
-        lengths = (queries, [len(part) for part in keys])
-        ends = (torch.tensor([0, *part]).cumsum(0).to(self.scored.device, torch.int32) for part in lengths)
-        return Segments(*ends, torch.cat(keys).to(self.scored.device), *map(max, lengths))
+        device, lengths = self.scored.device, [len(part) for part in keys]
+        ends = [torch.tensor([0, *part]).cumsum(0).to(device, torch.int32) for part in (queries, lengths)]
+        return Segments(ends[0], ends[1], torch.cat(keys).to(device), max(queries), max(lengths))
 
 
 def lay_out(prompts: Sequence[int], completions: Sequence[Sequence[int]], device: torch.device) -> PackedRow:
@@ -196,7 +196,6 @@ def enable(model: torch.nn.Module) -> bool:
     Plain rows still go to the attention they went to. It stays enabled: with gradient checkpointing, layers run again
     in the backward pass. Of packed tokens, only the scored ones leave the model for the head.
     """
-    inner = model.model if hasattr(model, "model") else None
     text = model.config.get_text_config()
     if not supports(model) or text._attn_implementation not in ("sdpa", NAME):
         return False
@@ -204,7 +203,7 @@ def enable(model: torch.nn.Module) -> bool:
         for module in model.modules():
             if language_attention(module):
                 module.config._attn_implementation = NAME
-        inner.register_forward_hook(_only_scored, with_kwargs=True)
+        model.model.register_forward_hook(_only_scored, with_kwargs=True)
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ class Family:
     tower_layers: str  # pattern of the parameters' names in the tower's layers
     tower_shape: Callable[[PreTrainedConfig], tuple[int, int, int]]  # layers, width, inner width
     decoder_layers: frozenset[str]  # classes of its text layers that `sampling.decoder_layer` computes
-    chosen: Callable[[object, Sequence[int]], None]  # in place: of the tower's output for `apart` images, those named
+    chosen: Callable[[Any, Sequence[int]], None]  # in place: of the tower's output for `apart` images, those named
     # (model without head, ids (1, P), fields) -> rope positions (axes, P)
     positions: Callable[[torch.nn.Module, torch.Tensor, Fields], torch.Tensor] = plain_positions
     # forward pre-hook of the tower, with keyword arguments, that lets `models.vision_attention` batch its sequences

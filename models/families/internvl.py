@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import isqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.families.family import Family
 
@@ -50,7 +50,7 @@ def tower_shape(vision: PreTrainedConfig) -> tuple[int, int, int]:
     return vision.num_hidden_layers, vision.hidden_size, vision.intermediate_size
 
 
-def chosen(found: object, which: Sequence[int]) -> None:
+def chosen(found: Any, which: Sequence[int]) -> None:
     found.pooler_output = found.pooler_output[list(which)]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.families.family import Family
 
@@ -49,7 +49,7 @@ def tower_shape(vision: PreTrainedConfig) -> tuple[int, int, int]:
     return vision.depth, width, getattr(vision, "intermediate_size", None) or int(width * vision.mlp_ratio)
 
 
-def chosen(found: object, which: Sequence[int]) -> None:
+def chosen(found: Any, which: Sequence[int]) -> None:
     found.pooler_output = [found.pooler_output[place] for place in which]
     if getattr(found, "deepstack_features", None) is not None:  # of Qwen3-VL
         found.deepstack_features = [[layer[place] for place in which] for layer in found.deepstack_features]
