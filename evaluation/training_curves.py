@@ -125,25 +125,26 @@ def draw_training(runs: list[Run], labels: list[str], title: str | None = None) 
 
 
 def _ks(run: Run) -> set[int]:
-    """The k whose Pass@k on the held-out charts a run logged."""
+    """The k whose Pass@k on the held-out charts a run logged with its interval."""
     names = {key.removeprefix(PASS_AT) for key in run.series if key.startswith(PASS_AT)}
-    return {int(name) for name in names if name.isdigit()}
+    return {int(name) for name in names if name.isdigit() and {f"{name}/low", f"{name}/high"} <= names}
 
 
 def _shown_ks(runs: list[Run]) -> list[int]:
     """1 and the largest k that all runs with Pass@k measured; [] when none did."""
     measured = [ks for run in runs if (ks := _ks(run))]
-    return [1, max(set.intersection(*measured))] if measured else []
+    common = set.intersection(*measured) if measured else set()
+    return [min(common), max(common)] if len(common) > 1 else []
 
 
 def _pass_at_k_panel(axes, k: int, runs: list[Run], styles: list[dict]) -> None:
     for run, style in zip(runs, styles, strict=True):
-        if f"{PASS_AT}{k}" not in run.series:
+        if k not in _ks(run):
             continue
         steps, values = run.series[f"{PASS_AT}{k}"]
         axes.plot(steps, 100 * values, "D-", color=style["color"], markeredgecolor="white", markersize=6, linewidth=1.5)
         (steps, low), (_, high) = (run.series[f"{PASS_AT}{k}/{end}"] for end in ("low", "high"))
-        axes.fill_between(steps, 100 * low, 100 * high, color=style["color"], alpha=BAND, linewidth=0)
+        axes.fill_between(steps, 100 * low, 100 * high, color=style["color"], alpha=2 * BAND, linewidth=0)
     axes.set_title(f"Pass@{k} on held-out charts (%)")
     axes.grid(True, color=GRID, linewidth=0.7)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -33,6 +33,9 @@ class HeldOut(TrainerBase):
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
         measured = self.eval_dataset if eval_dataset is None else eval_dataset
+        if isinstance(measured, dict):  # transformers comes back here with the name or the rows of each
+            return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        measured = self.eval_dataset[measured] if isinstance(measured, str) else measured
         charts = self.held_out_charts if eval_dataset is None else None
         order = [*self._get_eval_sampler(measured)][:: self.num_generations_eval]
         self._charts = [charts[row] for row in order] if charts else None
