@@ -94,7 +94,7 @@ def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(
 
 
 def test_a_measurement_that_holds_more_than_a_rollout_is_the_peak_and_its_flag_is_named():
-    args = parse_args([*"--mode nsr --vlm-name tiny --dataset-name synthetic --subset-size 4".split()])
+    args = parse_args(["--mode", "nsr", *TINY])
     examine(args)
     questions = load_data(args)[0].questions
     job = Job(args, questions)
