@@ -29,7 +29,7 @@ from checkpoints.disk_faults import DiskFaults
 from checkpoints.disks import room
 from checkpoints.manifest import STAGING, checkpoints, clear_staging, damage, keep_newest, publish, step_of
 
-BEST_BY = "eval_decomposed/accuracy"  # the metric that says which checkpoint is the best
+BEST_BY = "eval_decomposed/accuracy"  # says which checkpoint is the best where nothing else is chosen
 
 
 class EpochOrder(Sampler):
@@ -54,11 +54,13 @@ class ExactResume(DiskFaults):
     """GRPOTrainer whose checkpoints hold all of its state and are written beside and renamed.
 
     `unsaved` is the line that says why the last one could not be written; None when it was. `card` is the README.md of
-    whatever is saved, in place of the one that TRL and PEFT would write; None leaves theirs.
+    whatever is saved, in place of the one that TRL and PEFT would write; None leaves theirs. `best_by` is the metric
+    that says which checkpoint is the best.
     """
 
     unsaved: str | None = None
     card: str | None = None
+    best_by: str = BEST_BY
     _epoch = 0
     _staging: Path | None = None
 
@@ -82,9 +84,12 @@ class ExactResume(DiskFaults):
 
     def evaluate(self, *args, **kwargs):
         """A measurement draws from random numbers of its own: when it is made, and whether, changes no update, so that
-        a run that goes on after its end computes what a longer one would have computed."""
+        a run that goes on after its end computes what a longer one would have computed. With several completions a
+        question they are the same numbers at every measurement, in transformers' generate too."""
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):
+            if self.num_generations_eval > 1:
+                torch.manual_seed(self.args.seed + self.accelerator.process_index)
             return super().evaluate(*args, **kwargs)
 
     # -- saving -------------------------------------------------------------------------------------------------------
@@ -155,9 +160,9 @@ class ExactResume(DiskFaults):
         return best if best and damage(best, hashes=False) is None else None
 
     def _set_best(self, best: Path | None) -> None:
-        """Makes `best` the best checkpoint, with the held-out accuracy of its step; None: the next one will be."""
+        """Makes `best` the best checkpoint, with what was measured at its step; None: the next one will be."""
         step = step_of(best) if best else None
-        measured = {entry["step"]: entry[BEST_BY] for entry in self.state.log_history if BEST_BY in entry}
+        measured = {entry["step"]: entry[self.best_by] for entry in self.state.log_history if self.best_by in entry}
         self.state.best_model_checkpoint = str(best) if best else None
         self.state.best_global_step, self.state.best_metric = step, measured.get(step)
 

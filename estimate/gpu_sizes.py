@@ -58,6 +58,7 @@ def changes(args: argparse.Namespace, processes: int) -> Iterator[tuple[str, arg
         ),
         ("", {"updates_per_rollout": 1}),
         ("", {"gradient_accumulation_steps": max(1, steps // 2)}),  # fewer completions at once
+        ("", {"eval_samples": max(1, args.eval_samples // 2)}),
         ("", {"max_pixels": pixels}),
         ("", {"max_completion_length": tokens}),
         ("LoRA instead of --no-lora", {"no_lora": False}),

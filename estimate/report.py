@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 
 from common.launcher import num_processes
 from estimate.gpu_sizes import GIGABYTE, advice
+from settings.grpo_config import measured_at_once
 from training.hardware import choose_precision, weights_dtype
 from update.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of
+from update.rollout_memory import rollout
 
 if TYPE_CHECKING:
     from estimate.timing import Timing
@@ -121,12 +123,17 @@ class Job:
             zero=self.zero,
         )
 
-    def memory(self, args) -> Memory:
-        return memory(self.shape, self.counts(args), self.work(args))
+    def memory(self, args, least: bool = False) -> Memory:
+        """`least`: with passes as small as the trainer makes them on a GPU whose memory is short."""
+        work = replace(self.work(args), least=least)
+        found = memory(self.shape, self.counts(args), work)
+        if args.eval_samples == 1 or not args.held_out:
+            return found
+        measured = replace(work, batch=measured_at_once(args), accumulation=1, updates=1, generations=args.eval_samples)
+        return replace(found, rollout=max(found.rollout, rollout(self.shape, self.counts(args), measured)))
 
     def least_memory(self, args) -> Memory:
-        """With passes as small as the trainer makes them on a GPU whose memory is short."""
-        return memory(self.shape, self.counts(args), replace(self.work(args), least=True))
+        return self.memory(args, least=True)
 
 
 def _device(parameters: int) -> str | None:
@@ -156,6 +163,7 @@ def report(
     steps = args.max_steps or math.ceil(updates_per_epoch * args.num_epochs)
     yield f"Estimate of --mode {args.mode} with {args.vlm_name}; nothing is trained, only what says so is measured"
     yield from _sizes(job, steps)
+    yield from _measured(job, steps, held_out)
     yield from _memory_lines(job)
     yield from advice(job.least_memory, args, job.processes)
     if job.device is None:
@@ -172,6 +180,20 @@ def _sizes(job: Job, steps: int) -> Iterator[str]:
     shown = f"mean {mean:.0f}, longest {work.prompt} ({prompts.image_tokens} of the largest image)"
     yield f"Prompts     {shown} tokens in {len(prompts.lengths)} of {len(job.questions)} questions"
     yield f"Updates     {steps:,} of {work.rows * work.processes} completions of at most {work.completion} tokens"
+
+
+def _measured(job: Job, steps: int, held_out: int) -> Iterator[str]:
+    args, count = job.args, measurements(job.args, steps)
+    if held_out:
+        yield (
+            f"Held out    {held_out} questions, measured {count:,} times (--eval-steps {args.eval_steps}): "
+            f"{count * held_out * args.eval_samples:,} completions, {args.eval_samples} of a question each time"
+        )
+
+
+def measurements(args: argparse.Namespace, steps: int) -> int:
+    """How often a run of so many updates measures the held-out charts: every --eval-steps, and at its end."""
+    return -(-steps // args.eval_steps)
 
 
 def _memory_lines(job: Job) -> Iterator[str]:
@@ -213,12 +235,12 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
         f"            measured on this {'GPU' if job.device == 'cuda' else 'CPU'}: {each} for a rollout batch and its "
         f"updates, with {weights}"
     )
-    if held_out and steps >= args.eval_steps:
-        count = steps // args.eval_steps
+    if held_out:
+        drawn = measurements(args, steps) * held_out * args.eval_samples
         one = timing.rollouts[-1] / (args.batch_size * args.gradient_accumulation_steps * args.updates_per_rollout)
         yield (
-            f"            roughly {_hm(one * held_out / job.processes * count)} more for {count} measurements of "
-            f"{held_out} held-out questions (--eval-steps {args.eval_steps})"
+            f"            roughly {_hm(one * drawn / job.processes)} more for {measurements(args, steps)} measurements "
+            f"of {held_out} held-out questions (--eval-steps {args.eval_steps}, --eval-samples {args.eval_samples})"
         )
     if timing.peak:
         estimated = _gb(job.memory(args).peak)

@@ -1,4 +1,7 @@
-"""What training runs logged, as curves: accuracy, entropy, length, right and wrong counts, loss, gradient norm."""
+"""What training runs logged, as curves: accuracy, entropy, length, right and wrong counts, loss, gradient norm.
+
+And Pass@1 and Pass@n on the held-out charts, where they were measured (--eval-samples).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from evaluation.curves import add_words
+from evaluation.curves import BAND, add_words
 from evaluation.names import display_name
 from evaluation.spreadsheets import cell, csv_text
 from evaluation.styles import GRID, MUTED, RC, TEXT, styles_for
@@ -25,6 +28,7 @@ PANELS = {  # title -> keys of log_history, the first that a run has; a pair of 
     "Gradient norm": [["grad_norm"]],
 }
 HELD_OUT = ["eval_decomposed/accuracy", "eval_rewards/accuracy/mean"]  # as above: the second in older runs
+PASS_AT = "eval_pass@"  # followed by k; and /low, /high for the ends of its interval
 SMOOTH_FROM = 60  # a run with more steps is drawn as a running mean over its points, drawn faintly
 
 
@@ -96,16 +100,19 @@ def smooth(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def draw_training(runs: list[Run], labels: list[str], title: str | None = None) -> Figure:
-    """Six panels over optimiser steps, one colour a run."""
+    """Six panels over optimiser steps, one colour a run; beside them Pass@1 and Pass@n where a run measured them."""
     styles = styles_for(labels, [display_name(run.method) for run in runs])
+    ks = _shown_ks(runs)
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(9.6, 5.4), layout="constrained")
-        axes = figure.subplots(2, 3, sharex=True).ravel()
-        for panel, (name, lines) in zip(axes, PANELS.items(), strict=True):
+        figure = Figure(figsize=(12.6 if ks else 9.6, 5.4), layout="constrained")
+        grid = figure.subplots(2, 4 if ks else 3, sharex=True)
+        for panel, (name, lines) in zip(grid[:, :3].ravel(), PANELS.items(), strict=True):
             _panel(panel, name, lines, runs, labels, styles)
-        for panel in axes[3:]:
+        for panel, k in zip(grid[:, 3:].ravel(), ks, strict=True):
+            _pass_at_k_panel(panel, k, runs, styles)
+        for panel in grid[1]:
             panel.set_xlabel("optimiser step")
-        handles, names = axes[0].get_legend_handles_labels()
+        handles, names = grid[0, 0].get_legend_handles_labels()
         figure.legend(
             handles,
             names,
@@ -113,8 +120,34 @@ def draw_training(runs: list[Run], labels: list[str], title: str | None = None) 
             ncols=len(labels),
             handlelength=3.0,
         )
-        add_words(figure, title, _caption(runs), [], 166)
+        add_words(figure, title, _caption(runs), [], 218 if ks else 166)
     return figure
+
+
+def _ks(run: Run) -> set[int]:
+    """The k whose Pass@k on the held-out charts a run logged with its interval."""
+    names = {key.removeprefix(PASS_AT) for key in run.series if key.startswith(PASS_AT)}
+    return {int(name) for name in names if name.isdigit() and {f"{name}/low", f"{name}/high"} <= names}
+
+
+def _shown_ks(runs: list[Run]) -> list[int]:
+    """1 and the largest k that all runs with Pass@k measured; [] when none did."""
+    measured = [ks for run in runs if (ks := _ks(run))]
+    common = set.intersection(*measured) if measured else set()
+    return [min(common), max(common)] if len(common) > 1 else []
+
+
+def _pass_at_k_panel(axes, k: int, runs: list[Run], styles: list[dict]) -> None:
+    for run, style in zip(runs, styles, strict=True):
+        if k not in _ks(run):
+            continue
+        steps, values = run.series[f"{PASS_AT}{k}"]
+        axes.plot(steps, 100 * values, "D-", color=style["color"], markeredgecolor="white", markersize=6, linewidth=1.5)
+        (steps, low), (_, high) = (run.series[f"{PASS_AT}{k}/{end}"] for end in ("low", "high"))
+        axes.fill_between(steps, 100 * low, 100 * high, color=style["color"], alpha=2 * BAND, linewidth=0)
+    axes.set_title(f"Pass@{k} on held-out charts (%)")
+    axes.grid(True, color=GRID, linewidth=0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def _caption(runs: list[Run]) -> str:
@@ -123,6 +156,8 @@ def _caption(runs: list[Run]) -> str:
         text.append("Faint: every logged step; strong: running mean.")
     if any(_first(HELD_OUT, run) for run in runs):
         text.append("Diamonds: accuracy on held-out charts.")
+    if _shown_ks(runs):
+        text.append("Pass@k bands: 95 % intervals, bootstrap over charts.")
     return " ".join(text)
 
 
@@ -173,7 +208,8 @@ def as_csv(runs: list[Run], labels: list[str]) -> str:
     wanted = [key for lines in PANELS.values() for keys in lines for key in keys] + HELD_OUT
     rows = [["label", "mode", "metric", "step", "value"]]
     for run, label in zip(runs, labels, strict=True):
-        for key in wanted:
+        measured = [f"{PASS_AT}{k}{end}" for k in sorted(_ks(run)) for end in ("", "/low", "/high")]
+        for key in wanted + measured:
             for step, value in zip(*run.series.get(key, ([], [])), strict=True):
                 rows.append([cell(label), cell(run.method), key, f"{step:g}", f"{value:.6g}"])
     return csv_text(rows)

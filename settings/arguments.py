@@ -86,8 +86,15 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
-    if args.stop_on_collapse and not args.held_out:
-        raise ValueError("--stop-on-collapse keeps the best checkpoint on the held-out charts; --held-out 0 has none")
+    for given, does in (
+        (args.stop_on_collapse, "--stop-on-collapse keeps the best checkpoint on"),
+        (args.best_by, f"--best-by {args.best_by} keeps the best checkpoint on"),
+        (args.eval_samples > 1, f"--eval-samples {args.eval_samples} measures Pass@k on"),
+    ):
+        if given and not args.held_out:
+            raise ValueError(f"{does} the held-out charts; --held-out 0 has none")
+    if args.best_by == "pass@n" and args.eval_samples == 1:
+        raise ValueError("--best-by pass@n needs --eval-samples of 2 or more; with one completion it is pass@1")
     METHODS[args.mode].check(args)
 
 

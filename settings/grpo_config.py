@@ -24,6 +24,11 @@ def plan_steps(args: argparse.Namespace, num_rows: int, num_processes: int) -> t
     return updates, line + (f"; {left} of {num_rows} questions fill no rollout batch and are left out" if left else "")
 
 
+def measured_at_once(args: argparse.Namespace) -> int:
+    """Completions of a measurement that each process decodes together: whole questions, about an update's rows."""
+    return max(1, args.batch_size * args.gradient_accumulation_steps // args.eval_samples) * args.eval_samples
+
+
 def build_config(args: argparse.Namespace, folder: Path, precision: str, has_held_out: bool):
     """The GRPOConfig of these flags. Making it starts the distributed state, if there is one."""
     import torch
@@ -38,9 +43,8 @@ def build_config(args: argparse.Namespace, folder: Path, precision: str, has_hel
         run_name=folder.name,
         lr_scheduler_type="constant",
         max_grad_norm=1.0,
-        per_device_eval_batch_size=args.batch_size * args.gradient_accumulation_steps,
+        per_device_eval_batch_size=measured_at_once(args),
         steps_per_generation=args.gradient_accumulation_steps * args.updates_per_rollout,
-        num_generations_eval=1,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         use_cpu=not torch.cuda.is_available(),

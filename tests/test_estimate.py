@@ -8,11 +8,13 @@ import pytest
 
 import main
 from estimate import gpu_sizes
-from estimate.report import measure_prompts
+from estimate.report import Job, measure_prompts
 from models.registry import TINY_FOLDER, load_processor, lora_config
 from settings.arguments import parse_args, resolve_accumulation
+from settings.grpo_config import measured_at_once
 from tests.test_memory import TINY, tiny_trainer, work_of
 from tests.test_models import qwen2_5_vl_3b
+from training.preparing import examine, load_data
 from update.memory import Memory, count_parameters, memory, shape_of
 
 
@@ -91,6 +93,20 @@ def test_every_named_change_keeps_whole_groups_and_saves_memory_of_the_3b_model(
         assert after.peak <= before.peak and (after.update < before.update or after.rollout < before.rollout), name
 
 
+def test_a_measurement_that_holds_more_than_a_rollout_is_the_peak_and_its_flag_is_named():
+    args = parse_args(["--mode", "nsr", *TINY])
+    examine(args)
+    questions = load_data(args)[0].questions
+    job = Job(args, questions)
+    one = job.memory(args)
+    many = argparse.Namespace(**{**vars(args), "eval_samples": 2048})
+    assert job.memory(many).rollout > 20 * one.rollout and job.memory(many).update == one.update
+    assert job.memory(argparse.Namespace(**{**vars(many), "held_out": 0.0})) == one, "nothing is measured"
+    assert ("--eval-samples 1024", 1024) in [(name, one.eval_samples) for name, one in gpu_sizes.changes(many, 1)]
+    assert measured_at_once(many) == 2048 and measured_at_once(args) == 2 * args.gradient_accumulation_steps
+    assert measured_at_once(argparse.Namespace(batch_size=8, gradient_accumulation_steps=4, eval_samples=12)) == 24
+
+
 # As a user runs it
 
 
@@ -110,6 +126,10 @@ def test_tiny_is_timed_and_nothing_is_left_behind(folder, capsys):
     assert re.findall(r"(\d+) GB    yes", out) == ["16", "24", "40", "80", "141"]
     assert re.search(r"Hours       [\d.]+ min if all have 6, [\d.]+ min if all have 12 tokens, without held-out", out)
     assert "with the model's weights" in out and re.search(r"more for 2 measurements of \d+ held-out questions", out)
+    counts = re.search(
+        r"Held out    (\d+) questions, measured 2 times \(--eval-steps 10\): ([\d,]+) completions, ", out
+    )
+    assert int(counts[1]) * 2 == int(counts[2].replace(",", ""))
     assert "Rewards Accuracy" not in out, "the timed step prints nothing"
     assert not list(folder.iterdir())
 

@@ -15,7 +15,7 @@ from evaluation.pass_at_k import main as score
 from evaluation.plotting import main
 from evaluation.results import paired_difference, read_results
 from evaluation.styles import STYLES, styles_for
-from evaluation.training_curves import draw_training, read_run, smooth
+from evaluation.training_curves import as_csv, draw_training, read_run, smooth
 
 COUNTS = {"base": [0, 1, 2, 4], "grpo": [1, 2, 2, 4], "nsr": [1, 1, 3, 4], "w-reinforce": [2, 2, 3, 4]}
 
@@ -169,6 +169,9 @@ def test_bad_input_gives_one_line_and_code_2(tmp_path, results, capsys):
     assert "not a results file" in fails(capsys, "--results", tmp_path / "samples.settings.json", *out)
 
 
+LOW_HIGH = (("low", -0.1), ("high", 0.1))
+
+
 def folder(path, mode, steps=5, checkpoint=None, **more):
     path.mkdir()
     (path / "training_settings.json").write_text(json.dumps({"settings": {"mode": mode}}))
@@ -204,6 +207,34 @@ def test_the_held_out_accuracy_is_the_one_that_training_reports(tmp_path):
     (run / "trainer_state.json").write_text(json.dumps(state))
     [*_, diamonds] = draw_training([read_run(run)], ["NSR"]).axes[0].lines
     assert diamonds.get_marker() == "D" and diamonds.get_ydata().tolist() == [25.0]
+
+
+def test_pass_at_k_of_the_held_out_charts_has_panels_where_a_run_measured_it(tmp_path):
+    runs = [folder(tmp_path / name, name) for name in ("nsr", "psr", "grpo")]
+    for run, ks in zip(runs, ((1, 2, 4, 8), (1, 2, 3), ()), strict=True):
+        state = json.loads((run / "trainer_state.json").read_text())
+        for step in (2, 4):
+            measured = {f"eval_pass@{k}": k / 10 + step / 100 for k in ks}
+            ends = {f"{key}/{end}": value + by for key, value in measured.items() for end, by in LOW_HIGH}
+            state["log_history"].append({"step": step, **measured, **ends, "eval_pass@16": 0.5})
+        (run / "trainer_state.json").write_text(json.dumps(state))
+    figure = draw_training([read_run(run) for run in runs], ["NSR", "PSR", "GRPO"])
+    panels = [axes for axes in figure.axes if "held-out charts" in axes.get_title("left")]
+    assert [axes.get_title("left") for axes in panels] == [
+        "Pass@1 on held-out charts (%)",
+        "Pass@2 on held-out charts (%)",
+    ], "1 and the largest k that all have which measured any; one without an interval is none"
+    assert [line.get_ydata().round(6).tolist() for line in panels[1].lines] == [[22.0, 24.0], [22.0, 24.0]]
+    table = as_csv([read_run(runs[0])], ["NSR"]).splitlines()
+    assert [row for row in table if "eval_pass@8" in row] == [
+        "NSR,nsr,eval_pass@8,2,0.82",
+        "NSR,nsr,eval_pass@8,4,0.84",
+        "NSR,nsr,eval_pass@8/low,2,0.72",
+        "NSR,nsr,eval_pass@8/low,4,0.74",
+        "NSR,nsr,eval_pass@8/high,2,0.92",
+        "NSR,nsr,eval_pass@8/high,4,0.94",
+    ]
+    assert len(draw_training([read_run(runs[2])], ["GRPO"]).axes) == 6
 
 
 def test_the_newest_checkpoint_speaks_for_an_unfinished_run_and_a_repeated_step_counts_once(tmp_path):

@@ -149,6 +149,7 @@ FREE = {  # each changes where and how a run is kept or watched, and none of its
     "base_model", "config", "estimate", "output_root", "resume", "max_bad_updates", "overwrite", "save_steps",
     "save_total_limit", "report_to", "wandb_online", "log_completions", "collective_timeout", "warn_window",
     "warn_entropy", "warn_length", "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
+    "eval_samples", "best_by",
     "advantage", "reward",  # what is recorded is the hash of the file
 }  # fmt: skip
 
@@ -289,7 +290,7 @@ FED = {  # a setting that is not here is read by this program alone
     "num_epochs": "num_train_epochs", "max_steps": "max_steps", "learning_rate": "learning_rate", "optimiser": "optim",
     "temperature": "temperature", "max_completion_length": "max_completion_length", "seed": "seed",
     "save_steps": "save_steps", "save_total_limit": "save_total_limit", "eval_steps": "eval_steps",
-    "report_to": "report_to", "log_completions": "log_completions",
+    "eval_samples": "num_generations_eval", "report_to": "report_to", "log_completions": "log_completions",
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from trl.trainer.utils import RepeatSampler
 
 from checkpoints.disk_faults import DiskFaults
 from checkpoints.exact_resume import ExactResume
+from trainers.held_out import HeldOut
 from trainers.trainer import MethodTrainer
 from update.guard import Guard
 from update.packed_update import PackedUpdate
@@ -36,7 +37,7 @@ FIELDS = "pixel_values image_grid_thw num_images pixel_attention_mask spatial_sh
 
 OVERRIDES = {
     "__init__": Override(
-        (MethodTrainer, Guard, RewardErrors, EngineRollouts, PackedUpdate, ExactResume),
+        (MethodTrainer, HeldOut, Guard, RewardErrors, EngineRollouts, PackedUpdate, ExactResume),
         CONSTRUCTOR + "optimizers quantization_config peft_config tools rollout_func environment_factory",
         (
             (GRPOTrainer.__init__, 'self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}'),
@@ -121,7 +122,7 @@ OVERRIDES = {
         ),
     ),
     "_get_per_token_logps_and_entropies": Override(
-        (RatioMetric, PackedUpdate),
+        (HeldOut, RatioMetric, PackedUpdate),
         "self model input_ids attention_mask logits_to_keep batch_size compute_entropy compute_aux_loss "
         + FIELDS
         + "token_type_ids mm_token_type_ids image_position_ids",
@@ -140,9 +141,11 @@ OVERRIDES = {
         ((Trainer._run_epoch, "if self.args.max_grad_norm > 0: grad_norm = self._clip_grad_norm(model)"),),
     ),
     "log": Override(
-        (MethodTrainer, RatioMetric),
+        (MethodTrainer, HeldOut, RatioMetric),
         "self logs start_time",
         (
+            (Trainer.evaluate, "self.log(output.metrics)"),
+            (GRPOTrainer.log, 'metrics = {f"eval_{key}": val for key, val in metrics.items()}'),
             (GRPOTrainer.log, "metrics[key] = sum(valid) / len(valid) if valid else None"),
             (GRPOTrainer.log, "super().log(logs, start_time) self._metrics[mode].clear()"),
             (GRPOTrainer.log, "df_base.to_parquet("),
@@ -166,9 +169,22 @@ OVERRIDES = {
         ),
     ),
     "evaluate": Override(
-        (ExactResume,),
+        (HeldOut, ExactResume),
         "self eval_dataset ignore_keys metric_key_prefix",
-        ((Trainer._evaluate, "metrics = self.evaluate(ignore_keys=ignore_keys_for_eval)"),),
+        (
+            (Trainer._evaluate, "metrics = self.evaluate(ignore_keys=ignore_keys_for_eval)"),
+            # the order of the questions, the same at every measurement
+            (GRPOTrainer._get_eval_sampler, "mini_repeat_count=self.num_generations_eval, seed=self.args.seed,"),
+            (GRPOTrainer.get_eval_dataloader, "sampler_fn=self._get_eval_sampler,"),
+        ),
+    ),
+    "prediction_step": Override(
+        (HeldOut,),
+        "self model inputs prediction_loss_only ignore_keys",
+        (
+            (GRPOTrainer.prediction_step, "inputs = self._prepare_inputs(inputs)"),
+            (Trainer.evaluation_loop, "if losses is not None:"),
+        ),
     ),
     "_get_output_dir": Override(
         (ExactResume,),
@@ -239,6 +255,9 @@ NOT_RESUMED = {
     "_losses": "of the update in hand",
     "_logps": "of the pass in hand",
     "_capped": "of the pass in hand",
+    "_charts": "of the measurement in hand",
+    "_to_count": "of the measurement in hand",
+    "_verdicts": "of the measurement in hand",
     "_gap": "is saved as _gap_so_far",
     "_prompt_index": "of the rows in hand",
     "_rollout_entropies": "put into the rollout batch at once",

@@ -21,6 +21,7 @@ from checkpoints.disks import refusal
 from checkpoints.exact_resume import ExactResume
 from trainers import METHODS
 from trainers.grpo import GRPO
+from trainers.held_out import HeldOut
 from trainers.method import Method, ScoredBatch, correctness
 from update.guard import Guard
 from update.packed_update import ROW_MEANS, PackedUpdate
@@ -37,13 +38,13 @@ MODEL_FIELDS = (  # of a rollout batch: what TRL gives the model beside ids and 
 MAX_PRINTED = 64  # numbers of one logged list
 
 
-class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpdate, ExactResume):
+class MethodTrainer(HeldOut, Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpdate, ExactResume):
     """GRPOTrainer that knows which completions are correct, and lets `method_class` weigh them.
 
     Args beyond GRPOTrainer's: the method's options by name; `reward_threshold` (correct is accuracy >= threshold),
     `truncated` ("wrong" or "unscorable": what a completion cut at the length limit counts as), `normaliser` ("all" or
     "kept": the rows that the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only),
-    `negative_ratio_cap` (update/ratios.py).
+    `negative_ratio_cap` (update/ratios.py), `held_out_charts` (trainers/held_out.py).
     Raises ValueError when no reward function is called "accuracy".
     """
 
@@ -94,7 +95,7 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
         batch = self._scored_batch(output)
         local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
         self._drop_unscorable(output, batch.correct[local].isnan())
-        weights = batch.advantages  # a measurement moves nothing: its groups of one are no method's affair
+        weights = batch.advantages  # a measurement moves nothing: its groups are no method's affair
         if self.model.training:
             weights = self.method.weights(batch).to(weights.dtype)
         self._replace_advantages(output, weights, local)
@@ -154,9 +155,10 @@ class MethodTrainer(Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpda
 
     def _report_batch(self, batch: ScoredBatch, weights: torch.Tensor, output):
         metrics = self._metrics[self._phase]
-        metrics["decomposed/positive"].append((batch.correct == 1).sum().item())
-        metrics["decomposed/negative"].append((batch.correct == 0).sum().item())
-        metrics["decomposed/unscorable"].append(batch.correct.isnan().sum().item())
+        correct = batch.correct if self.model.training else self._count_once(batch.correct)
+        metrics["decomposed/positive"].append((correct == 1).sum().item())
+        metrics["decomposed/negative"].append((correct == 0).sum().item())
+        metrics["decomposed/unscorable"].append(correct.isnan().sum().item())
         kept = self.accelerator.gather((output["advantages"] != 0).float())
         metrics["decomposed/kept_share"].append(kept.mean().item())
         if not self.model.training:

@@ -18,6 +18,7 @@ from training.early_warning import EarlyWarning, Watch, bounds_of
 from training.escape_completions import escape_shown_completions
 from training.hardware import weights_dtype
 from training.malloc_trim import FreeHeap
+from training.measured import best_metric
 from training.report import TrainingProgress, make_bystanders
 from training.rows import build_rows
 from training.starting import with_adapter
@@ -59,6 +60,7 @@ def build_trainer(
         processing_class=processor,
         peft_config=None if args.no_lora or args.start.adapter else adapter,
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
+        held_out_charts=[question.image_id or question.id for question in held_out.questions],
         **_own(args),
     )
     _add_callbacks(trainer, args)
@@ -76,7 +78,9 @@ def _add_callbacks(trainer: GRPOTrainer, args: argparse.Namespace) -> None:
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(TrainingProgress)
     watch = Watch(args.mode, args.warn_window, bounds_of(args))
-    trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse)
+    trainer.best_by = best_metric(args.best_by, args.eval_samples)
+    keeps_best = args.stop_on_collapse or args.best_by
+    trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse, trainer.best_by if keeps_best else None)
     trainer.add_callback(trainer.early_warning)
     trainer.add_callback(FreeHeap)
     make_bystanders(trainer)

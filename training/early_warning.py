@@ -133,14 +133,16 @@ def bounds_of(args) -> dict[str, float]:
 
 
 class EarlyWarning(TrainerCallback):
-    """Prints the warnings of a run; with `stop` a collapse ends it, and the best checkpoint is saved on the way.
+    """Prints the warnings of a run; with `stop` a collapse ends it. With `stop` or `best_by` the best is saved.
 
-    Best by accuracy on the held-out charts of the training set, never by a test set. `collapsed` is the line that says
-    why the run has ended, None otherwise. All processes see the same metrics, which TRL gathers before it logs them.
+    Best by the metric `best_by` on the held-out charts of the training set, never by a test set. `collapsed` is the
+    line that says why the run has ended, None otherwise. All processes see the same metrics, which TRL gathers before
+    it logs them.
     """
 
-    def __init__(self, watch: Watch, stop: bool = False):
+    def __init__(self, watch: Watch, stop: bool = False, best_by: str | None = None):
         self.watch, self.stop = watch, stop
+        self.best_by = best_by or (BEST_BY if stop else None)
         self.collapsed: str | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -156,10 +158,10 @@ class EarlyWarning(TrainerCallback):
             control.should_training_stop = True
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        """A checkpoint whenever the held-out accuracy is the best so far."""
-        accuracy = (metrics or {}).get(BEST_BY)
-        if self.stop and accuracy is not None and (state.best_metric is None or accuracy > state.best_metric):
-            state.best_metric, state.best_global_step = accuracy, state.global_step
+        """A checkpoint whenever what was measured is the best so far."""
+        value = (metrics or {}).get(self.best_by)
+        if value is not None and (state.best_metric is None or value > state.best_metric):
+            state.best_metric, state.best_global_step = value, state.global_step
             control.should_save = True
 
 

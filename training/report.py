@@ -16,6 +16,7 @@ from transformers.trainer_callback import ProgressCallback, TrainerCallback
 from settings.losses import LOSSES
 from trainers import METHODS
 from trainers.method import Method
+from training.measured import pass_at_k_line
 
 SHOWN_METRICS = {
     "loss": "loss",
@@ -109,10 +110,19 @@ class TrainingProgress(ProgressCallback):
         if self.training_bar is None or not logs:
             return
         shown = {name: logs[key] for key, name in SHOWN_METRICS.items() if logs.get(key) is not None}
+        measured = pass_at_k_line(logs)
+        if measured:
+            self.training_bar.write(f"step {state.global_step}: held out: {measured}", file=sys.stdout)
         if shown:
             parts = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
             self.training_bar.write(f"step {state.global_step}: {parts}", file=sys.stdout)
             sys.stdout.flush()  # a log file, too, shows a step when it is done
+
+    def on_prediction_step(self, args, state, control, **kwargs):
+        """How far a measurement on the held-out charts is."""
+        super().on_prediction_step(args, state, control, **kwargs)
+        if self.prediction_bar is not None:
+            self.prediction_bar.set_description_str("Held-out charts", refresh=False)
 
 
 class Bystander:

@@ -15,6 +15,7 @@ from trainers import METHODS
 from training.building import build_trainer
 from training.early_warning import keep_best
 from training.interruption import Interruption
+from training.measured import summary
 from training.preparing import Prepared
 from training.report import banner, end_without_backends
 
@@ -42,10 +43,9 @@ def train_and_save(trainer, run: Prepared) -> int:
         trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
     if interruption.signal or trainer.unhealthy:
         return stopped_early(trainer, interruption, run.folder / f"checkpoint-{trainer.state.global_step}")
-    measured = [entry for entry in trainer.state.log_history if "eval_decomposed/accuracy" in entry]
-    if measured and not trainer.early_warning.collapsed:  # then other weights are kept than those measured last
-        accuracy = measured[-1]["eval_decomposed/accuracy"]
-        say(f"Held-out accuracy: {accuracy:.1%} on {len(run.held_out)} questions, one completion each")
+    last = not trainer.early_warning.collapsed  # then other weights are kept than those measured last
+    for line in summary(trainer.state.log_history, len(run.held_out), run.folder, last=last):
+        say(line)
 
     def finish() -> None:
         if trainer.early_warning.collapsed:

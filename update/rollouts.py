@@ -95,7 +95,8 @@ class EngineRollouts(TrainerBase):
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         """Completion token ids of every row; rows of one prompt, which TRL puts side by side, share its computation.
 
-        Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch).
+        Each row's random stream depends on (seed, optimiser step, prompt, row of the whole rollout batch); in a
+        measurement with several completions a question on (seed, prompt, completion), so that all of a run's are alike.
         """
         self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
         if not self._engine_can(multimodal_fields):
@@ -115,8 +116,9 @@ class EngineRollouts(TrainerBase):
         ):
             model.eval()
             wanted = [
-                (f"{phase} step {self.state.global_step} prompt {key}", inputs, rows)
+                (name, inputs, samples)
                 for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
+                for name, samples in [self._stream(phase, key, rows)]
             ]
             parts = self._decode(model, wanted, settings)
             model.train(phase == "train")
@@ -126,6 +128,13 @@ class EngineRollouts(TrainerBase):
         if settings.top_p == 1 and not settings.top_k:  # else the distribution is one that the update knows not
             self._rollout_logps = logps
         return [ids for part in parts for ids in part.token_ids], None
+
+    def _stream(self, phase: str, key: str, rows: range) -> tuple[str, range]:
+        """The name and the numbers of the random streams of the completions of one prompt."""
+        if phase == "eval" and self.num_generations_eval > 1:
+            first = rows.start % self.num_generations_eval
+            return f"eval prompt {key}", range(first, first + len(rows))
+        return f"{phase} step {self.state.global_step} prompt {key}", rows
 
     def _decode(self, model, wanted, settings):
         """All rows at once; out of memory halves their number, for this rollout and the following ones.
