@@ -74,6 +74,13 @@ def _tables(results: Sequence[Results], ks: list[int]) -> tuple[list[np.ndarray]
     return tables, [first.clusters[i] for i in rows[0]]
 
 
+def compared(seeing: Sequence[Results], blind: Sequence[Results], ks: list[int]) -> dict:
+    """What is added to a comparison: "blind", every policy seeing and blind; of two also "gain", their difference."""
+    pairs = zip("ab", seeing, blind, strict=False)
+    content: dict = {"blind": {side: survival(one, other, ks) for side, one, other in pairs}}
+    return content | ({"gain": gain(seeing, blind, ks)} if len(seeing) > 1 else {})
+
+
 def survival(seeing: Results, blind: Results, ks: list[int]) -> dict:
     """One policy seeing and blind, as a JSON object: None for a share of nothing."""
     (with_image, without), clusters = _tables([seeing, blind], ks)
@@ -110,7 +117,7 @@ def _by_k(ks: list[int], values: np.ndarray) -> dict[str, object]:
 
 
 def lines(content: dict) -> list[str]:
-    """What is printed of `survival` of every policy and of `gain`, as `compare` puts them together."""
+    """What is printed of `compared`; `content` also has the policies' names, "a" and "b"."""
     text = []
     for side, one in content["blind"].items():
         text.append(

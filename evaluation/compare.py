@@ -64,12 +64,12 @@ def compare(args: Namespace) -> int:
             "needs one experiment (--force compares their common problems all the same)"
         )
     ks = fit_ks(asked, int(min(one.n.min() for one in everything)), args.drop_large_k)
-    content = compared(*seeing, ks) if len(seeing) > 1 else {"a": seeing[0].method, "k_values": ks}
-    text = lines(content) if len(seeing) > 1 else []
+    content, text = {"a": seeing[0].method, "k_values": ks}, []
+    if len(seeing) > 1:
+        content = compared(seeing[0], seeing[1], ks)
+        text = lines(content)
     if blind:
-        pairs = zip("ab", seeing, blind, strict=False)
-        content["blind"] = {side: blindness.survival(one, other, ks) for side, one, other in pairs}
-        content |= {"gain": blindness.gain(seeing, blind, ks)} if len(seeing) > 1 else {}
+        content |= blindness.compared(seeing, blind, ks)
         text += blindness.lines(content)
     print("\n".join(map(printable, text)))
     for note in notes_on(seeing, apart):
