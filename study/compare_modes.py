@@ -139,8 +139,9 @@ def table(counts: Path, args: argparse.Namespace, rates: dict[str, str], sees: b
         rows.append([*cells, *_cells(blind[mode], blind["base"], [1])] if sees else cells)
     head = ["", "rate", *(f"Pass@{k}" for k in ks), *["Pass@1 blind"] * sees]
     text = (
-        f"{args.vlm_name} on {args.dataset_name}: {args.updates} updates, {len(args.seeds)} seed(s), {args.problems} "
-        f"problems x {args.samples} samples. In parentheses: minus the base, paired 95 % interval over charts."
+        f"{args.vlm_name} on {args.dataset_name}: {args.updates} updates, seeds {' '.join(map(str, args.seeds))}, "
+        f"{args.problems} problems x {args.samples} samples. In parentheses: minus the base, paired 95 % interval over "
+        "charts."
     )
     ends = any("*" in row[1] for row in rows)
     text += " *: the best rate is at an end of the grid; a wider one may have a better." if ends else ""
@@ -187,7 +188,7 @@ def _run(args: argparse.Namespace) -> int:
     rates = choose_rates(study, args)
     runs = [own for each in final_runs(args, rates).values() for own in each]
     perform(study, [measured(args, own, *how) for own in runs for how in ((), BLIND)[: 1 + sees]])
-    print(printable(f"\n{table(study.counts, args, rates, sees)}\n"), flush=True)
+    print("", *map(printable, table(study.counts, args, rates, sees).splitlines()), sep="\n", flush=True)
     return 0
 
 

@@ -86,12 +86,28 @@ def test_the_table_by_hand(tmp_path):
             keep(study, measured(args, own, *BLIND), [1, 0, 0])
     head, text = table(tmp_path, args, rates).split("\n\n")
     lines = text.splitlines()
-    assert "2 seed(s), 3 problems x 2 samples" in head and "*: the best rate is at an end of the grid" in head
+    assert "seeds 1 2, 3 problems x 2 samples" in head and "*: the best rate is at an end of the grid" in head
     assert lines[0] == "|  | rate | Pass@1 | Pass@1 blind |"
     assert lines[2] == "| Base | – | 16.7 | 16.7 |"
     assert lines[3].startswith("| NSR | 1e-4* | 50.0 (**+33.3 [+25.0, +50.0]**) | 16.7 (+0.0 [")
     assert lines[4].startswith("| NGRPO | 3e-4* | 16.7 (+0.0 [")
     assert "blind" not in table(tmp_path, args, rates, sees=False)
+
+
+def test_what_is_kept_is_printed_and_not_run_again(tmp_path, capsys):
+    words = [*SMALL, "--folder", str(tmp_path)]
+    args, study = parse_args(words), Study(tmp_path / "counts", tmp_path / "models")
+    study.counts.mkdir()
+    for mode in args.modes:
+        for rate in args.rates:
+            keep(study, validation(args, mode, rate), [rate == "3e-4", 0, 0])
+        for how in ((), BLIND):
+            keep(study, measured(args, compare_modes.run(args, mode, "3e-4", 1), *how), [1, 0, 0])
+            keep(study, measured(args, None, *how), [0, 0, 0])
+    assert compare_modes.main(words) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert "6 stages, 6 of them kept" in printed[1] and printed[-1].startswith("| NGRPO | 3e-4* | 16.7 (+16.7 [")
+    assert len([line for line in printed if line.startswith("| ")]) == 5 and not list(study.work.iterdir())
 
 
 @pytest.mark.parametrize(
