@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> int:
         for mode in modes if number % 2 == 0 else reversed(modes):
             steps, gradients[mode] = seconds(mode, args)
             took[mode].append(statistics.median(steps))
+            print(f"round {number + 1}: {mode} {took[mode][-1]:.3f} s", file=sys.stderr, flush=True)
         unlike = [mode for mode in modes if not gradients[mode].equal(gradients["nsr"])]
         assert not unlike, f"{', '.join(unlike)}: another gradient than nsr's"
     print(f"A step with its rollout: medians of {args.rounds} rounds of {args.steps} steps; ratios to nsr of the round")
