@@ -32,7 +32,7 @@ charts agree, as when no problem is solved, the bound is exact and one-sided (ev
 only asks whether any of the n samples is right: it says nothing of what further samples would bring."""
 
 
-def parse_args(argv: Sequence[str] | None = None) -> Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> Namespace:  # long, but a list of flags
     parser = Parser(prog="pass_at_k.py", description=__doc__.split("\n")[0], epilog=EPILOG)
     add = parser.add_argument
     add("--samples-path", help="samples file to score")
@@ -68,17 +68,11 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         help="a problem that occurs twice: refuse (default) or keep its first occurrence",
     )
     add("--drop-large-k", action="store_true", help="leave out the k above the samples a problem instead of refusing")
-    add(
-        "--compare", nargs="+", metavar="FILE", help="two samples or results files: Pass@k of the first minus the other"
-    )
-    add(
-        "--blind",
-        nargs="+",
-        default=[],
-        metavar="FILE",
+    add("--compare", nargs="+", metavar="FILE", help="two samples or results files: the first minus the second")
+    add("--blind", nargs="+", default=[], metavar="FILE",
         help="with --compare: the same models' samples --without-image, in the same order: how much of the accuracy "
-        "survives, and how much of the difference needs the image; with one file after --compare, of that one model",
-    )
+        "survives, and how much of the difference needs the image; with one file after --compare, of that one model"
+    )  # fmt: skip
     add("--force", action="store_true", help="compare runs on different problem sets (the common problems) or settings")
     return parser.parse_args(argv)
 
