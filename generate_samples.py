@@ -20,6 +20,7 @@ from common.files import check_output
 from common.launcher import num_processes, rank
 from common.signals import Stopped, StopSignals
 from common.terminal import hide_deprecations, unfailing_output
+from sampling.settings import WITHOUT_IMAGE
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,6 +43,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--prompt", help="default: the checkpoint's, else structured")
     add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
     add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
+    add("--without-image", choices=WITHOUT_IMAGE,
+        help="what can be answered blind? mask: a grey image of the same size, so the prompt has the same tokens; "
+        "remove: the prompt has no image")  # fmt: skip
     add("--shard", default=None, metavar="I/N", help="this process samples the I-th of N parts of the problems")
     add("--merge", action="store_true", help="sample nothing; join the finished shards' journals")
     add("--chunk", type=int,

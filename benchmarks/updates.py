@@ -98,6 +98,11 @@ def make_rows(work: Work, processor, image_tokens: int):
     return training_rows(list(questions), questions, processor, **options), length(words)
 
 
+def accuracy(completions: list, **columns: object) -> list[float]:
+    """Every other completion is right; named as the methods' trainers want it."""
+    return [float(place % 2) for place in range(len(completions))]
+
+
 class Gradients(TrainerCallback):
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         named = sorted((name, p.grad) for name, p in model.named_parameters() if p.requires_grad)
@@ -133,7 +138,7 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
     adapter.init_lora_weights = False
     torch.manual_seed(0)
     trainer = timed(base)(
-        model=model, reward_funcs=[lambda completions, **columns: [0.0] * len(completions)],
+        model=model, reward_funcs=[accuracy],
         args=grpo_config(work, steps, dtype, unsampleable_token_ids(model.config, processor)),
         train_dataset=rows, processing_class=processor, peft_config=adapter, advantages=advantages,
     )  # fmt: skip

@@ -21,6 +21,9 @@ from trainers.method import Paper
 
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
 
+# licences that the hub has no word for, and the repository where their text is
+_LICENSE_OF = {"qwen-research": "{base}", "qwen": "Qwen/Qwen2.5-72B-Instruct"}
+
 EXAMPLE = """```python
 {imports}
 from PIL import Image
@@ -161,12 +164,9 @@ def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str
 def _license(base: str | None, model: dict) -> dict[str, str]:
     """The licence of the base model, where it is known: in the table of models, or in the folder's own card."""
     known = {entry.source: entry.license for entry in MODELS.values()}.get(base or "")
-    if known == "qwen-research":
-        return {
-            "license": "other",
-            "license_name": known,
-            "license_link": f"https://huggingface.co/{base}/blob/main/LICENSE",
-        }
+    if known in _LICENSE_OF:
+        link = f"https://huggingface.co/{_LICENSE_OF[known].format(base=base)}/blob/main/LICENSE"
+        return {"license": "other", "license_name": known, "license_link": link}
     if known:
         return {"license": known}
     card = Path(model["source"]) / "README.md"

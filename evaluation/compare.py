@@ -12,6 +12,7 @@ from pathlib import Path
 from common.commands import name_some
 from common.files import check_output, write_whole
 from common.terminal import printable
+from evaluation import blindness
 from evaluation.estimators import pass_at_k
 from evaluation.intervals import charts_agree
 from evaluation.json_stream import json_values
@@ -47,27 +48,46 @@ def labels_of(a: Results, b: Results) -> tuple[str, str]:
 
 
 def compare(args: Namespace) -> int:
-    ks = parse_ks(args.k_values)
-    output = check_output(args.output_path, [Path(path) for path in args.compare]) if args.output_path else None
-    a, b = (load_either(path, args) for path in args.compare)
-    for results in (a, b):
+    asked = parse_ks(args.k_values)
+    paths = [*args.compare, *args.blind]
+    output = check_output(args.output_path, [Path(path) for path in paths]) if args.output_path else None
+    everything = [load_either(path, args) for path in paths]
+    seeing, blind = everything[: len(args.compare)], everything[len(args.compare) :]
+    for results in everything:
         if not results.ids:
             raise ValueError(f"{results.path} holds no per-problem counts: compute it again with pass_at_k.py")
-    apart = differences(a, b)
+    apart = [*differences(*seeing)] if len(seeing) > 1 else []
+    apart += blindness.check(seeing, blind) if blind else []
     if apart and not args.force:
         raise ValueError(
-            f"{a.path} and {b.path} differ in {'; '.join(apart)}: a paired difference needs one experiment "
-            "(--force compares their common problems all the same)"
+            f"{' and '.join(str(one.path) for one in everything)} differ in {'; '.join(apart)}: a paired difference "
+            "needs one experiment (--force compares their common problems all the same)"
         )
-    ks = fit_ks(ks, int(min(a.n.min(), b.n.min())), args.drop_large_k)
-    content = compared(a, b, ks)
-    print("\n".join(map(printable, lines(content))))
-    for reason in apart:
-        print(printable(f"note: the runs differ in {reason}"), file=sys.stderr)
+    ks = fit_ks(asked, int(min(one.n.min() for one in everything)), args.drop_large_k)
+    content, text = {"a": seeing[0].method, "k_values": ks}, []
+    if len(seeing) > 1:
+        content = compared(seeing[0], seeing[1], ks)
+        text = lines(content)
+    if blind:
+        content |= blindness.compared(seeing, blind, ks)
+        text += blindness.lines(content)
+    print("\n".join(map(printable, text)))
+    for note in notes_on(seeing, apart):
+        print(printable(f"note: {note}"), file=sys.stderr)
     if output:
         write_whole(output, to_text(content | {"runs_differ_in": apart}))
         print(printable(f"✓ Comparison saved to {output}"))
     return 0
+
+
+def notes_on(seeing: list[Results], apart: list[str]) -> list[str]:
+    """What the reader of a comparison must know."""
+    return [f"the runs differ in {reason}" for reason in apart] + [
+        f"{one.path} was sampled without the image ({one.without_image}), which measures what can be guessed, not a "
+        "method: --blind sets it beside the same model's samples with the image"
+        for one in seeing
+        if one.without_image
+    ]
 
 
 def compared(a: Results, b: Results, ks: list[int]) -> dict:

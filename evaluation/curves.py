@@ -41,6 +41,8 @@ def caption(results: list[Results], warnings: list[str]) -> str:
         exact = any(one.part("intervals").get("exact_at") for one in results)
         text += "Bands: 95 % intervals, bootstrap over charts"
         text += "; exact one-sided bounds where no or every problem is solved. " if exact else ". "
+    if blind := [one.method for one in results if one.without_image]:
+        text += f"Asked without the image: {', '.join(blind)}. "
     if n != 1 and n in first.k_values and not warnings:
         text += f"At k = n = {n}: share of problems with any right sample."
     return printable(text.strip())

@@ -38,9 +38,9 @@ def display_name(method: str) -> str:
 
 
 def default_method(path: Path, settings: dict) -> str:
-    """What the sampler stored, or the file's name without `samples_`."""
+    """What the sampler stored, or the file's name without `samples_`; and whether it was asked without the image."""
     name = str(settings.get("method") or path.stem.removeprefix("samples_"))
-    return METHODS.get(method_key(name), name)
+    return METHODS.get(method_key(name), name) + (" (blind)" if settings.get("without_image") else "")
 
 
 def checked_labels(labels: list[str] | None, methods: list[str], paths: list[Path]) -> list[str]:

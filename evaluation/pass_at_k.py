@@ -2,6 +2,7 @@
 
     python evaluation/pass_at_k.py --samples-path samples_nsr.json --output-path results_nsr.json --method-name NSR
     python evaluation/pass_at_k.py --compare results_nsr.json results_grpo.json
+    python evaluation/pass_at_k.py --compare results_nsr.json --blind samples_nsr_blind.json
 
 The estimator and its relatives are in estimators.py, the intervals in intervals.py, the reading in samples.py,
 the table in scoring.py.
@@ -31,7 +32,7 @@ charts agree, as when no problem is solved, the bound is exact and one-sided (ev
 only asks whether any of the n samples is right: it says nothing of what further samples would bring."""
 
 
-def parse_args(argv: Sequence[str] | None = None) -> Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> Namespace:  # long, but a list of flags
     parser = Parser(prog="pass_at_k.py", description=__doc__.split("\n")[0], epilog=EPILOG)
     add = parser.add_argument
     add("--samples-path", help="samples file to score")
@@ -67,15 +68,32 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
         help="a problem that occurs twice: refuse (default) or keep its first occurrence",
     )
     add("--drop-large-k", action="store_true", help="leave out the k above the samples a problem instead of refusing")
-    add("--compare", nargs=2, metavar=("A", "B"), help="two samples or results files: Pass@k of A minus that of B")
+    add("--compare", nargs="+", metavar="FILE", help="two samples or results files: the first minus the second")
+    add("--blind", nargs="+", default=[], metavar="FILE",
+        help="with --compare: the same models' samples --without-image, in the same order: how much of the accuracy "
+        "survives, and how much of the difference needs the image; with one file after --compare, of that one model"
+    )  # fmt: skip
     add("--force", action="store_true", help="compare runs on different problem sets (the common problems) or settings")
     return parser.parse_args(argv)
+
+
+def _check_files(args: Namespace) -> None:
+    files, blind = len(args.compare), len(args.blind)
+    if files > 2 or (files == 1 and not blind):
+        raise ValueError(f"--compare takes two files, or one together with --blind; there are {files}")
+    if blind and blind != files:
+        raise ValueError(
+            f"--blind takes a file for each after --compare, in their order; there are {blind} for {files}"
+        )
 
 
 def run(args: Namespace) -> int:
     if args.compare and args.samples_path:
         raise ValueError("--compare takes its two files itself: leave out --samples-path")
+    if args.blind and not args.compare:
+        raise ValueError("--blind goes with --compare, which names what the same models say with the image")
     if args.compare:
+        _check_files(args)
         from evaluation.compare import compare
 
         return compare(args)

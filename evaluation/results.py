@@ -67,6 +67,11 @@ class Results:
     def method(self) -> str:
         return str(self.metadata.get("method") or self.path.stem)
 
+    @property
+    def without_image(self) -> str | None:
+        """How the image was kept from the model (mask, remove), None where it was not."""
+        return str(self.metadata.get("without_image") or "") or None
+
 
 def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RESAMPLES, seed: int = SEED) -> dict:
     """The content of a results file for these problems and k."""
@@ -107,7 +112,7 @@ def _metadata(samples: SampleSet, method: str) -> dict:
         "problem_set": samples.fingerprint(),
         **{
             key: settings[key]
-            for key in ("sampling", "data", "prompt", "image", "model", "checkpoint")
+            for key in ("sampling", "data", "prompt", "image", "model", "checkpoint", "without_image")
             if key in settings
         },
         "sampled_as": settings.get("method"),

@@ -120,6 +120,10 @@ def result_lines(results: dict) -> list[str]:
         f"{meta['samples_per_problem']} samples each; in brackets {100 * how['level']:.0f} % intervals.",
         printable(f"marked by: {meta['marked_by'] or 'the file, which does not name a rule'}"),
     ]
+    if meta.get("without_image"):
+        text.append(
+            printable(f"asked without the image (--without-image {meta['without_image']}): what can be guessed.")
+        )
     text += [exact_line(how["exact_at"], how["clusters"])] if how["exact_at"] else []
     if ks[-1] == meta["samples_per_problem"] and ks[-1] > 1:
         text.append(f"Pass@{ks[-1]} uses all samples: it is the share of problems with any right one.")

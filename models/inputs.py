@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from transformers import ProcessorMixin
 
+GREY = (128, 128, 128)
+
 
 def conversation(processor: ProcessorMixin, question: ChartQuestion, prompt: str) -> list[dict]:
     """`charts.prompt.messages`, in which the data's words are text to this processor."""
@@ -29,6 +32,23 @@ def image_rule(
     """The image as the processor is given it: its sides fit its patches, its area stays within the limits."""
     step = family_of(processor).image_step(processor)
     return partial(fit_image, min_pixels=min_pixels, max_pixels=max_pixels, step=step)
+
+
+def blind(
+    question: ChartQuestion, image: Image.Image | None, how: str | None
+) -> tuple[ChartQuestion, Image.Image | None]:
+    """What is left to ask with when the image is not to be seen; with `how` None, what is given.
+
+    "mask": a uniform grey image of the same size, so that the prompt has the same tokens; "remove": no image, neither
+    in the conversation nor beside it. A question that has none stays as it is.
+    """
+    if how is None or image is None:
+        return question, image
+    if how == "remove":
+        return replace(question, open_image=None), None
+    from PIL import Image
+
+    return question, Image.new("RGB", image.size, GREY)
 
 
 def prompt_text(processor: ProcessorMixin, question: ChartQuestion, prompt: str) -> str:

@@ -48,6 +48,10 @@ MODELS = {
         ModelEntry("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
         ModelEntry("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
         ModelEntry("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct"),
+        # "-hf": transformers' own format; the repositories without it need code of their own
+        ModelEntry("internvl3-1b", "OpenGVLab/InternVL3-1B-hf", license="qwen"),
+        ModelEntry("internvl3-2b", "OpenGVLab/InternVL3-2B-hf", license="qwen"),
+        ModelEntry("internvl3-8b", "OpenGVLab/InternVL3-8B-hf", license="qwen"),
     )
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charts.record import ChartQuestion
 from common.signals import StopSignals
-from models.inputs import prompt_inputs
+from models.inputs import blind, prompt_inputs
 from sampling.engine import Samples, on, sample_each
 from sampling.journal import Journal
 from sampling.problems import as_line, error_record, record, save_image
@@ -51,6 +51,7 @@ class Sampler:
     max_pixels: int | None
     chunk: int | None = None
     backend: str = "engine"
+    without_image: str | None = None  # one of WITHOUT_IMAGE
 
     def __post_init__(self) -> None:
         from models.registry import unsampleable_token_ids
@@ -60,6 +61,7 @@ class Sampler:
 
     def inputs(self, question: ChartQuestion, image: Any) -> dict[str, torch.Tensor]:
         """What the model reads of a question, on the CPU."""
+        question, image = blind(question, image, self.without_image)
         limits = {"min_pixels": self.min_pixels, "max_pixels": self.max_pixels}
         return prompt_inputs(self.processor, question, image, prompt=self.prompt, **limits)
 

@@ -47,6 +47,8 @@ def prepare(args: Namespace) -> Prepared:
     questions, data, notes = load_problems(args)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
+    if args.without_image:
+        notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
     load_processor(checkpoint.source, **settings["image"])
     return Prepared(checkpoint, settings, questions, notes, device)
 
@@ -69,6 +71,8 @@ def load_problems(args: Namespace) -> tuple[list[ChartQuestion], dict[str, Any],
         notes.append(f"{len(data.skipped)} rows left out, the first: {': '.join(data.skipped[0])}")
     if not questions:
         raise ValueError(f"--dataset-name {args.dataset_name}: no question with a gold answer is left to sample")
+    if args.without_image and all(question.open_image is None for question in questions):
+        raise ValueError(f"--without-image {args.without_image}: no question of {args.dataset_name} has an image")
     ids = [question.id for question in questions]
     if len(set(ids)) < len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)
@@ -101,6 +105,8 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
         "sampling": {"num_samples": args.num_samples, **sampling.as_dict(), "backend": args.backend},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
     }
+    if args.without_image:  # absent otherwise: files sampled before there was a choice are of the same run
+        settings["without_image"] = args.without_image
     return {"run": run_hash(settings), **settings}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+WITHOUT_IMAGE = ("mask", "remove")  # see models.inputs.blind
+
 
 @dataclass(frozen=True)
 class SamplingSettings:

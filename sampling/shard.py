@@ -70,6 +70,7 @@ def sample(
         prompt=job.settings["prompt"]["name"],
         chunk=args.chunk,
         backend=args.backend,
+        without_image=args.without_image,
         **image,
     )
     kept = [finished[question.id] for group in groups for question in group if question.id in finished]

@@ -17,7 +17,9 @@ exit 0
 """
 
 
-@pytest.mark.parametrize("script", ["poc_test_nsr.sh", "runs/tiny_gain.sh", "runs/lambda_sweep.sh"])
+@pytest.mark.parametrize(
+    "script", ["poc_test_nsr.sh", "runs/tiny_gain.sh", "runs/lambda_sweep.sh", "runs/compare_modes.sh"]
+)
 def test_a_script_hands_every_name_on_as_one_argument(script, tmp_path):
     copy, stand_ins, arguments = tmp_path / "copy", tmp_path / "bin", tmp_path / "arguments"
     (copy / "runs").mkdir(parents=True)

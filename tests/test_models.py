@@ -51,6 +51,9 @@ def test_short_names_mean_the_hub_models():
         "qwen3-vl-2b": "Qwen/Qwen3-VL-2B-Instruct",
         "qwen3-vl-4b": "Qwen/Qwen3-VL-4B-Instruct",
         "qwen3-vl-8b": "Qwen/Qwen3-VL-8B-Instruct",
+        "internvl3-1b": "OpenGVLab/InternVL3-1B-hf",
+        "internvl3-2b": "OpenGVLab/InternVL3-2B-hf",
+        "internvl3-8b": "OpenGVLab/InternVL3-8B-hf",
     }
 
 

@@ -105,6 +105,9 @@ def test_the_card_has_the_licence_of_the_base_model_where_it_is_known(tmp_path):
     assert (
         check_metadata(card_of({"name": "qwen2-7b", "source": "Qwen/Qwen2-VL-7B-Instruct"}))["license"] == "apache-2.0"
     )
+    data = check_metadata(card_of({"name": "internvl3-2b", "source": "OpenGVLab/InternVL3-2B-hf"}))
+    assert (data["license"], data["license_name"]) == ("other", "qwen")
+    assert data["license_link"] == "https://huggingface.co/Qwen/Qwen2.5-72B-Instruct/blob/main/LICENSE"
     assert "license" not in check_metadata(card_of({"name": "a/b", "source": "a/b"}))
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# Mine\n")
     assert check_metadata(card_of({"name": str(tmp_path), "source": str(tmp_path)}))["license"] == "mit"

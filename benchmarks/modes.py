@@ -1,0 +1,82 @@
+"""What a mode costs beside NSR: the time of a step, of every mode on the same completions and the same weights.
+
+    OMP_NUM_THREADS=1 python benchmarks/modes.py
+    OMP_NUM_THREADS=1 python benchmarks/modes.py --modes nsr cw-nsr passk --rounds 9
+
+Every mode samples, scores and weighs as in training; then all update from the same rows, those that NSR would keep, so
+that their weights, and with them the completions of the next step, stay equal (checked: the last gradients are the same
+bits). NSR is measured twice in every round, and what it differs from itself is the noise. On a CPU the seconds are
+those of this process alone, which a busy machine does not lengthen by the time it gives to others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from benchmarks import updates
+from benchmarks.updates import Work, run
+from study.compare_modes import complete_modes
+from trainers.trainer import TRAINERS
+
+AGAIN = "nsr again"
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--modes", nargs="+", default=complete_modes(), choices=complete_modes(), metavar="MODE")
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--longest", type=int, default=64, help="tokens of the longest completion")
+    parser.add_argument("--mean-length", type=float, default=24, help="mean tokens of a completion")
+    parser.add_argument("--image-tokens", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of a mode in a round; one more warms up")
+    parser.add_argument("--rounds", type=int, default=5)
+    return parser.parse_args(argv)
+
+
+def seconds(mode: str, args: argparse.Namespace) -> tuple[list[float], torch.Tensor]:
+    """Seconds of each timed step of a mode, rollout included, and the gradient of its last one."""
+    work = Work(generations=8, kept=0.5, ratio=4, longest=args.longest)
+    trainer, gradient, *_ = run(
+        TRAINERS[mode.split()[0]], args, work, steps=args.steps + 1, dtype=getattr(torch, args.dtype), sampled=True
+    )
+    took = [sum(pair) for pair in zip(trainer.rollouts_took, trainer.updates_took, strict=True)]
+    del trainer
+    gc.collect()
+    return took[1:], gradient
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    if not torch.cuda.is_available():
+        updates.now = time.process_time
+    modes = ["nsr", *(mode for mode in args.modes if mode != "nsr"), AGAIN]
+    took: dict[str, list[float]] = {mode: [] for mode in modes}  # median step of each round
+    for number in range(args.rounds):
+        gradients = {}
+        for mode in modes if number % 2 == 0 else reversed(modes):
+            steps, gradients[mode] = seconds(mode, args)
+            took[mode].append(statistics.median(steps))
+            print(f"round {number + 1}: {mode} {took[mode][-1]:.3f} s", file=sys.stderr, flush=True)
+        unlike = [mode for mode in modes if not gradients[mode].equal(gradients["nsr"])]
+        assert not unlike, f"{', '.join(unlike)}: another gradient than nsr's"
+    print(f"A step with its rollout: medians of {args.rounds} rounds of {args.steps} steps; ratios to nsr of the round")
+    for mode in modes:
+        ratios = sorted(own / base for own, base in zip(took[mode], took["nsr"], strict=True))
+        spread = f"[{ratios[0]:.3f}, {ratios[-1]:.3f}]"
+        print(f"  {mode:12s} {statistics.median(took[mode]):7.3f} s   {statistics.median(ratios):.3f} {spread}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
