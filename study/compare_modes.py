@@ -63,7 +63,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--validation-samples", type=int, default=32, help="samples a problem of it (default: %(default)s)")
     add("--folder", type=Path, default=Path("mode_results"), help="where everything is kept (default: %(default)s)")
     add("--jobs", type=int, default=2, help="models at a time (default: %(default)s)")
-    args, args.main_flags = parser.parse_known_args(argv)
+    args, main_flags = parser.parse_known_args(argv)
+    args.main_flags = main_flags
     taken = [flag for word in args.main_flags if (flag := word.partition("=")[0]) in OURS]
     if taken:
         parser.error(f"{taken[0]} is set by this comparison; leave it out")
@@ -107,8 +108,8 @@ def measured(args: argparse.Namespace, own: Run | None, *sampling: str) -> Stage
 
 def final_runs(args: argparse.Namespace, rates: dict[str, str]) -> dict[str, list[Run | None]]:
     """'base' and every mode with a rate -> its runs, a seed each."""
-    trained = {mode: [run(args, mode, rate, seed) for seed in args.seeds] for mode, rate in rates.items()}
-    return {"base": [None], **trained}
+    runs: dict[str, list[Run | None]] = {"base": [None]}
+    return runs | {mode: [run(args, mode, rate, seed) for seed in args.seeds] for mode, rate in rates.items()}
 
 
 def choose_rates(study: Study, args: argparse.Namespace) -> dict[str, str]:
@@ -125,7 +126,8 @@ def choose_rates(study: Study, args: argparse.Namespace) -> dict[str, str]:
 
 def table(counts: Path, args: argparse.Namespace, rates: dict[str, str], sees: bool = True) -> str:
     """A row a mode: Pass@k and the paired difference to the base, in points; the same of Pass@1 blind, if it `sees`."""
-    arms, blind = {}, {}
+    arms: dict[str, Arm] = {}
+    blind: dict[str, Arm] = {}
     for mode, runs in final_runs(args, rates).items():
         for found, sampling in ((arms, ()), (blind, BLIND)):
             names = [measured(args, own, *sampling).name for own in runs]
@@ -176,8 +178,8 @@ def check_data(args: argparse.Namespace) -> bool:
 
 
 def _run(args: argparse.Namespace) -> int:
-    dataset = ("--dataset-name", args.dataset_name)
-    dataset += ("--dataset-path", args.dataset_path) if args.dataset_path else ()
+    path = ("--dataset-path", args.dataset_path) if args.dataset_path else ()
+    dataset = ("--dataset-name", args.dataset_name, *path)
     folder = args.folder.absolute()  # the stages run in the root of the project
     study = Study(folder / "counts", folder / "models", args.vlm_name, dataset, args.jobs)
     grid = [validation(args, mode, rate) for rate in args.rates for mode in args.modes]
