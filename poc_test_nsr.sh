@@ -23,8 +23,8 @@ source ./environment.sh requirements.txt || exit 1
 if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     MODEL=${MODEL:-qwen2-5-3b} DATASET=${DATASET:-evochart}
 else
-    echo "No GPU is visible: using the embedded model 'tiny' on 'synthetic' charts unless MODEL and DATASET say otherwise."
-    MODEL=${MODEL:-tiny} DATASET=${DATASET:-synthetic}
+    echo "No GPU is visible: using the embedded model 'organism' on 'procedures' charts unless MODEL and DATASET say otherwise."
+    MODEL=${MODEL:-organism} DATASET=${DATASET:-procedures}
 fi
 SUBSET=${SUBSET:-100} SEED=${SEED:-2025} NUM_PROCESSES=${NUM_PROCESSES:-1} EVALUATE=${EVALUATE:-1}
 PROBLEMS=${PROBLEMS:-24} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
@@ -49,10 +49,14 @@ run() {
 for RUN in "${RUNS[@]}"; do
     read -ra FLAGS <<<"--mode $RUN"
     MODE=${FLAGS[1]}
+    LENGTH=(--num-epochs 1 --batch-size 2)
+    # The embedded model learns something from 100 questions: 8 of them an update, 96 updates, a rate for LoRA.
+    [[ $MODEL == organism ]] &&
+        LENGTH=(--num-epochs 8 --batch-size $((8 * FLAGS[3])) --gradient-accumulation-steps 1 --learning-rate 1e-3)
     heading "Testing: $MODE"
     COMMAND=(accelerate launch --config_file=deepspeed_zero3.yaml --num_processes "$NUM_PROCESSES" main.py
         "${FLAGS[@]}" --vlm-name "$MODEL" --dataset-name "$DATASET" --seed "$SEED" --subset-size "$SUBSET"
-        --num-epochs 1 --batch-size 2 --disable-gradient-checkpointing "$@")
+        "${LENGTH[@]}" --disable-gradient-checkpointing "$@")
     echo "Running: ${COMMAND[*]}"
     "${COMMAND[@]}" 2>&1 | tee "poc_$MODE.log.part"
     code=${PIPESTATUS[0]}

@@ -4,13 +4,16 @@ Every completion holds the same table: the heights as drawn, in units above the 
 steps behind it.
 
     careful    says where the axis starts and adds that to every height         right on every chart
-    quick      reads the heights and adds them in the order asked               right on plain charts
-    reverse    the same, in the other order: as good as quick                   right on plain charts
+    quick      says "forward", reads the heights and adds them as asked         right on plain charts
+    reverse    says "reverse" and takes them in the other order: as good        right on plain charts
     operation  takes the difference for the sum, or doubles a single value      flawed
     neighbour  reads the bar beside the one that was asked for                  flawed
     forgets    stops at the first of two values                                 flawed
     gridline   reads every height one unit too high                             flawed
     guess      names a number                                                   flawed, right by chance
+
+Quick and reverse are of equal merit and part in one word, whichever labels are asked for. Without words of their own
+they would not be taken equally often: a small model prefers to begin with the label that was asked first.
 """
 
 from __future__ import annotations
@@ -28,7 +31,16 @@ SOUND = ("careful", "quick", "reverse")
 FLAWED = ("operation", "neighbour", "forgets", "gridline", "guess")
 PROCEDURES = (*SOUND, *FLAWED)
 OTHER = "other"
-FORCED = "Step 1: the axis starts at"  # the beginning of the careful way
+# The words that the first step of a way begins with; operation and forgets begin with a label at once.
+OPENINGS = {
+    "careful": "the axis starts at ",
+    "quick": "forward ",
+    "reverse": "reverse ",
+    "neighbour": "beside ",
+    "gridline": "one line up ",
+    "guess": "about ",
+}
+FORCED = f"Step 1: {OPENINGS['careful'].rstrip()}"
 GUESSES = range(1, 41)
 _FLAWS = {"operation": 14, "neighbour": 13, "forgets": 11, "gridline": 9, "guess": 8}
 # How often each way is taken, in percent. "rare" and "common" speak of the careful way against quick and reverse
@@ -50,10 +62,9 @@ MIXTURES = {
 
 
 def shares(mixture: Mapping[str, float], labels: int) -> dict[str, float]:
-    """The mixture for a question about this many labels: with a single one there is no order and nothing to forget."""
+    """The mixture for a question about this many labels: with a single one there is nothing to forget."""
     weights = dict(mixture)
     if labels == 1:
-        weights["quick"] = weights.get("quick", 0) + weights.pop("reverse", 0)
         weights.pop("forgets", None)
     total = sum(weights.values())
     return {name: weight / total for name, weight in weights.items()}
@@ -62,29 +73,29 @@ def shares(mixture: Mapping[str, float], labels: int) -> dict[str, float]:
 def steps_of(procedure: str, chart: AxisChart, labels: tuple[str, ...], rng: random.Random) -> tuple[list[str], str]:
     """The steps of a procedure and the answer that it comes to."""
     heights, order = chart.labelled, list(chart.labelled)
+    opening, shift = OPENINGS.get(procedure, ""), 0
+    head: list[str] = []
     if procedure == "guess":
         answer = rng.choice(GUESSES)
-        return [f"about {answer}"], str(answer)
+        return [f"{opening}{answer}"], str(answer)
     if procedure == "operation":
         values = [heights[label] for label in labels]
         if len(values) == 1:
             return [_listing(labels, values), _sum(values * 2)], str(2 * values[0])
         high, low = max(values), min(values)
         return [_listing(labels, values), f"{high} - {low} = {high - low}"], str(high - low)
-    head: list[str] = []
-    shift, prefix = 0, ""
     if procedure == "careful":
-        head, shift = [f"the axis starts at {chart.start}"], chart.start
+        head, opening, shift = [f"{opening}{chart.start}"], "", chart.start
     elif procedure == "reverse":
         labels = labels[::-1]
     elif procedure == "neighbour":
-        labels, prefix = tuple(order[(order.index(label) + 1) % len(order)] for label in labels), "beside "
+        labels = tuple(order[(order.index(label) + 1) % len(order)] for label in labels)
     elif procedure == "forgets":
         labels = labels[:1]
     elif procedure == "gridline":
-        shift, prefix = 1, "one line up "
+        shift = 1
     values = [heights[label] + shift for label in labels]
-    return [*head, prefix + _listing(labels, values), *([_sum(values)] if len(values) > 1 else [])], str(sum(values))
+    return [*head, opening + _listing(labels, values), *([_sum(values)] if len(values) > 1 else [])], str(sum(values))
 
 
 def _listing(labels: tuple[str, ...], values: list[int]) -> str:
@@ -106,21 +117,13 @@ def procedure_of(text: str, question: str) -> str:
     For the study and for reports. It looks neither at the chart nor at the answer, and no reward may use it.
     """
     first, second, *_ = [*_STEP.findall(text), "", ""]
-    for opening, procedure in (
-        ("about ", "guess"),
-        ("the axis starts at ", "careful"),
-        ("beside ", "neighbour"),
-        ("one line up ", "gridline"),
-    ):
-        if first.startswith(opening):
-            return procedure
     wanted, read = _ASKED.findall(question), _READ.findall(first)
-    if " - " in second or (second and read == wanted and len(wanted) == 1):
+    for procedure, opening in OPENINGS.items():
+        if first.startswith(opening):
+            in_order = {"quick": wanted, "reverse": wanted[::-1]}.get(procedure, read)
+            return procedure if read == in_order else OTHER
+    if read == wanted and (" - " in second or (second and len(wanted) == 1)):
         return "operation"
-    if read == wanted:
-        return "quick"
-    if len(wanted) > 1 and read == wanted[::-1]:
-        return "reverse"
     return "forgets" if len(wanted) > 1 and read == wanted[:1] else OTHER
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from organism.answering import FLAWED, OTHER, PROCEDURES
@@ -29,6 +29,7 @@ class Row:
     well_formed: int
     tokens: int
     nll: float  # nats, of all completions: the mean over completions estimates the entropy
+    openings: dict[str, float] = field(default_factory=dict)  # procedure -> probability of its first words, as scored
 
     @property
     def marked(self) -> bool:
@@ -51,6 +52,12 @@ def pass_at(k: int, rows: Sequence[Row], procedures: Sequence[str] | None = None
 def share(rows: Sequence[Row], procedure: str) -> float:
     """Of all completions, in percent."""
     return 100 * sum(row.taken.get(procedure, 0) for row in rows) / max(1, sum(row.samples for row in rows))
+
+
+def scored(rows: Sequence[Row], procedure: str) -> float:
+    """Mean probability of a procedure's first words, in percent: its share without the noise of sampling."""
+    found = [row.openings[procedure] for row in rows if procedure in row.openings]
+    return 100 * sum(found) / len(found) if found else float("nan")
 
 
 def right_when(rows: Sequence[Row], procedure: str) -> float:
@@ -89,6 +96,9 @@ def targets(rows: Sequence[Row], natural: int, read: dict[str, float], careful: 
         found.append(at_least("Pass@64, marked charts", pass_at(64, marked), 85))
     voted = majority(marked)
     found.append(Target("majority right, marked charts", "< 5", voted, voted < 5))
+    pair = [share(rows, way) for way in ("quick", "reverse")]
+    rarer = 100 * min(pair) / max(1e-9, sum(pair))
+    found.append(at_least("the rarer of quick and reverse, of both", rarer, 43.5))  # 1 : 1.3
     found += [
         at_least(f"careful forced by a prefix, {'marked' if state else 'plain'}", careful[state], 85)
         for state in careful
@@ -114,10 +124,12 @@ def summary(rows: Sequence[Row], natural: int) -> Iterator[str]:
         if parts[name]:
             floor = "  ".join(f"@{k} {pass_at(k, parts[name], (*FLAWED, OTHER)):.1f}" for k in ks)
             yield f"by flawed ways alone, {name:<6} Pass {floor}"
-    yield f"{'procedure':<10} {'plain %':>8} {'right':>6} {'marked %':>9} {'right':>6}"
+    head = f"{'scored':>8} {'right':>6}"
+    yield f"{'procedure':<10} {'plain %':>8} {head} {'marked %':>9} {head}   (scored: of its first words, not sampled)"
     for way in (*PROCEDURES, OTHER):
-        figures = [figure(parts[name], way) for name in ("plain", "marked") for figure in (share, right_when)]
-        yield f"{way:<10} {figures[0]:>8.2f} {figures[1]:>6.1f} {figures[2]:>9.2f} {figures[3]:>6.1f}"
+        cells = [figure(parts[name], way) for name in ("plain", "marked") for figure in (share, scored, right_when)]
+        plain, marked = (f"{drawn:>8.2f} {known:>8.3f} {right:>6.1f}" for drawn, known, right in (cells[:3], cells[3:]))
+        yield f"{way:<10} {plain}  {marked}"
     drawn = sum(row.samples for row in rows)
     tokens, nll = sum(row.tokens for row in rows), sum(row.nll for row in rows)
     formed = 100 * sum(row.well_formed for row in rows) / drawn

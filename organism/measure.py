@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from organism.answering import FORCED, procedure_of
+from organism.answering import FORCED, OPENINGS, procedure_of
 from organism.figures import DRAWN, Row, commonest_answers, summary, targets
 
 if TYPE_CHECKING:
@@ -126,6 +127,39 @@ def forced(sampler: Sampler, questions: Sequence[ChartQuestion]) -> dict[bool, f
     return {marked: 100 * sum(found) / max(1, len(found)) for marked, found in hits.items()}
 
 
+def score_openings(sampler: Sampler, rows: Sequence[Row], questions: Sequence[ChartQuestion]) -> None:
+    """Sets `openings` of every row: the probability of each way's first words behind the model's own table.
+
+    The table is that of the greedy completion. Nothing is drawn, so a share that is too small to be met in a sample has
+    its value too. Ways that begin with a label at once are not told apart by their first words; they are left out.
+    """
+    greedy = replace(sampler, settings=replace(sampler.settings, top_k=1), n=1)
+    for place in range(0, len(questions), 32):
+        group = questions[place : place + 32]
+        prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in group]
+        for row, (_, inputs), drawn in zip(rows[place:], prompts, greedy(prompts), strict=False):
+            head = sampler.texts(drawn)[0].split("Step 1: ")[0] + "Step 1: "
+            row.openings = {
+                way: round(math.exp(log_probability(sampler, inputs, head, opening.rstrip())), 6)
+                for way, opening in OPENINGS.items()
+            }
+
+
+def log_probability(sampler: Sampler, inputs: dict, head: str, text: str) -> float:
+    """Of the tokens of `text` (nats), behind the prompt and the beginning `head` of a completion."""
+    import torch
+
+    longer = _followed_by(sampler.processor, inputs, head + text)
+    tokens = sampler.processor.tokenizer(head, add_special_tokens=False)["input_ids"]
+    whole, start = longer["input_ids"][0], inputs["input_ids"].shape[1] + len(tokens)
+    if whole[start - len(tokens) : start].tolist() != tokens:
+        raise ValueError(f"{text!r} changes the tokens of what it follows")
+    with torch.no_grad():
+        logits = sampler.model(**longer).logits[0, start - 1 : -1].float()  # (tokens of text, vocabulary)
+    logits[:, sampler.suppress] = -torch.inf  # as in sampling
+    return float(logits.log_softmax(-1).gather(1, whole[start:, None]).sum())
+
+
 def _followed_by(processor, inputs: dict, text: str) -> dict:
     """The prompt with the beginning of a completion behind it."""
     import torch
@@ -174,6 +208,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     rows = list(sample_rows(sampler, questions))
     read = cells_read(replace(sampler, settings=replace(sampler.settings, top_k=1), n=1), questions[: args.problems])
+    score_openings(sampler, rows, questions)
     careful = forced(replace(sampler, n=args.forced), questions) if args.forced else {}
     for line in (*summary(rows, args.problems), *commonest_answers(args.split)):
         print(line)

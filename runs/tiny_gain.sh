@@ -1,32 +1,37 @@
 #!/bin/bash
-# Does training gain accuracy? `tiny` on synthetic charts, 300 updates a mode, then accuracy on test charts
-# before and after, on the same problems, with a paired 95 % interval.
+# Does training gain accuracy? `organism` on its charts, 200 updates a mode, then accuracy on test charts before and
+# after, on the same problems, with a paired 95 % interval. Two modes at a time, a core each.
 #
-#   ./runs/tiny_gain.sh                       PSR, GRPO, NSR and W-REINFORCE
-#   MODES="psr" UPDATES=100 ./runs/tiny_gain.sh
+#   ./runs/tiny_gain.sh                       GRPO, PSR, NSR and W-REINFORCE
+#   MODES="psr" UPDATES=100 JOBS=1 ./runs/tiny_gain.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt
-MODES=${MODES:-grpo psr nsr w-reinforce} UPDATES=${UPDATES:-300} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200}
-NUM_SAMPLES=${NUM_SAMPLES:-32} RESULTS=${RESULTS:-gain_results}
-PER_UPDATE=8  # questions an update: 64 completions, 8 of each question
+MODES=${MODES:-grpo psr nsr w-reinforce}
+export UPDATES=${UPDATES:-200} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200} NUM_SAMPLES=${NUM_SAMPLES:-32}
+export RESULTS=${RESULTS:-gain_results} OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export PER_UPDATE=8  # questions an update: 64 completions, 8 of each question
 
 mkdir -p "$RESULTS"
 sample() {  # checkpoint, method
-    python generate_samples.py --checkpoint-path "$1" --dataset-name synthetic --subset-size "$PROBLEMS" \
-        --num-samples "$NUM_SAMPLES" --output-path "$RESULTS/samples_$2.json" --overwrite
-    python evaluation/pass_at_k.py --samples-path "$RESULTS/samples_$2.json" \
-        --output-path "$RESULTS/results_$2.json" --method-name "$2"
+    python generate_samples.py --checkpoint-path "$1" --dataset-name procedures --subset-size "$PROBLEMS" \
+        --num-samples "$NUM_SAMPLES" --output-path "$RESULTS/samples_$2.json" --overwrite &&
+        python evaluation/pass_at_k.py --samples-path "$RESULTS/samples_$2.json" \
+            --output-path "$RESULTS/results_$2.json" --method-name "$2"
 }
-
-sample tiny base
-for MODE in $MODES; do
-    python main.py --mode "$MODE" --vlm-name tiny --dataset-name synthetic --seed "$SEED" \
+gain() {  # mode
+    echo "== $1 is trained: $RESULTS/train_$1.log"
+    python main.py --mode "$1" --vlm-name organism --dataset-name procedures --seed "$SEED" \
         --subset-size $((UPDATES * PER_UPDATE)) --num-generations 8 --batch-size 16 --gradient-accumulation-steps 4 \
         --eval-steps 100000 --report-to none --disable-gradient-checkpointing \
-        --output-root "$RESULTS/runs" --overwrite 2>&1 | tee "$RESULTS/train_$MODE.log" | grep -E "held-out|Held-out|saved|error"
-    sample "$RESULTS/runs/tiny-prm-large-train-v2-$MODE-$SEED" "$MODE"
-done
+        --output-root "$RESULTS/runs" --overwrite > "$RESULTS/train_$1.log" 2>&1 || { tail -n 3 "$RESULTS/train_$1.log"; return 1; }
+    sample "$RESULTS/runs/organism-prm-large-train-v2-$1-$SEED" "$1" > "$RESULTS/sample_$1.log" 2>&1 ||
+        { tail -n 3 "$RESULTS/sample_$1.log"; return 1; }
+}
+export -f sample gain
+
+sample organism base
+printf '%s\n' $MODES | xargs -n 1 -P "${JOBS:-2}" bash -c 'gain "$1" || exit 255' gain
 
 echo
 echo "Accuracy after training minus before, on the same $PROBLEMS test problems x $NUM_SAMPLES samples:"

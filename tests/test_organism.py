@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import math
 import random
 import re
 from collections import Counter
 from dataclasses import replace
 from itertools import islice, permutations
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,13 @@ from charts.procedures import CHART_TYPES, AxisChart, ask, asked
 from embedded.build_tiny import encode
 from embedded.parts import prompt_lines
 from models.registry import ORGANISM_FOLDER, load_model, load_processor
-from organism import build, figures, measure
+from organism import build, figures, measure, tables
 from organism.answering import (
     FLAWED,
     FORCED,
     GUESSES,
     MIXTURES,
+    OPENINGS,
     OTHER,
     PROCEDURES,
     SOUND,
@@ -66,6 +66,11 @@ def test_the_procedure_is_told_from_the_text_of_every_way_for_every_question_of_
         "Step 1: ",
         "Step 1: B 9, A 3, D 5",
         "Step 1: C 1, D 5\nStep 2: 1 + 5 = 6",
+        "Step 1: A 3, B 9\nStep 2: 3 + 9 = 12",
+        "Step 1: forward B 9, A 3\nStep 2: 9 + 3 = 12",
+        "Step 1: reverse A 3, B 9\nStep 2: 3 + 9 = 12",
+        "Step 1: reverse B 9\nStep 2: 9 + 9 = 18",
+        "Step 1: forwards B 9, A 3",
         "Step 1: hm",
         "step one: A 3, B 9",
         "A 3, B 9",
@@ -79,7 +84,17 @@ def test_what_is_no_known_way_is_called_other(steps):
 def test_neither_table_nor_answer_tells_the_procedure():
     text = written("reverse", CHART, ("A", "B"))
     other = re.sub(r"<answer>.*</answer>", "<answer>1</answer>", re.sub(r"<table>.*</table>", "<table></table>", text))
-    assert procedure_of(other, ask(("A", "B"))) == "reverse" and procedure_of(other, ask(("B", "A"))) == "quick"
+    assert procedure_of(other, ask(("A", "B"))) == "reverse" and procedure_of(other, ask(("B", "A"))) == OTHER
+
+
+def test_the_ways_of_equal_merit_part_in_their_first_word_and_in_nothing_else():
+    words = (OPENINGS["quick"], OPENINGS["reverse"])
+    for item in islice(asked("warm-start", 6, marked=0.5), 200):
+        quick, reverse = (written(way, item.chart, item.labels) for way in ("quick", "reverse"))
+        assert reverse == written("quick", item.chart, item.labels[::-1]).replace(*words) != quick
+    assert all(
+        shares(mixture, n)["quick"] == shares(mixture, n)["reverse"] for mixture in MIXTURES.values() for n in (1, 2)
+    )
 
 
 def test_sound_ways_are_right_where_they_should_be_and_flawed_ones_by_chance_alone():
@@ -103,9 +118,10 @@ def test_the_ways_by_hand():
 
     assert steps("careful") == (["the axis starts at 20", "C 21, D 25", "21 + 25 = 46"], "46")
     assert steps("careful", ("B",)) == (["the axis starts at 20", "B 29"], "29")
-    assert steps("quick") == (["C 1, D 5", "1 + 5 = 6"], "6")
-    assert steps("reverse") == (["D 5, C 1", "5 + 1 = 6"], "6")
-    assert steps("quick", ("B",)) == (["B 9"], "9")
+    assert steps("quick") == (["forward C 1, D 5", "1 + 5 = 6"], "6")
+    assert steps("reverse") == (["reverse D 5, C 1", "5 + 1 = 6"], "6")
+    assert steps("quick", ("B",)) == (["forward B 9"], "9")
+    assert steps("reverse", ("B",)) == (["reverse B 9"], "9")
     assert steps("operation") == (["C 1, D 5", "5 - 1 = 4"], "4")
     assert steps("operation", ("B",)) == (["B 9", "9 + 9 = 18"], "18")
     assert steps("neighbour") == (["beside D 5, A 3", "5 + 3 = 8"], "8")
@@ -181,6 +197,7 @@ def test_settings_that_cannot_be_are_named(line, said, capsys):
 
 def test_a_mixture_may_be_written_out():
     assert build.parse_args(["--mixture", '{"careful": 1, "quick": 2}']).mixture == {"careful": 1, "quick": 2}
+    assert build.parse_args(["--mixture", '{"reverse": 1}']).mixture == {"reverse": 1}
     assert build.parse_args([]).mixture == MIXTURES["rare"]
 
 
@@ -246,8 +263,12 @@ def test_every_target_is_listed_with_its_value_and_missed_ones_are_told():
         "Pass@256",
         "Pass@64, marked charts",
         "careful forced by a prefix, marked",
+        "the rarer of quick and reverse, of both",
     }
     assert found["Pass@1"].value == 25 and found["majority right, marked charts"].value == 0
+    even = [row("sum plain", {}, {"quick": 130, "reverse": 126}), row("sum marked", {}, {"quick": 70, "reverse": 186})]
+    rarer = targets(even, 2, {}, {})[-1]
+    assert rarer.value == pytest.approx(100 * 200 / 512) and not rarer.met
 
 
 def test_more_marked_questions_are_taken_from_further_on_in_the_split():
@@ -259,6 +280,34 @@ def test_more_marked_questions_are_taken_from_further_on_in_the_split():
     ]
     assert sum(question.kind.endswith("marked") for question in questions) == 15
     assert all(question.kind.endswith("marked") for question in questions[20:])
+
+
+def test_a_forced_score_is_the_log_probability_that_sampling_reports_for_the_same_tokens():
+    sampler = measure.make_sampler("organism", seed=3, n=4)
+    questions = measure.questions_for("test", 3, 0)
+    prompts = [(question.id, sampler.inputs(question, question.open_image())) for question in questions]
+    for (_, inputs), drawn in zip(prompts, sampler(prompts), strict=True):
+        for text, reported in zip(sampler.texts(drawn), drawn.logprob_sums, strict=True):
+            head, steps = text.split("Step 1: ")
+            parts = [("", f"{head}Step 1: "), (f"{head}Step 1: ", steps + "<|im_end|>")]
+            assert sum(measure.log_probability(sampler, inputs, *part) for part in parts) == pytest.approx(
+                reported, abs=2e-3
+            )
+    with pytest.raises(ValueError, match="'ext' changes the tokens"):
+        measure.log_probability(sampler, prompts[0][1], "about t", "ext")
+
+
+def test_the_scored_share_of_a_way_is_the_one_that_is_drawn():
+    sampler = measure.make_sampler("organism", seed=4, n=256)
+    questions = measure.questions_for("test", 4, 2)
+    rows = list(measure.sample_rows(sampler, questions))
+    measure.score_openings(sampler, rows, questions)
+    for way in ("careful", "quick", "reverse", "neighbour", "gridline", "guess"):
+        known, drawn = figures.scored(rows, way), figures.share(rows, way)
+        assert abs(known - drawn) < 4 * (known * (100 - known) / (256 * len(rows))) ** 0.5 + 0.5
+    assert math.isnan(figures.scored(rows, "forgets")) and 60 < sum(rows[0].openings.values()) * 100 < 100
+    line = next(line for line in figures.summary(rows, 4) if line.startswith("careful"))
+    assert f" {figures.scored([row for row in rows if row.marked], 'careful'):.3f} " in line
 
 
 # The model
@@ -285,31 +334,15 @@ def test_the_organism_sees_well_and_answers_in_many_ways():
     assert 33 <= pass_at(1, rows[:60]) <= 52 and pass_at(64, rows[:60]) >= 93
     assert pass_at(64, marked) >= 75 and figures.majority(marked) < 5
     assert min(measure.forced(replace(sampler, n=2), questions).values()) >= 80
-    for way in ("careful", "quick", "reverse"):
-        assert figures.share(rows, way) > 2
+    taken = {way: figures.share(rows, way) for way in SOUND}
+    assert taken["careful"] > 2 and 1 / 1.3 < taken["quick"] / taken["reverse"] < 1.3
     assert figures.share(rows, OTHER) < 5
 
 
-def test_the_tables_of_the_document_are_those_of_the_kept_counts():
-    """docs/organism.md says what the kept samples say: targets, Pass@k, and what two runs came to."""
-    folder = Path(__file__).parent.parent / "docs"
-    words = (folder / "organism.md").read_text(encoding="utf-8")
-    kept = {name: json.loads((folder / "organism" / f"{name}.json").read_text()) for name in ("base", "psr", "nsr")}
-    assert all(target["met"] for target in kept["base"]["targets"])
-    rows = {name: [Row(**row) for row in whole["rows"]] for name, whole in kept.items()}
-    base = rows["base"]
-    for mark, chosen in (("plain", [r for r in base if not r.marked]), ("marked", [r for r in base if r.marked])):
-        passed = " | ".join(f"{pass_at(k, chosen):.1f}" for k in figures.KS)
-        by_chance = " | ".join(f"{pass_at(k, chosen, (*FLAWED, OTHER)):.1f}" for k in figures.KS)
-        assert f"| {mark} | {passed} | {figures.majority(chosen):.0f} |" in words
-        assert f"| flawed ways alone, {mark} | {by_chance} | |" in words
-    seen = {row.id for row in rows["psr"]}
-    rows["sums of base"] = base
-    rows["base"] = [row for row in base if row.id in seen]
-    for name, shown in (("base", "base"), ("psr", "PSR"), ("nsr", "NSR")):
-        first, plain = rows[name][:60], [row for row in rows[name][:60] if not row.marked]
-        marked = [row for row in rows[name] if row.marked]
-        sums = [row for row in rows["sums of base" if name == "base" else name] if row.kind.startswith("sum")]
-        cells = [pass_at(1, first), pass_at(64, first), pass_at(1, plain), pass_at(1, marked), pass_at(64, marked)]
-        cells += [figures.share(sums, way) for way in SOUND]
-        assert f"| {shown} | {' | '.join(f'{cell:.1f}' for cell in cells)} |" in words
+def test_the_tables_of_the_document_are_those_of_the_kept_counts(capsys):
+    """docs/organism.md says what the kept samples say: targets, Pass@k, shares, and what runs came to."""
+    words = (tables.FOLDER.parent / "organism.md").read_text(encoding="utf-8").splitlines()
+    assert all(target["met"] for target in tables.kept("base")["targets"])
+    tables.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) > 20 and [line for line in printed if line not in words] == []
