@@ -23,7 +23,7 @@ from tqdm import tqdm
 from common.terminal import printable
 
 ROOT = Path(__file__).resolve().parent.parent
-NEVER = str(10**9)  # steps between held-out measurements: the samples of the stage are what is measured
+NEVER = str(10**9)  # steps between held-out measurements, unless a run's flags say otherwise
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Stage:
     problems: int
     samples: int
     flags: tuple[str, ...] = ()  # further ones of generate_samples.py
+    dataset: tuple[str, ...] = ()  # what is sampled, where it is not the data set that is trained on
 
 
 @dataclass
@@ -54,8 +55,8 @@ class Study:
 
     counts: Path
     work: Path
-    model: str = "tiny"
-    dataset: tuple[str, ...] = ("--dataset-name", "synthetic")
+    model: str = "organism"
+    dataset: tuple[str, ...] = ("--dataset-name", "procedures")
     jobs: int = 2
     locks: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -65,15 +66,15 @@ class Study:
     def train_command(self, run: Run) -> list[str]:
         return [
             *("python", "main.py", "--mode", run.mode, "--vlm-name", self.model, *self.dataset),
-            *("--seed", str(run.seed), *run.flags),
-            *("--report-to", "none", "--eval-steps", NEVER, "--save-steps", "100", "--save-total-limit", "1"),
+            *("--seed", str(run.seed), "--eval-steps", NEVER, *run.flags),
+            *("--report-to", "none", "--save-steps", "100", "--save-total-limit", "1"),
             *("--output-root", str(self.work / run.name)),
         ]
 
     def sample_command(self, stage: Stage) -> list[str]:
         checkpoint = str(self.folder_of(stage.run)) if stage.run else self.model
         return [
-            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *self.dataset),
+            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *(stage.dataset or self.dataset)),
             *(("--split", stage.split) if stage.split else ()),
             *("--subset-size", str(stage.problems), "--num-samples", str(stage.samples), *stage.flags),
             *("--output-path", str(self.work / f"{stage.name}.json")),
@@ -132,7 +133,7 @@ def description(study: Study, stage: Stage) -> dict:
         "split": stage.split,
         "problems": stage.problems,
         "samples": stage.samples,
-        "sampling": list(stage.flags),
+        "sampling": [*stage.flags, *stage.dataset],
     }
 
 
