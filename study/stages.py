@@ -7,6 +7,7 @@ a stage whose counts are kept needs neither.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -126,6 +128,7 @@ def description(study: Study, stage: Stage) -> dict:
     run = stage.run
     return {
         "model": study.model,
+        "weights": weights_of(study.model),
         "data": list(study.dataset),
         "mode": run.mode if run else "base",
         "seed": run.seed if run else None,
@@ -135,6 +138,15 @@ def description(study: Study, stage: Stage) -> dict:
         "samples": stage.samples,
         "sampling": [*stage.flags, *stage.dataset],
     }
+
+
+@cache
+def weights_of(model: str) -> str | None:
+    """16 hex digits of the weights of an embedded model, which may be built anew under its name; None of another."""
+    from models.registry import MODELS
+
+    file = Path(MODELS[model].source if model in MODELS else model) / "model.safetensors"
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else None
 
 
 def _perform(study: Study, stage: Stage) -> Stage:

@@ -48,6 +48,9 @@ def arms(counts: Path, stages: Sequence[Stage]) -> dict[str, Arm]:
         arm = read_arm(counts, display_name(name), own)
         if arm:
             found[name] = arm
+    weights = {one["stage"].get("weights") for arm in found.values() for one in arm.kept}
+    if len(weights) > 1:
+        raise ValueError(f"{counts}: counts of different builds of a model ({', '.join(sorted(map(str, weights)))})")
     return found
 
 

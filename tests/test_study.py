@@ -132,6 +132,22 @@ def test_counts_made_with_other_settings_are_refused(tmp_path):
         is_kept(study, stage)
 
 
+def test_counts_of_another_build_of_the_model_are_refused(tmp_path):
+    study, stage = Study(tmp_path, tmp_path), plan.base(QUICK)
+    assert len(description(study, stage)["weights"]) == 16
+    assert description(Study(tmp_path, tmp_path, "qwen2-5-3b"), stage)["weights"] is None
+    (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
+    kept_stage(study, stage, 1)
+    older = plan.test(plan.run("nsr", plan.COMMON, 1, QUICK), QUICK)
+    kept_stage(study, older, 1)
+    kept = json.loads(study.counts_of(older).read_text())
+    study.counts_of(older).write_text(json.dumps(kept | {"stage": kept["stage"] | {"weights": "0" * 16}}))
+    with pytest.raises(ValueError, match="other settings"):
+        is_kept(study, older)
+    with pytest.raises(ValueError, match="different builds"):
+        tables.common_arms(tmp_path, QUICK)
+
+
 @pytest.mark.slow
 def test_a_stage_is_run_once_and_needs_neither_model_nor_samples_afterwards(tmp_path):
     study = Study(tmp_path / "counts", tmp_path / "work")
