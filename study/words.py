@@ -61,7 +61,7 @@ def opening(counts: Path, size: Size) -> str | None:
     for name in METHODS:
         there = name in every and name in marked
         cells = [cell(name) for cell in columns.values()] if there else ["–"] * len(columns)
-        rows.append([display_name(name), str(every[name].seeds) if there else "–", *cells])
+        rows.append([display_name(name), str(every[name].seeds) if there else "0", *cells])
     return markdown(["% (base)", "seeds", *header], rows)
 
 

@@ -277,7 +277,7 @@ def test_words_say_what_is_kept_and_which_seeds(tmp_path):
     assert "share of completions there from 25.0 to 0.0 / 25.0 in 100" in text
     rows = words.opening(tmp_path, QUICK).splitlines()
     assert "| Pass@1 (41.7) |" in rows[0] and len(rows) == 2 + len(plan.METHODS)
-    assert rows[2].startswith("| GRPO | – | – |") and rows[3] == "| PSR | 1 | 66.7 | 66.7 | 66.7 | 0.0 |"
+    assert rows[2].startswith("| GRPO | 0 | – |") and rows[3] == "| PSR | 1 | 66.7 | 66.7 | 66.7 | 0.0 |"
 
 
 def test_the_document_says_which_stages_are_kept(tmp_path):
