@@ -27,6 +27,12 @@ def _procedures(split: str, size: int) -> list[ChartQuestion]:
     return procedure_questions(split, size)
 
 
+def _marked(split: str, size: int) -> list[ChartQuestion]:
+    from charts.procedures import procedure_questions
+
+    return procedure_questions(split, size, seed=2026, marked=1.0)  # other charts, and so other ids
+
+
 DRAWN = {
     "synthetic": Drawn(
         "bar charts drawn from a seed; no download",
@@ -36,4 +42,5 @@ DRAWN = {
         "bars and lines whose axis may start above zero, drawn from a seed, for the model organism; no download",
         _procedures,
     ),
+    "procedures-marked": Drawn("charts of procedures whose axis starts above zero, and no others", _marked),
 }

@@ -217,6 +217,6 @@ def _record(chart: AxisChart, labels: tuple[str, ...], name: str, split: str) ->
     )
 
 
-def procedure_questions(split: str, size: int, seed: int = 2025) -> list[ChartQuestion]:
+def procedure_questions(split: str, size: int, seed: int = 2025, marked: float = MARKED) -> list[ChartQuestion]:
     """The first `size` questions of a split; a larger size begins with the same questions."""
-    return first_questions("procedures", (one.record for one in asked(split, seed)), split, size)
+    return first_questions("procedures", (one.record for one in asked(split, seed, marked=marked)), split, size)

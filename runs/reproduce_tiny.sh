@@ -1,9 +1,10 @@
 #!/bin/bash
-# Does negative reinforcement keep diversity? The embedded model, base and four methods, three seeds each, 400 test problems
-# x 256 samples: docs/reproduction.md. About six hours on two cores; what is done is not done again.
+# What does each method do to ways of answering? The embedded model `organism`, base and four methods at one learning
+# rate and each at its own, three seeds, 400 test problems and 100 on marked charts x 256 samples: docs/reproduction.md.
+# About three hours on two cores; what is done is not done again.
 #
 #   ./runs/reproduce_tiny.sh              counts in reproduction/counts, models and samples in reproduction/models
-#   ./runs/reproduce_tiny.sh --quick      twenty minutes: 100 updates, one seed, 100 problems x 64 samples
+#   ./runs/reproduce_tiny.sh --quick      at most twenty minutes: 100 updates, one seed and rate, 150 problems x 64 samples
 #   JOBS=1 ./runs/reproduce_tiny.sh       one stage at a time (a core each)
 set -euo pipefail
 cd "$(dirname "$0")/.."

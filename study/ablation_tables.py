@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from study import ablations, plan, sweep
 from study.plan import Size
 from study.stages import Stage
 from study.summary import Arm, read_arm
-from study.tables import compared, kinds, markdown, rates_chosen, shown_ks
+from study.tables import compared, markdown, rates_chosen, shown_ks
 
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
 
@@ -69,22 +68,6 @@ def _change(arm: Arm) -> str:
     first, last = (np.mean([run["entropy"][end] for run in runs]) for end in (0, -1))
     length = np.mean([[value for value in run["length"] if not np.isnan(value)][-1] for run in runs])
     return f"{first:.3f} → {last:.3f}; {length:.0f}"
-
-
-def lost_kinds(counts: Path, size: Size) -> str | None:
-    """By kind of question, where much is lost: both methods at 1e-4, and PSR over ten times the updates."""
-    base, same = _base(counts, size), factor_arms(counts, size).get("rate-1e-4")
-    long = _arm(counts, "PSR, ten times the updates", ablations.long_stages(size)["psr", 1])
-    if base is None or same is None or long is None:
-        return None
-    return kinds(
-        {
-            "base": base,
-            "psr": replace(same["psr"], label="PSR at 1e-4"),
-            "nsr": replace(same["nsr"], label="NSR at 1e-4"),
-            "long": long,
-        }
-    )
 
 
 def long_table(counts: Path, size: Size) -> str | None:

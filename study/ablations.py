@@ -1,9 +1,9 @@
 """What makes the methods differ? One factor changed at a time, PSR and NSR at one learning rate; ten times the updates.
 
 At its own best rate a method also has its own step size, so the factors are changed for both methods at RATE, the
-middle of the study's grid, for as many updates as in the main study. All are measured on the same test problems, with
-64 samples each or the study's own 256. The first rows show the effect of the rate itself; a factor is run with the
-first seed unless it names others.
+study's common rate, for as many updates as in the main study. All are measured on the same test problems, with 64
+samples each or the study's own 256. The first rows show the effect of the rate itself; a factor is run with the first
+seed unless it names others.
 """
 
 from __future__ import annotations
@@ -16,35 +16,31 @@ from study.stages import Run, Stage, Study, perform
 
 SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
-RATE = "3e-5"
+RATE = plan.COMMON
 LASTING = (("psr", 1), ("nsr", 1), ("nsr", 2), ("w-reinforce", 1))  # method, seed: trained for ten times the updates
 # A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
-SGD = {"rate": "1", "more": ("--optimiser", "sgd")}  # PSR's first updates are about as long as Adam's at RATE
 FACTORS: dict[str, dict] = {  # name -> the row's name in the table, and what is changed
     "own-rates": {"shown": "each at its own rate", "rate": None, "seeds": (1, 2, 3)},  # the one chosen for the method
-    "rate-1e-5": {"shown": "both at 1e-5", "rate": "1e-5"},
-    "rate-3e-5": {"shown": "both at 3e-5", "seeds": (1, 2, 3)},
-    "rate-1e-4": {"shown": "both at 1e-4", "rate": "1e-4", "seeds": (1, 2, 3)},
-    "seed-1": {"shown": "both at 3e-5, first seed"},  # how much single seeds differ
-    "seed-2": {"shown": "both at 3e-5, second seed", "seeds": (2,)},
-    "seed-3": {"shown": "both at 3e-5, third seed", "seeds": (3,)},
+    "rate-3e-5": {"shown": "both at 3e-5", "rate": "3e-5"},
+    "rate-1e-4": {"shown": "both at 1e-4", "seeds": (1, 2, 3)},
+    "rate-3e-4": {"shown": "both at 3e-4", "rate": "3e-4"},
+    "seed-1": {"shown": "both at 1e-4, first seed"},  # how much single seeds differ
+    "seed-2": {"shown": "both at 1e-4, second seed", "seeds": (2,)},
+    "seed-3": {"shown": "both at 1e-4, third seed", "seeds": (3,)},
     "on-policy": {"shown": "one update per rollout batch", "per_rollout": 1},
-    "unclipped": {"shown": "four updates, no clip", "more": ("--clip", "1e6"), "seeds": (1, 2)},
+    "unclipped": {"shown": "four updates, no clip", "more": ("--clip", "1e6")},
     "kept-normaliser": {"shown": "averaged over kept rows only", "more": ("--normaliser", "kept")},
     "sequence-averaging": {"shown": "averaged per sequence", "more": ("--averaging", "sequence")},
     "2-generations": {"shown": "G = 2", "generations": 2},
     "4-generations": {"shown": "G = 4", "generations": 4},
     "16-generations": {"shown": "G = 16", "generations": 16},
     "16-completions": {"shown": "16 completions an update", "completions": 16},
-    "sgd": {"shown": "plain gradient descent at 1, four updates", **SGD},
-    "sgd-on-policy": {"shown": "the same, one update per rollout batch", **SGD, "per_rollout": 1},
-    "sgd-0.1-on-policy": {
-        "shown": "the same at 0.1, one update per rollout batch", **SGD, "rate": "0.1", "per_rollout": 1,
-        "seeds": (1, 2),
-    },
-    "sgd-0.03-on-policy": {  # NSR's updates are as long as PSR's at 0.1
-        "shown": "the same at 0.03, one update per rollout batch", **SGD, "rate": "0.03", "per_rollout": 1,
+    "entropy-bonus": {"shown": "entropy bonus 1e-4", "more": ("--entropy-bonus", "1e-4")},
+    "kl": {"shown": "KL term 0.001", "more": ("--kl-beta", "0.001")},
+    "sgd-on-policy": {
+        "shown": "plain gradient descent at 0.1, one update per rollout batch",
+        "rate": "0.1", "per_rollout": 1, "more": ("--optimiser", "sgd"),
     },
 }  # fmt: skip
 
@@ -69,7 +65,8 @@ def long(mode: str, seed: int, size: Size) -> Run:
 
 def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Stage]:
     """The measurements of `mode` with this factor changed, one a seed; the study's own where that is the same run."""
-    own = [plan.run(mode, rates[mode], seed, size) for seed in size.seeds]
+    measured = {plan.common(size)[mode], rates[mode]}
+    own = [plan.run(mode, rate, seed, size) for rate in measured for seed in size.seeds]
     return [
         plan.test(one, size) if one in own else plan.test(one, size, samples=SAMPLES)
         for one in runs(factor, mode, rates, size)

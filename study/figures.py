@@ -1,4 +1,4 @@
-"""The pictures of the study, from the kept counts: Pass@k with differences to the base, and what training logged."""
+"""The pictures of the study, from the kept counts: Pass@k, shares of the ways to answer, what training logged."""
 
 from __future__ import annotations
 
@@ -11,12 +11,55 @@ from evaluation.estimators import powers_of_two
 from evaluation.rendering import picture
 from evaluation.styles import GRID, MUTED, RC, styles_for
 from study.summary import Arm, band, difference
+from study.ways import WAYS, shares
 
 PANELS = {
     "accuracy": "Accuracy while training (%)",
     "entropy": "Entropy (nats per token)",
     "length": "Completion length (tokens)",
 }
+
+
+# From the careful way to the flawed ones: two of equal merit in neighbouring colours, the flawed in greys.
+WAY_COLORS = ("#009e73", "#0072b2", "#56b4e9", "#4d4d4d", "#7a7a7a", "#9e9e9e", "#bdbdbd", "#d9d9d9", "#f0f0f0")
+
+
+def two_panels(panels: dict[str, dict[str, Arm]]) -> Figure:
+    """Title -> arms: Pass@k with bands over charts and seeds, a panel each."""
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(9.4, 4.0), layout="constrained")
+        for axes, (title, found) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
+            ks = powers_of_two(min(arm.n for arm in found.values()))
+            styles = styles_for([arm.label for arm in found.values()], list(found))
+            for arm, style in zip(found.values(), styles, strict=True):
+                _curve(axes, ks, arm.curve(ks), band(arm, ks), arm.label, style)
+            axes.set_title(title)
+            k_axis(axes, ks)
+        figure.axes[0].legend(loc="lower right", handlelength=4.2)
+    return figure
+
+
+def ways_figure(panels: dict[str, dict[str, Arm]]) -> Figure:
+    """Title -> arms: how the completions share themselves among the ways, a bar a method."""
+    with matplotlib.rc_context(RC):
+        figure = Figure(figsize=(9.4, 2.6), layout="constrained")
+        for axes, (title, found) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
+            labels = [arm.label for arm in found.values()]
+            values = np.array([100 * shares(arm).mean(axis=0) for arm in found.values()])  # (arms, W)
+            starts = np.cumsum(values, axis=1) - values
+            for place, (way, color) in enumerate(zip(WAYS, WAY_COLORS, strict=True)):
+                axes.barh(labels, values[:, place], left=starts[:, place], color=color, label=way)
+            axes.set(title=title, xlim=(0, 100))
+        figure.axes[0].invert_yaxis()
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=len(WAYS),
+            fontsize=8,
+            handlelength=1.0,
+            columnspacing=1.0,
+        )
+    return figure
 
 
 def pass_at_k_figure(found: dict[str, Arm]) -> Figure:
@@ -61,7 +104,8 @@ def training_figure(found: dict[str, Arm]) -> Figure:
                 axes.fill_between(updates, least, most, color=plain["color"], alpha=0.1, linewidth=0)
             axes.set(title=title, xlabel="updates")
             axes.grid(True, color=GRID, linewidth=0.7)
-        figure.axes[0].legend(loc="lower right", handlelength=3.0)
+        if trained:
+            figure.axes[0].legend(loc="lower right", handlelength=3.0)
     return figure
 
 

@@ -1,7 +1,12 @@
 """A stage's samples file and run folder -> one small JSON file: right samples per problem, rates, training curves.
 
 {"stage": {...}, "commands": [...], "sampling": {...}, "problem_set", "n": 256, "c": [...], "rates": {...},
- "training": {"update": [...], "entropy": [...], ...}, "warnings": {"entropy": 140}, "versions": {...}}
+ "taken": {"quick": [...], ...}, "right": {"quick": [...], ...},
+ "training": {"update": [...], "entropy": [...], ...}, "held_out": {"update": [...], "accuracy": [...]},
+ "warnings": {"entropy": 140}, "versions": {...}}
+
+`taken` and `right` have one number a problem for every way to answer (organism/answering.py) that occurs: completions
+that took it, and those of them that were right. Only charts of the data set procedures have ways.
 
 The problems themselves (id, chart, kind, whether yes or no answers it) are the same for every stage of one problem set
 and are kept once beside the stages, in problems_<problem_set>.json.
@@ -10,6 +15,7 @@ and are kept once beside the stages, in problems_<problem_set>.json.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +24,7 @@ from common.files import write_whole
 from evaluation.metrics import Details
 from evaluation.results import to_text
 from evaluation.samples import read_samples
+from organism.answering import OTHER, PROCEDURES, procedure_of
 
 CURVES = {
     "accuracy": "decomposed/accuracy",
@@ -29,13 +36,19 @@ CURVES = {
     "clipped": "clip_ratio/region_mean",
     "gradient": "grad_norm",
 }
+HELD_OUT = "eval_decomposed/accuracy"
 POINTS = 30  # of a training curve: means over as many equal stretches of updates
 
 
 def keep(samples: Path, output: Path, *, stage: dict, commands: list[str], run_folder: Path | None) -> None:
     """Writes `output` and, once, the problems beside it. Raises ValueError when samples are missing."""
-    details = Details()
-    read = read_samples(samples, visit=details.visit)
+    details, ways = Details(), Ways()
+
+    def visit(problem: dict, right: list[bool]) -> None:
+        details.visit(problem, right)
+        ways.visit(problem, right)
+
+    read = read_samples(samples, visit=visit)
     kept = [details.of[name] for name in read.ids]
     if read.unsampled or len(set(read.n.tolist())) != 1:
         raise ValueError(f"{samples}: not every problem has as many samples as the others")
@@ -58,17 +71,49 @@ def keep(samples: Path, output: Path, *, stage: dict, commands: list[str], run_f
         "rates": {
             name: round(float(np.mean([p[name] for p in kept])), 5) for name in ("well_formed", "truncated", "tokens")
         },
+        **ways.counts(),
         "training": training_curves(updates) if updates else {},
+        "held_out": held_out(run_folder) if run_folder else {},
         "warnings": warnings_of(updates, stage["mode"]) if updates else {},
         "versions": settings.get("versions"),
     }
     write_whole(output, to_text(content))
 
 
+class Ways:
+    """Collects, while a samples file is read, how many completions of a problem took each way, and were right."""
+
+    def __init__(self) -> None:
+        self.of: list[tuple[Counter[str], Counter[str]]] = []  # a problem each
+
+    def visit(self, problem: dict, right: list[bool]) -> None:
+        if problem.get("source") == "procedures":
+            ways = [procedure_of(text, problem["question"]) for text in problem["samples"]]
+            self.of.append((Counter(ways), Counter(way for way, hit in zip(ways, right, strict=True) if hit)))
+
+    def counts(self) -> dict[str, dict[str, list[int]]]:
+        """{"taken": {way: one number a problem}, "right": the same}; {} where there are no ways."""
+        names = [way for way in (*PROCEDURES, OTHER) if any(taken[way] for taken, _ in self.of)]
+        parts = {"taken": 0, "right": 1} if names else {}
+        return {part: {way: [both[place][way] for both in self.of] for way in names} for part, place in parts.items()}
+
+
 def log_of(run_folder: Path) -> list[dict]:
     """What was logged at every update of a run."""
-    history = json.loads((run_folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
-    return [entry for entry in history if "loss" in entry]
+    return [entry for entry in _history(run_folder) if "loss" in entry]
+
+
+def held_out(run_folder: Path) -> dict[str, list[float]]:
+    """Accuracy on the held-out charts and the updates that it was measured after."""
+    measured = [entry for entry in _history(run_folder) if HELD_OUT in entry]
+    return {
+        "update": [entry["step"] for entry in measured],
+        "accuracy": [round(entry[HELD_OUT], 4) for entry in measured],
+    }
+
+
+def _history(run_folder: Path) -> list[dict]:
+    return json.loads((run_folder / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
 
 
 def training_curves(updates: list[dict]) -> dict[str, list[float]]:

@@ -1,39 +1,46 @@
 """What the study of docs/reproduction.md runs: every model and every measurement, by name.
 
-Methods differ in their learning rate alone. It is chosen for each from one grid on the validation split, which is
-widened for a method whose best rate lies at an end; the test split is sampled afterwards. Everything else is the same
-for all: prompts (they depend on the seed only), completions, updates.
+Methods differ in the mode alone at the common learning rate, and in mode and rate where each has its own. A method's
+own rate is chosen from one grid on the validation split, which is widened where the best rate lies at an end.
+Everything else is the same for all: prompts (they depend on the seed only), completions, updates.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from study.stages import Run, Stage, Study, is_kept, perform
 
 METHODS = ("grpo", "psr", "nsr", "w-reinforce")
 CONTRAST = ("nsr", "psr")  # compared with each other, beside each with the base
-RATES = ("1e-6", "3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "1e-3")  # what a grid may be widened to
+FIRST = ("psr", "nsr", "grpo", "w-reinforce")  # the order in which they are run
+COMMON = "1e-4"  # the learning rate of all methods
+RATES = ("1e-6", "3e-6", "1e-5", "3e-5", "1e-4", "3e-4", "1e-3", "3e-3")  # what a grid may be widened to
+MARKED = ("--dataset-name", "procedures-marked")  # charts that need care, and no others
 PAPER_SAMPLING = ("--temperature", "0.6", "--top-p", "0.95")
+PAPER_SAMPLES = 64
 COMPLETIONS, GENERATIONS, BATCH = 64, 8, 16  # of an update, of a prompt, of a forward pass
+EVAL_STEPS = 50  # updates between measurements on the charts held out of training
 
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a study; `samples` per problem of the test split."""
+    """The size of a study; `samples` per problem of the test split, of which `marked` more are marked."""
 
     updates: int
     rates: tuple[str, ...]
     seeds: tuple[int, ...]
     problems: int
+    marked: int
     samples: int
     validation_problems: int = 200
     validation_samples: int = 32
 
 
-FULL = Size(updates=300, rates=("3e-5", "1e-4", "1e-5"), seeds=(1, 2, 3), problems=400, samples=256)
-QUICK = Size(updates=100, rates=("1e-4",), seeds=(1,), problems=100, samples=64)
+FULL = Size(updates=300, rates=(COMMON, "3e-5", "3e-4"), seeds=(1, 2, 3), problems=400, marked=100, samples=256)
+QUICK = Size(updates=100, rates=(COMMON,), seeds=(1,), problems=100, marked=50, samples=64)
 
 
 def flags(
@@ -50,7 +57,7 @@ def flags(
         *("--subset-size", str(updates * completions // generations), "--num-generations", str(generations)),
         *("--batch-size", str(batch), "--gradient-accumulation-steps", str(completions // batch)),
         *("--updates-per-rollout", str(per_rollout), "--no-lora", "--learning-rate", rate),
-        *("--disable-gradient-checkpointing", *more),
+        *("--disable-gradient-checkpointing", "--eval-steps", str(EVAL_STEPS), *more),
     )
 
 
@@ -70,7 +77,7 @@ def validation_base(size: Size) -> Stage:
 
 def grid(size: Size) -> list[Stage]:
     """Every method at every learning rate, first seed, on the validation split."""
-    return [validation(mode, rate, size) for rate in size.rates for mode in METHODS]
+    return [validation(mode, rate, size) for rate in size.rates for mode in FIRST]
 
 
 def right(study: Study, mode: str, rate: str, size: Size) -> int:
@@ -105,36 +112,73 @@ def choose_rates(study: Study, size: Size) -> dict[str, str] | None:
     return best if len(best) == len(METHODS) else None
 
 
+def common(size: Size) -> dict[str, str]:
+    """Method -> the common learning rate."""
+    return dict.fromkeys(METHODS, size.rates[0])
+
+
 def base(size: Size, *sampling: str, samples: int | None = None) -> Stage:
-    n = samples or size.samples
-    return Stage(f"test-base-{n}{'-paper' if sampling else ''}", None, "test", size.problems, n, tuple(sampling))
+    return _stage("test", None, size, sampling, samples)
 
 
 def test(one: Run, size: Size, *sampling: str, samples: int | None = None) -> Stage:
+    return _stage("test", one, size, sampling, samples)
+
+
+def marked(one: Run | None, size: Size) -> Stage:
+    """Of the charts that need care alone; None: the base."""
+    return _stage("marked", one, size, (), None)
+
+
+def _stage(what: str, one: Run | None, size: Size, sampling: tuple[str, ...], samples: int | None) -> Stage:
     n = samples or size.samples
-    name = f"test-{one.name}-{n}{'-paper' if sampling else ''}"
-    return Stage(name, one, "test", size.problems, n, tuple(sampling))
+    name = f"{what}-{one.name if one else 'base'}-{n}{'-paper' if sampling else ''}"
+    if what == "marked":
+        return Stage(name, one, "test", size.marked, n, sampling, MARKED)
+    return Stage(name, one, "test", size.problems, n, sampling)
 
 
-def finals(rates: dict[str, str], size: Size) -> list[Stage]:
-    """The base and every method at its own learning rate with every seed, on the test split."""
-    return [base(size)] + [test(run(mode, rates[mode], seed, size), size) for seed in size.seeds for mode in METHODS]
+def runs(rates: Mapping[str, str], size: Size) -> Iterator[Run]:
+    """Every method at its rate, with every seed; methods in the order of FIRST."""
+    for seed in size.seeds:
+        yield from (run(mode, rates[mode], seed, size) for mode in FIRST)
 
 
-def paper_sampling(rates: dict[str, str], size: Size) -> list[Stage]:
-    """The first seed sampled as in the paper, 64 a problem."""
-    runs = [run(mode, rates[mode], size.seeds[0], size) for mode in METHODS]
-    return [base(size, *PAPER_SAMPLING, samples=64)] + [test(one, size, *PAPER_SAMPLING, samples=64) for one in runs]
+def finals(rates: Mapping[str, str], size: Size) -> list[Stage]:
+    """The base and every method at its learning rate with every seed, on the test split."""
+    return [base(size), *(test(one, size) for one in runs(rates, size))]
+
+
+def on_marked(rates: Mapping[str, str], size: Size) -> list[Stage]:
+    """The same on marked charts alone."""
+    return [marked(None, size), *(marked(one, size) for one in runs(rates, size))]
+
+
+def paper_sampling(size: Size) -> list[Stage]:
+    """The first seed at the common rate sampled as in the paper."""
+    first = [run(mode, rate, size.seeds[0], size) for mode, rate in common(size).items()]
+    return [_stage("test", one, size, PAPER_SAMPLING, PAPER_SAMPLES) for one in (None, *first)]
+
+
+def both(rates: Mapping[str, str], size: Size, seeds: tuple[int, ...]) -> list[Stage]:
+    """The base and all that is measured of these seeds, run after run."""
+    pairs = zip(finals(rates, size), on_marked(rates, size), strict=True)
+    return [stage for pair in pairs for stage in pair if not stage.run or stage.run.seed in seeds]
 
 
 def reproduce(study: Study, size: Size) -> dict[str, str]:
-    """All stages of the main question; the learning rates chosen."""
+    """All stages of the main question, the most telling first; the learning rates chosen."""
+    first, others = size.seeds[:1], size.seeds[1:]
+    perform(study, both(common(size), size, first))
     if len(size.rates) > 1:
         perform(study, [validation_base(size), *grid(size)])
     while not (rates := choose_rates(study, size)):
-        wider = {mode: search(study, mode, size)[1] for mode in METHODS}
+        wider = {mode: search(study, mode, size)[1] for mode in FIRST}
         perform(study, [validation(mode, rate, size) for mode, rate in wider.items() if rate])
-    perform(study, finals(rates, size))
+    perform(study, both(rates, size, first))
+    for seed in others:
+        for chosen in (common(size), rates):
+            perform(study, both(chosen, size, (seed,)))
     if size is FULL:
-        perform(study, paper_sampling(rates, size))
+        perform(study, paper_sampling(size))
     return rates

@@ -1,6 +1,6 @@
 """Rebuilds the tables and pictures of docs/reproduction.md from the kept counts; --print shows those of any counts.
 
-    python -m study.reproduction                               writes docs/reproduction.md and its pictures anew
+    python -m study.reproduction                               writes docs/reproduction.md, README.md and pictures anew
     python -m study.reproduction --print --counts FOLDER       prints the tables of another run of the study
 
 In the document a table stands between `<!-- table NAME -->` and `<!-- end -->`; the text around is written by hand.
@@ -17,33 +17,68 @@ from pathlib import Path
 from common.commands import Parser, exit_code
 from common.files import write_whole
 from common.terminal import unfailing_output
-from study import ablation_tables, figures, tables
+from study import ablation_tables, figures, tables, ways, words
 from study.plan import FULL, QUICK, Size
+from study.summary import Arm
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENT = ROOT / "docs" / "reproduction.md"
+DOCUMENT, README = ROOT / "docs" / "reproduction.md", ROOT / "README.md"
 COUNTS = ROOT / "docs" / "reproduction" / "counts"
 BLOCK = re.compile(r"(<!-- table ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NOT_RUN = "Not run yet."
 
-TABLES: dict[str, Callable[[Path, Size], str | None]] = {
+Table = Callable[[Path, Size], str | None]
+COMMON, OWN = (tables.common_arms, tables.common_marked), (tables.own_arms, tables.own_marked)
+
+
+def _of(arms: Callable[[Path, Size], dict[str, Arm]], table: Callable[[dict[str, Arm]], str | None]) -> Table:
+    return lambda counts, size: table(arms(counts, size))
+
+
+def _plain(arms: Callable[[Path, Size], dict[str, Arm]]) -> Callable[[Path, Size], dict[str, Arm]]:
+    return lambda counts, size: tables.plain(arms(counts, size))
+
+
+def _results(every, marked) -> dict[str, Table]:
+    """The tables of the methods at one choice of learning rates: all charts, plain ones, marked ones, ways."""
+    return {
+        "pass-at-k": _of(every, tables.curve_table),
+        "differences": _of(every, tables.differences),
+        "by-seed": _of(every, tables.by_seed),
+        "plain": _of(_plain(every), tables.curve_table),
+        "plain-differences": _of(_plain(every), tables.differences),
+        "marked": _of(marked, tables.curve_table),
+        "marked-differences": _of(marked, tables.differences),
+        "ways-plain": _of(_plain(every), ways.share_table),
+        "ways-marked": _of(marked, ways.share_table),
+        "ways-differences": lambda counts, size: ways.change_table(
+            tables.plain(every(counts, size)), marked(counts, size)
+        ),
+        "equal-merit": _of(_plain(every), ways.equal_merit),
+        "kinds": _of(every, tables.kinds),
+        "completions": _of(every, tables.texts),
+        "held-out": _of(every, tables.held_out),
+    }
+
+
+def _quick(table: Table) -> Table:
+    return lambda counts, size: table(counts.parent / "quick_counts", QUICK)
+
+
+TABLES: dict[str, Table] = {
+    "abstract": words.abstract,
+    "opening": words.opening,
+    "progress": tables.progress,
+    **_results(*COMMON),
     "learning-rates": tables.learning_rates,
-    "pass-at-k": lambda counts, size: tables.curve_table(tables.final_arms(counts, size)),
-    "differences": lambda counts, size: tables.differences(tables.final_arms(counts, size)),
-    "by-seed": lambda counts, size: tables.by_seed(tables.final_arms(counts, size)),
-    "kinds": lambda counts, size: tables.kinds(tables.final_arms(counts, size)),
-    "completions": lambda counts, size: tables.texts(tables.final_arms(counts, size)),
-    "paper-sampling": lambda counts, size: tables.curve_table(tables.paper_arms(counts, size)),
-    "paper-sampling-differences": lambda counts, size: tables.differences(tables.paper_arms(counts, size)),
+    **{f"own-{name}": table for name, table in _results(*OWN).items()},
+    "paper-sampling": _of(tables.paper_arms, tables.curve_table),
+    "paper-sampling-differences": _of(tables.paper_arms, tables.differences),
     "factors": ablation_tables.factor_table,
     "factors-training": ablation_tables.factor_training,
-    "lost-kinds": ablation_tables.lost_kinds,
     "ten-times-the-updates": ablation_tables.long_table,
     "lambda": lambda counts, size: ablation_tables.lambda_table(counts.parent / "lambda_counts"),
-    "quick": lambda counts, size: tables.curve_table(tables.final_arms(counts.parent / "quick_counts", QUICK)),
-    "quick-differences": lambda counts, size: tables.differences(
-        tables.final_arms(counts.parent / "quick_counts", QUICK)
-    ),
+    **{f"quick-{name}": _quick(_results(*COMMON)[name]) for name in ("differences", "marked-differences")},
 }
 
 
@@ -60,10 +95,16 @@ def rebuilt(document: str, counts: Path, size: Size = FULL) -> str:
 
 def pictures(counts: Path, size: Size = FULL) -> dict[str, str]:
     """File name -> SVG, those for which something is kept."""
-    found = tables.final_arms(counts, size)
-    if len(found) < 2:
+    every, marked = (arms(counts, size) for arms in COMMON)
+    if not every or not marked:
         return {}
-    drawn = {"pass_at_k.svg": figures.pass_at_k_figure(found), "training.svg": figures.training_figure(found)}
+    drawn = {
+        "pass_at_k.svg": figures.two_panels({"Pass@k (%), all charts": every, "Pass@k (%), marked charts": marked}),
+        "ways.svg": figures.ways_figure(
+            {"Ways to answer (%), plain charts": tables.plain(every), "Ways to answer (%), marked charts": marked}
+        ),
+        "training.svg": figures.training_figure(every),
+    }
     return {name: figures.as_svg(figure) for name, figure in drawn.items()}
 
 
@@ -96,10 +137,11 @@ def _run(args: argparse.Namespace) -> int:
             if text:
                 print(f"\n{name}\n\n{text}")
         return 0
-    write_whole(DOCUMENT, rebuilt(DOCUMENT.read_text(encoding="utf-8"), COUNTS))
+    for document in (DOCUMENT, README):
+        write_whole(document, rebuilt(document.read_text(encoding="utf-8"), COUNTS))
     for name, svg in pictures(COUNTS).items():
         write_whole(DOCUMENT.parent / "reproduction" / name, svg)
-    print(f"Rebuilt {DOCUMENT}", file=sys.stderr)
+    print(f"Rebuilt {DOCUMENT} and the table of {README}", file=sys.stderr)
     return 0
 
 

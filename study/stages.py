@@ -7,6 +7,7 @@ a stage whose counts are kept needs neither.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -16,6 +17,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,7 +25,7 @@ from tqdm import tqdm
 from common.terminal import printable
 
 ROOT = Path(__file__).resolve().parent.parent
-NEVER = str(10**9)  # steps between held-out measurements: the samples of the stage are what is measured
+NEVER = str(10**9)  # steps between held-out measurements, unless a run's flags say otherwise
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Stage:
     problems: int
     samples: int
     flags: tuple[str, ...] = ()  # further ones of generate_samples.py
+    dataset: tuple[str, ...] = ()  # what is sampled, where it is not the data set that is trained on
 
 
 @dataclass
@@ -54,8 +57,8 @@ class Study:
 
     counts: Path
     work: Path
-    model: str = "tiny"
-    dataset: tuple[str, ...] = ("--dataset-name", "synthetic")
+    model: str = "organism"
+    dataset: tuple[str, ...] = ("--dataset-name", "procedures")
     jobs: int = 2
     locks: dict[str, threading.Lock] = field(default_factory=dict)
 
@@ -65,15 +68,15 @@ class Study:
     def train_command(self, run: Run) -> list[str]:
         return [
             *("python", "main.py", "--mode", run.mode, "--vlm-name", self.model, *self.dataset),
-            *("--seed", str(run.seed), *run.flags),
-            *("--report-to", "none", "--eval-steps", NEVER, "--save-steps", "100", "--save-total-limit", "1"),
+            *("--seed", str(run.seed), "--eval-steps", NEVER, *run.flags),
+            *("--report-to", "none", "--save-steps", "100", "--save-total-limit", "1"),
             *("--output-root", str(self.work / run.name)),
         ]
 
     def sample_command(self, stage: Stage) -> list[str]:
         checkpoint = str(self.folder_of(stage.run)) if stage.run else self.model
         return [
-            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *self.dataset),
+            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *(stage.dataset or self.dataset)),
             *(("--split", stage.split) if stage.split else ()),
             *("--subset-size", str(stage.problems), "--num-samples", str(stage.samples), *stage.flags),
             *("--output-path", str(self.work / f"{stage.name}.json")),
@@ -125,6 +128,7 @@ def description(study: Study, stage: Stage) -> dict:
     run = stage.run
     return {
         "model": study.model,
+        "weights": weights_of(study.model),
         "data": list(study.dataset),
         "mode": run.mode if run else "base",
         "seed": run.seed if run else None,
@@ -132,8 +136,17 @@ def description(study: Study, stage: Stage) -> dict:
         "split": stage.split,
         "problems": stage.problems,
         "samples": stage.samples,
-        "sampling": list(stage.flags),
+        "sampling": [*stage.flags, *stage.dataset],
     }
+
+
+@cache
+def weights_of(model: str) -> str | None:
+    """16 hex digits of the weights of an embedded model, which may be built anew under its name; None of another."""
+    from models.registry import MODELS
+
+    file = Path(MODELS[model].source if model in MODELS else model) / "model.safetensors"
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else None
 
 
 def _perform(study: Study, stage: Stage) -> Stage:

@@ -10,8 +10,8 @@ problems. Two kinds of interval, both 95 %, percentile bootstrap with the questi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -42,12 +42,34 @@ class Arm:
     def seeds(self) -> int:
         return len(self.kept)
 
-    def per_seed(self, ks: Sequence[int], rows: Sequence[int] | None = None) -> np.ndarray:  # (S, P, K)
-        c = self.c if rows is None else self.c[:, rows]
-        return np.stack([pass_at_k(np.full(len(row), self.n), row, ks) for row in c])
+    def per_seed(self, ks: Sequence[int]) -> np.ndarray:  # (S, P, K)
+        return np.stack([pass_at_k(np.full(len(row), self.n), row, ks) for row in self.c])
 
-    def curve(self, ks: Sequence[int], rows: Sequence[int] | None = None) -> np.ndarray:  # (K,)
-        return self.per_seed(ks, rows).mean(axis=(0, 1))
+    def curve(self, ks: Sequence[int]) -> np.ndarray:  # (K,)
+        return self.per_seed(ks).mean(axis=(0, 1))
+
+    def ways(self, part: str) -> dict[str, np.ndarray]:  # way -> (S, P)
+        """Completions that took a way (`part` "taken"), or took it and were right ("right"); {} where none has ways."""
+        names = {way for one in self.kept for way in one.get(part, {})}
+        none = [0] * len(self.problems["ids"])
+        return {way: np.array([one[part].get(way, none) for one in self.kept]) for way in names}
+
+    def only(self, chosen: Callable[[str], bool]) -> Arm:
+        """The same of the problems whose kind is chosen, such as `lambda kind: kind.endswith("plain")`."""
+        places = [place for place, kind in enumerate(self.problems["kinds"]) if chosen(kind)]
+
+        def part(values: list) -> list:
+            return [values[place] for place in places]
+
+        kept = [
+            {
+                **one,
+                "c": part(one["c"]),
+                **{name: {w: part(v) for w, v in one[name].items()} for name in ("taken", "right") if name in one},
+            }
+            for one in self.kept
+        ]
+        return replace(self, kept=kept, problems={name: part(values) for name, values in self.problems.items()})
 
 
 def read_arm(counts: Path, label: str, names: Sequence[str]) -> Arm | None:
@@ -81,7 +103,12 @@ def _resampled(table: np.ndarray, clusters: Sequence[str]) -> np.ndarray:  # (B,
 
 def difference(a: Arm, b: Arm, ks: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:  # (K,), (K, 2)
     """Pass@k of `a` minus that of `b`, seeds averaged, and its interval over charts. ValueError for other problems."""
+    return gap(a, b, a.per_seed(ks), b.per_seed(ks))
+
+
+def gap(a: Arm, b: Arm, of_a: np.ndarray, of_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:  # (M,), (M, 2)
+    """The same of any numbers (S, P, M) of the two arms, M numbers between 0 and 1 a problem."""
     if a.kept[0]["problem_set"] != b.kept[0]["problem_set"]:
         raise ValueError(f"{a.label} and {b.label} were measured on other problems")
-    table = a.per_seed(ks).mean(axis=0) - b.per_seed(ks).mean(axis=0)
+    table = of_a.mean(axis=0) - of_b.mean(axis=0)
     return table.mean(axis=0), bootstrap_intervals(table, a.problems["clusters"], within=(-1.0, 1.0))

@@ -38,8 +38,8 @@ OURS = (  # flags that the sweep sets itself
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--vlm-name", default="tiny", help="model, as for main.py (default: %(default)s)")
-    add("--dataset-name", default="synthetic", help="data set to train on and to sample (default: %(default)s)")
+    add("--vlm-name", default="organism", help="model, as for main.py (default: %(default)s)")
+    add("--dataset-name", default="procedures", help="data set to train on and to sample (default: %(default)s)")
     add("--dataset-path", help="local copy of the data set")
     add("--split", help="split that is sampled (default: the data set's evaluation split)")
     add("--problems", type=int, default=400, help="problems of it (default: %(default)s)")
@@ -63,8 +63,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ("problems", "samples", "jobs"):
         if getattr(args, name) < 1:
             parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
-    if args.vlm_name == "tiny" and not args.main_flags:
-        args.main_flags = list(plan.flags(plan.FULL.updates, "3e-5"))
+    if args.vlm_name == "organism" and not args.main_flags:
+        args.main_flags = list(plan.flags(plan.FULL.updates, plan.COMMON))
     return args
 
 

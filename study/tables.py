@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from evaluation.estimators import guessing_floor
 from evaluation.names import display_name
 from study import plan
 from study.plan import METHODS, Size
@@ -49,6 +48,9 @@ def arms(counts: Path, stages: Sequence[Stage]) -> dict[str, Arm]:
         arm = read_arm(counts, display_name(name), own)
         if arm:
             found[name] = arm
+    weights = {one["stage"].get("weights") for arm in found.values() for one in arm.kept}
+    if len(weights) > 1:
+        raise ValueError(f"{counts}: counts of different builds of a model ({', '.join(sorted(map(str, weights)))})")
     return found
 
 
@@ -56,14 +58,53 @@ def rates_chosen(counts: Path, size: Size) -> dict[str, str] | None:
     return plan.choose_rates(Study(counts, counts), size)
 
 
-def final_arms(counts: Path, size: Size) -> dict[str, Arm]:
+def common_arms(counts: Path, size: Size) -> dict[str, Arm]:
+    """Every method at the common learning rate, on the test split."""
+    return arms(counts, plan.finals(plan.common(size), size))
+
+
+def own_arms(counts: Path, size: Size) -> dict[str, Arm]:
+    """Every method at its own learning rate, on the test split; {} before all are chosen."""
     rates = rates_chosen(counts, size)
-    return arms(counts, plan.finals(rates, size) if rates else [plan.base(size)])
+    return arms(counts, plan.finals(rates, size)) if rates else {}
+
+
+def common_marked(counts: Path, size: Size) -> dict[str, Arm]:
+    """The same as `common_arms` on marked charts alone."""
+    return arms(counts, plan.on_marked(plan.common(size), size))
+
+
+def own_marked(counts: Path, size: Size) -> dict[str, Arm]:
+    rates = rates_chosen(counts, size)
+    return arms(counts, plan.on_marked(rates, size)) if rates else {}
+
+
+def plain(found: dict[str, Arm]) -> dict[str, Arm]:
+    """Of each arm what it is on plain charts."""
+    return {name: arm.only(lambda kind: kind.endswith("plain")) for name, arm in found.items()}
 
 
 def paper_arms(counts: Path, size: Size) -> dict[str, Arm]:
-    rates = rates_chosen(counts, size)
-    return arms(counts, plan.paper_sampling(rates, size)) if rates else {}
+    return arms(counts, plan.paper_sampling(size))
+
+
+def progress(counts: Path, size: Size) -> str | None:
+    """Which of the planned stages are kept, and which seeds or rates of each method those are."""
+    rates = rates_chosen(counts, size) or {}
+    planned = {
+        "validation split, first seed": [plan.validation_base(size), *plan.grid(size)],
+        "common rate": plan.finals(plan.common(size), size),
+        "common rate, marked": plan.on_marked(plan.common(size), size),
+        "own rates": plan.finals(rates, size) if rates else [],
+        "own rates, marked": plan.on_marked(rates, size) if rates else [],
+        "paper's sampling, first seed": plan.paper_sampling(size),
+    }
+    rows = []
+    for label, stages in planned.items():
+        kept = [stage for stage in stages if (counts / f"{stage.name}.json").is_file()]
+        runs = ", ".join(stage.run.name if stage.run else "base" for stage in kept)
+        rows.append([label, f"{len(kept)} of {len(stages)}" if stages else "rates not chosen yet", runs or "–"])
+    return markdown(["", "kept", "which"], rows) if any(counts.glob("*.json")) else None
 
 
 def learning_rates(counts: Path, size: Size) -> str | None:
@@ -134,18 +175,16 @@ def by_seed(found: dict[str, Arm]) -> str | None:
 
 
 def kinds(found: dict[str, Arm]) -> str | None:
-    """Pass@1 and Pass@64 (or the most samples there are) by kind of question, with the floor of guessing yes or no."""
+    """Pass@1 and Pass@64 (or the most samples there are) by kind of question."""
     if not found:
         return None
-    first = next(iter(found.values()))
     ks = [1, min(64, *(arm.n for arm in found.values()))]
     rows = []
-    for kind in sorted(set(first.problems["kinds"])):
-        places = [i for i, other in enumerate(first.problems["kinds"]) if other == kind]
-        floor = guessing_floor([first.problems["yes_no"][i] for i in places], ks)
-        cells = [" / ".join(points(v) for v in arm.curve(ks, places)) for arm in found.values()]
-        rows.append([kind, str(len(places)), " / ".join(points(v) for v in floor) if floor[0] else "–", *cells])
-    return markdown(["kind", "problems", "guessing", *(arm.label for arm in found.values())], rows)
+    every = next(iter(found.values())).problems["kinds"]
+    for kind in sorted(set(every)):
+        own = [arm.only(kind.__eq__) for arm in found.values()]
+        rows.append([kind, str(every.count(kind)), *(" / ".join(points(v) for v in arm.curve(ks)) for arm in own)])
+    return markdown(["kind", "problems", *(arm.label for arm in found.values())], rows)
 
 
 def texts(found: dict[str, Arm]) -> str | None:
@@ -162,3 +201,17 @@ def texts(found: dict[str, Arm]) -> str | None:
         shares = [points(rates["well_formed"]), points(rates["truncated"])]
         rows.append([arm.label, f"{rates['tokens']:.1f}", *shares, change])
     return markdown(["", "tokens", "well-formed %", "truncated %", "entropy in training"], rows) if rows else None
+
+
+def held_out(found: dict[str, Arm]) -> str | None:
+    """Accuracy on the charts held out of training, as it was measured on the way; the mean over seeds."""
+    trained = {arm.label: [one["held_out"] for one in arm.kept if one["held_out"]] for arm in found.values()}
+    trained = {label: logs for label, logs in trained.items() if logs}
+    if not trained:
+        return None
+    updates = next(iter(trained.values()))[0]["update"]
+    rows = [
+        [label, *(points(float(value)) for value in np.mean([log["accuracy"] for log in logs], axis=0))]
+        for label, logs in trained.items()
+    ]
+    return markdown(["held-out accuracy after update", *map(str, updates)], rows)

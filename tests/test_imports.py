@@ -21,7 +21,8 @@ ROOMS = [
     ["trainers"],  # what stands upon TRL in trainers/
     ["training"],
     ["estimate", "embedded"],
-    ["study", "organism"],
+    ["organism"],
+    ["study"],
     ["main", "generate_samples"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -1,19 +1,21 @@
 """The study of docs/reproduction.md: its statistics by hand, its stages, and that document and kept counts agree."""
 
 import json
-import re
+import math
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from charts.loading import load_questions
 from evaluation.estimators import guessing_floor
 from settings.arguments import parse_args
-from study import ablation_tables, ablations, plan, reproduction, sweep, tables
-from study.measurements import training_curves, warnings_of
+from study import ablation_tables, ablations, plan, reproduction, sweep, tables, ways, words
+from study.measurements import Ways, held_out, log_of, training_curves, warnings_of
 from study.plan import FULL, QUICK
 from study.stages import Run, Stage, Study, description, is_kept, perform
-from study.summary import Arm, band, difference, read_arm
+from study.summary import Arm, band, difference
 
 CHARTS = {"ids": ["a1", "a2", "b1"], "clusters": ["a", "a", "b"], "kinds": ["max"] * 3, "yes_no": [True, False, False]}
 
@@ -58,10 +60,11 @@ def test_other_problems_are_never_compared():
 
 
 def every_stage(size):
-    rates = dict.fromkeys(plan.METHODS, size.rates[0])
+    rates = dict.fromkeys(plan.METHODS, size.rates[-1])
     return [
-        plan.validation_base(size), *plan.grid(size), *plan.finals(rates, size), *plan.paper_sampling(rates, size),
-        *ablations.stages(rates, size), *ablations.long_stages(size).values(),
+        plan.validation_base(size), *plan.grid(size), *plan.finals(rates, size), *plan.on_marked(rates, size),
+        *plan.finals(plan.common(size), size), *plan.paper_sampling(size), *ablations.stages(rates, size),
+        *ablations.long_stages(size).values(),
     ]  # fmt: skip
 
 
@@ -101,23 +104,24 @@ def kept_validation(study, mode, rate, right):
 def test_the_rate_with_the_most_right_answers_is_chosen_once_worse_ones_are_on_both_sides(tmp_path):
     study = Study(tmp_path, tmp_path)
     right = {
-        "grpo": {"1e-5": 1, "3e-5": 3, "1e-4": 2},
-        "psr": {"1e-5": 1, "3e-5": 2, "1e-4": 3},
-        "nsr": {"1e-5": 3, "3e-5": 2, "1e-4": 1},
-        "w-reinforce": {"1e-5": 1, "3e-5": 3, "1e-4": 2},
+        "grpo": {"3e-5": 1, "1e-4": 3, "3e-4": 2},
+        "psr": {"3e-5": 1, "1e-4": 2, "3e-4": 3},
+        "nsr": {"3e-5": 3, "1e-4": 2, "3e-4": 1},
+        "w-reinforce": {"3e-5": 1, "1e-4": 3, "3e-4": 2},
     }
-    assert plan.search(study, "grpo", FULL) == (None, "1e-5"), "nothing is kept"
+    assert plan.search(study, "grpo", FULL) == (None, "3e-5"), "nothing is kept"
     for mode, tried in right.items():
         for rate, n in tried.items():
             kept_validation(study, mode, rate, n)
-    assert [plan.search(study, mode, FULL) for mode in right] == [("3e-5", None), (None, "3e-4"), (None, "3e-6"),
-                                                                  ("3e-5", None)]  # fmt: skip
+    assert [plan.search(study, mode, FULL) for mode in right] == [("1e-4", None), (None, "1e-3"), (None, "1e-5"),
+                                                                  ("1e-4", None)]  # fmt: skip
     assert plan.choose_rates(study, FULL) is None
-    kept_validation(study, "psr", "3e-4", 2)
-    kept_validation(study, "nsr", "3e-6", 4)
+    kept_validation(study, "psr", "1e-3", 2)
+    for rate, n in (("1e-5", 4), ("3e-6", 5)):
+        kept_validation(study, "nsr", rate, n)
     assert plan.search(study, "nsr", FULL) == (None, "1e-6")
-    kept_validation(study, "nsr", "1e-6", 5)
-    assert plan.choose_rates(study, FULL) == {"grpo": "3e-5", "psr": "1e-4", "nsr": "1e-6", "w-reinforce": "3e-5"}
+    kept_validation(study, "nsr", "1e-6", 6)
+    assert plan.choose_rates(study, FULL) == {"grpo": "1e-4", "psr": "3e-4", "nsr": "1e-6", "w-reinforce": "1e-4"}
 
 
 def test_counts_made_with_other_settings_are_refused(tmp_path):
@@ -128,80 +132,171 @@ def test_counts_made_with_other_settings_are_refused(tmp_path):
         is_kept(study, stage)
 
 
+def test_counts_of_another_build_of_the_model_are_refused(tmp_path):
+    study, stage = Study(tmp_path, tmp_path), plan.base(QUICK)
+    assert len(description(study, stage)["weights"]) == 16
+    assert description(Study(tmp_path, tmp_path, "qwen2-5-3b"), stage)["weights"] is None
+    (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
+    kept_stage(study, stage, 1)
+    older = plan.test(plan.run("nsr", plan.COMMON, 1, QUICK), QUICK)
+    kept_stage(study, older, 1)
+    kept = json.loads(study.counts_of(older).read_text())
+    study.counts_of(older).write_text(json.dumps(kept | {"stage": kept["stage"] | {"weights": "0" * 16}}))
+    with pytest.raises(ValueError, match="other settings"):
+        is_kept(study, older)
+    with pytest.raises(ValueError, match="different builds"):
+        tables.common_arms(tmp_path, QUICK)
+
+
 @pytest.mark.slow
 def test_a_stage_is_run_once_and_needs_neither_model_nor_samples_afterwards(tmp_path):
     study = Study(tmp_path / "counts", tmp_path / "work")
     flags = plan.flags(1, "1e-4", per_rollout=1, completions=8, generations=4)
-    stages = [Stage("base", None, "test", 3, 4), Stage("psr", Run("psr", "psr", 1, flags), "test", 3, 4)]
-    perform(study, stages)
+    run = Run("psr", "psr", 1, flags)
+    stages = [Stage("base", None, "test", 3, 4), Stage("psr", run, "test", 3, 4)]
+    perform(study, [*stages, marked := Stage("marked", run, "test", 3, 4, (), plan.MARKED)])
     kept = {stage.name: json.loads(study.counts_of(stage).read_text()) for stage in stages}
     assert all(len(one["c"]) == 3 and one["n"] == 4 for one in kept.values())
     assert kept["base"]["problem_set"] == kept["psr"]["problem_set"]
     assert kept["psr"]["training"]["update"] == [1] and kept["psr"]["training"]["entropy"][0] > 0
+    assert np.sum(list(kept["psr"]["taken"].values()), axis=0).tolist() == [4, 4, 4]
+    of_marked = json.loads(study.counts_of(marked).read_text())["problem_set"]
+    beside = json.loads((study.counts / f"problems_{of_marked}.json").read_text())
+    assert all(kind.endswith("marked") for kind in beside["kinds"]) and len(beside["kinds"]) == 3
     before = study.counts_of(stages[1]).stat().st_mtime_ns
     shutil.rmtree(study.work)
     perform(study, stages)
     assert study.counts_of(stages[1]).stat().st_mtime_ns == before and not list(study.work.iterdir())
 
 
-def test_the_document_is_what_the_kept_counts_give():
-    """Document and data cannot drift apart: python -m study.reproduction brings them together again."""
-    text = reproduction.DOCUMENT.read_text(encoding="utf-8")
-    assert reproduction.BLOCK.findall(text), "the document has tables"
-    assert reproduction.rebuilt(text, reproduction.COUNTS) == text
+def test_the_documents_are_what_the_kept_counts_give():
+    """Documents and data cannot drift apart: python -m study.reproduction brings them together again."""
+    texts = {path: path.read_text(encoding="utf-8") for path in (reproduction.DOCUMENT, reproduction.README)}
+    for path, text in texts.items():
+        assert reproduction.BLOCK.findall(text), f"{path} has tables"
+        assert reproduction.rebuilt(text, reproduction.COUNTS) == text, path
     for name, svg in reproduction.pictures(reproduction.COUNTS).items():
         assert (reproduction.DOCUMENT.parent / "reproduction" / name).read_text(encoding="utf-8") == svg, name
-        assert f"reproduction/{name}" in text
+        assert f"reproduction/{name}" in texts[reproduction.DOCUMENT]
 
 
-def test_the_abstract_is_what_the_kept_counts_give():
-    """Ten lines at most, to be quoted; and the sentence about it with which the README opens."""
-    text = reproduction.DOCUMENT.read_text(encoding="utf-8").partition("## Abstract\n")[2].partition("\n## ")[0]
-    lines = [line.removeprefix("> ") for line in text.strip().splitlines()]
-    abstract = " ".join(lines)
-    readme = (reproduction.ROOT / "README.md").read_text(encoding="utf-8").partition("## The methods")[0]
-    opening = " ".join(readme.split())
-    assert len(lines) <= 10
-    found = tables.final_arms(reproduction.COUNTS, FULL)
-    assert set(found) == {"base", *plan.METHODS}
-    assert {len(arm.kept) for mode, arm in found.items() if mode != "base"} == {3} and "three seeds" in abstract
-    for mode, arm in found.items():
-        if mode != "base":
-            moved, bounds = difference(arm, found["base"], [1, 256])
-            assert (bounds[1, 0] > 0 or bounds[1, 1] < 0) == (mode == "psr"), "of Pass@256 only PSR's"
-            one, many = (f"{100 * value:+.1f}".replace("-", "−") for value in moved)
-            said = f"{one} and {many}"
-            assert re.search(rf"by {re.escape(said)}( points)? under {arm.label}\b", abstract), said
-        if mode == "psr":
-            assert f"(three seeds), PSR moved Pass@1 by {one} and Pass@256 by {many} points" in opening
-        if mode == "nsr":
-            assert f"points, NSR by {one} and {many}:" in opening
-    assert "of Pass@256 only PSR's change is significant" in abstract
-    changed = ablation_tables.factor_arms(reproduction.COUNTS, FULL)
-    same, large = changed["rate-3e-5"], changed["rate-1e-4"]
-    assert {one.seeds for one in (*same.values(), *large.values())} == {3}
-    values, bounds = difference(same["nsr"], same["psr"], [1, 64])
-    accuracy, diversity = (tables.signed(*both).strip("*") for both in zip(values, bounds, strict=True))
-    assert f"NSR − PSR is {accuracy} at Pass@1 and {diversity} at Pass@64" in abstract
-    nsr, psr = (-100 * difference(large[mode], found["base"], [64])[0][0] for mode in ("nsr", "psr"))
-    assert f"NSR loses {nsr:.1f} points of Pass@64 and PSR {psr:.1f}" in abstract
-    long = {one: stage.name for one, stage in ablations.long_stages(FULL).items()}
-    psr = read_arm(reproduction.COUNTS, "PSR", [long["psr", 1]])
-    gained, lost = 100 * difference(psr, found["base"], [1, 64])[0]
-    assert f"PSR gains {gained:.1f} points of Pass@1 and loses {-lost:.1f} of Pass@64" in abstract
-    assert "Over three thousand updates at 3e-5" in abstract and psr.kept[0]["training"]["update"][-1] == 3000
-    assert "NSR, and W-REINFORCE at lambda 0.1, lose every right answer at about two thousand" in abstract
-    for one in (("nsr", 1), ("nsr", 2), ("w-reinforce", 1)):
-        kept = json.loads((reproduction.COUNTS / f"{long[one]}.json").read_text())
-        assert not any(kept["c"]) and kept["training"]["update"][-1] > 2000
+def test_every_table_of_the_document_is_shown_once():
+    shown = [name for _, name, _ in reproduction.BLOCK.findall(reproduction.DOCUMENT.read_text(encoding="utf-8"))]
+    assert len(shown) == len(set(shown)) and set(shown) < set(reproduction.TABLES)
 
 
-def test_the_kept_counts_tell_two_points_up_to_pass_at_64_and_three_at_256():
-    found = tables.final_arms(reproduction.COUNTS, FULL)
-    for label, one, other in tables.pairs(found):
-        _, bounds = difference(one, other, [1, 4, 16, 64, 256])
-        half = 100 * (bounds[:, 1] - bounds[:, 0]) / 2
-        assert half[:4].max() <= 2.0 and half[4] <= 3.0, label
+WAYS = {"careful": (1, 0, 4), "quick": (2, 4, 0), "reverse": (1, 0, 0)}  # of four completions of three problems
+
+
+def counted(label, *seeds, right=(1, 0, 4), seed=1):
+    """An arm of these ways, a dict a seed, of two plain problems on one chart and a marked one."""
+    none = {way: [0, 0, 0] for way in ("careful", "quick")}
+    kept = [
+        {"n": 4, "c": list(right), "problem_set": "p", "stage": {"seed": seed}, "held_out": {},
+         "taken": {way: list(values) for way, values in ways.items()}, "right": none | {"careful": [1, 0, 2]}}
+        for ways in seeds
+    ]  # fmt: skip
+    return Arm(label, kept, CHARTS | {"kinds": ["sum plain", "value plain", "sum marked"]})
+
+
+def test_a_part_of_an_arm_has_the_counts_of_its_problems_alone():
+    part = counted("x", WAYS).only(lambda kind: kind.endswith("plain"))
+    assert part.c.tolist() == [[1, 0]] and part.problems["ids"] == ["a1", "a2"]
+    assert part.ways("taken")["quick"].tolist() == [[2, 4]] and part.ways("right")["careful"].tolist() == [[1, 0]]
+    assert part.curve([1]) == pytest.approx([1 / 8])
+
+
+def test_shares_of_ways_and_their_entropy_are_means_over_problems_and_seeds():
+    other = {"quick": (4, 4, 4)}
+    both = counted("PSR", WAYS, other)
+    careful, quick, reverse = ways.shares(both)[:, :3].T
+    assert careful == pytest.approx([5 / 12, 0]) and quick == pytest.approx([6 / 12, 1])
+    assert reverse == pytest.approx([1 / 12, 0])
+    of_first = -sum(p * math.log(p) for p in (5 / 12, 6 / 12, 1 / 12))
+    assert ways.entropy(both) == pytest.approx([of_first, 0.0])
+    rows = ways.share_table({"base": counted("Base", WAYS, seed=None), "psr": both}).splitlines()[2:]
+    assert rows[0].startswith("| Base | 41.7 | 50.0 | 8.3 | 0.0 |") and rows[0].endswith("| – |"), "five careful ones"
+    assert rows[1].startswith("| PSR | 20.8 | 75.0 | 4.2 |")
+    assert ways.careful_right(counted("Base", WAYS, WAYS)) == "60.0"
+
+
+def test_ways_of_equal_merit_are_compared_with_the_base_and_seed_by_seed():
+    base, psr = counted("Base", WAYS, seed=None), counted("PSR", {"quick": (4, 4, 4)}, {"reverse": (4, 4, 4)})
+    rows = ways.equal_merit({"base": base, "psr": psr}).splitlines()[2:]
+    assert rows[0] == "| Base | 58.3 | 85.7 | – |"
+    # quick − reverse is 0 over the seeds, and (1/4, 1, 0) of the base
+    assert rows[1].startswith("| PSR | 100.0 | 100.0 / 0.0 | −41.7 [")
+
+
+def test_changes_of_ways_are_paired_by_problem():
+    base, psr = counted("Base", WAYS, seed=None), counted("PSR", {"quick": (4, 4, 4)})
+    parts = [{"base": base.only(part), "psr": psr.only(part)} for part in (lambda kind: "plain" in kind,) * 2]
+    row = ways.change_table(*parts).splitlines()[2]
+    assert row.count("−12.5 [") == 4 and row.count("+25.0 [") == 2, "careful and reverse −1/8, quick +1/4, twice"
+
+
+def test_ways_are_counted_from_the_texts_of_charts_that_have_them():
+    counts = Ways()
+    problem = {"source": "procedures", "question": "What is the sum of A and C?"}
+    texts = ["Step 1: forward A 3, C 5\nStep 2: 3 + 5 = 8", "Step 1: the axis starts at 10\nStep 2: A 13, C 15", "x"]
+    counts.visit(problem | {"samples": texts}, [False, True, False])
+    counts.visit(problem | {"samples": ["Step 1: about 17"] * 3}, [False, False, True])
+    counts.visit(problem | {"source": "synthetic", "samples": ["Step 1: about 17"]}, [True])
+    assert counts.counts() == {
+        "taken": {"careful": [1, 0], "quick": [1, 0], "guess": [0, 3], "other": [1, 0]},
+        "right": {"careful": [1, 0], "quick": [0, 0], "guess": [0, 1], "other": [0, 0]},
+    }
+    assert Ways().counts() == {}
+
+
+def test_marked_charts_are_sampled_of_a_model_that_is_trained_on_all(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    stage = plan.marked(plan.run("nsr", plan.COMMON, 1, FULL), FULL)
+    assert "procedures-marked" in study.sample_command(stage) and "procedures" not in study.sample_command(stage)
+    assert "procedures-marked" not in study.train_command(stage.run)
+    marked = load_questions("procedures-marked", purpose="evaluate", split="test", subset_size=100).questions
+    every = load_questions("procedures", purpose="evaluate", split="test").questions
+    assert all(question.kind.endswith("marked") for question in marked)
+    assert not {question.id for question in marked} & {question.id for question in every}
+
+
+def test_words_say_what_is_kept_and_which_seeds(tmp_path):
+    (tmp_path / "problems_p.json").write_text(json.dumps(counted("x", WAYS).problems))
+    study = Study(tmp_path, tmp_path)
+    assert words.abstract(tmp_path, QUICK) is None and words.opening(tmp_path, QUICK) is None
+    for mode in (None, "psr", "nsr"):
+        one = plan.run(mode, plan.COMMON, 1, QUICK) if mode else None
+        of_mode = {"quick": [64, 64, 64]} if mode == "psr" else {"careful": [16, 16, 16], "quick": [48, 48, 48]}
+        for stage in (plan.test(one, QUICK) if one else plan.base(QUICK), plan.marked(one, QUICK)):
+            kept_stage(study, stage, 64 if mode else 16, taken=of_mode, right={})
+    lines = words.abstract(tmp_path, QUICK).splitlines()
+    text = " ".join(line.removeprefix("> ") for line in lines)
+    assert len(lines) <= words.LINES and all(line.startswith("> ") and len(line) <= 120 for line in lines)
+    assert "one learning rate (one seed each)" in text
+    assert "Under PSR / NSR, Pass@1 went from 41.7 to 66.7 / 66.7, and" in text
+    assert "share of completions there from 25.0 to 0.0 / 25.0 in 100" in text
+    rows = words.opening(tmp_path, QUICK).splitlines()
+    assert "| Pass@1 (41.7) |" in rows[0] and len(rows) == 2 + len(plan.METHODS)
+    assert rows[2].startswith("| GRPO | 0 | – |") and rows[3] == "| PSR | 1 | 66.7 | 66.7 | 66.7 | 0.0 |"
+
+
+def test_the_document_says_which_stages_are_kept(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    assert tables.progress(tmp_path, FULL) is None
+    kept_stage(study, plan.base(FULL), 1)
+    kept_stage(study, plan.test(plan.run("nsr", plan.COMMON, 2, FULL), FULL), 1)
+    rows = tables.progress(tmp_path, FULL).splitlines()
+    assert "| common rate | 2 of 13 | base, nsr-lr1e-4-300u-s2 |" in rows
+    assert "| own rates | rates not chosen yet | – |" in rows and "| common rate, marked | 0 of 13 | – |" in rows
+
+
+def test_held_out_accuracy_is_kept_with_the_updates_it_was_measured_after(tmp_path):
+    log = [{"step": 1, "loss": 0.1}, {"step": 50, "eval_decomposed/accuracy": 0.41239}, {"step": 51, "loss": 0.1}]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    assert held_out(tmp_path) == {"update": [50], "accuracy": [0.4124]}
+    assert len(log_of(tmp_path)) == 2
+    arms = {"psr": Arm("PSR", [{"held_out": {"update": [50], "accuracy": [a]}} for a in (0.4, 0.5)], CHARTS)}
+    assert tables.held_out(arms).splitlines()[2] == "| PSR | 45.0 |"
 
 
 def test_what_is_logged_once_per_rollout_batch_is_averaged_over_those_updates_alone():
@@ -228,13 +323,13 @@ def kept_factor(study, name, mode, rates, right):
         kept_stage(study, stage, right)
 
 
-def kept_stage(study, stage, right, **more):
+def kept_stage(study, stage, hits, **more):
     training = {"update": [1, 2], "entropy": [0.1, 0.2], "length": [70.0, 80.0]}
     content = {
         "stage": description(study, stage),
         "problem_set": "p",
         "n": 64,
-        "c": [right, 0, 64],
+        "c": [hits, 0, 64],
         "training": training,
         **more,
     }
@@ -251,8 +346,9 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     kept_factor(study, "on-policy", "psr", rates, 32)
     kept_factor(study, "on-policy", "nsr", rates, 64)
     kept_factor(study, "unclipped", "nsr", rates, 64)  # without PSR's no row
-    first, same, second = ablation_tables.factor_table(tmp_path, size).splitlines()[2:]
+    first, same, again, second = ablation_tables.factor_table(tmp_path, size).splitlines()[2:]
     assert same.startswith("| both at 1e-4 | 1 | +33.3 ["), "the rate chosen is the study's own run, measured once"
+    assert again.startswith("| both at 1e-4, first seed | 1 | +33.3 [")
     assert first.startswith(f"| each at its own rate | 1 {'| +33.3 [+0.0, +50.0] ' * 3}| +16.7 [")
     cells = [cell.strip() for cell in second.strip("|").split("|")]
     assert cells[:2] == ["one update per rollout batch", "1"]
@@ -269,22 +365,23 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
 
 
 def test_draws_of_the_same_are_averaged_once_all_are_kept(tmp_path):
-    size = replace(QUICK, seeds=(1, 2, 3), rates=("1e-4",))
+    size = replace(QUICK, seeds=(1, 2, 3))
     study, rates = Study(tmp_path, tmp_path), dict.fromkeys(plan.METHODS, "1e-4")
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
     kept_stage(study, plan.base(size), 0)
-    stages = {mode: ablations.of_factor("rate-3e-5", mode, rates, size) for mode in ablations.CONTRASTED}
+    stages = {mode: ablations.of_factor("rate-1e-4", mode, rates, size) for mode in ablations.CONTRASTED}
     for psr, nsr, right in zip(stages["psr"], stages["nsr"], (64, 32, 0), strict=True):
-        assert "rate-3e-5" not in ablation_tables.factor_arms(tmp_path, size)
+        assert "rate-1e-4" not in ablation_tables.factor_arms(tmp_path, size)
         kept_stage(study, psr, right)
         kept_stage(study, nsr, 0)
     rows = [line.strip("| ").split(" | ") for line in ablation_tables.factor_table(tmp_path, size).splitlines()[2:]]
     gains = [(label, seeds, gain.split(" ")[0].strip("*")) for label, seeds, gain, *_ in rows]
     assert gains == [
-        ("both at 3e-5", "3", "+16.7"),
-        ("both at 3e-5, first seed", "1", "+33.3"),
-        ("both at 3e-5, second seed", "1", "+16.7"),
-        ("both at 3e-5, third seed", "1", "+0.0"),
+        ("each at its own rate", "3", "+16.7"),
+        ("both at 1e-4", "3", "+16.7"),
+        ("both at 1e-4, first seed", "1", "+33.3"),
+        ("both at 1e-4, second seed", "1", "+16.7"),
+        ("both at 1e-4, third seed", "1", "+0.0"),
     ]
 
 
@@ -318,7 +415,7 @@ def test_a_document_of_other_counts_is_refused(line, message, tmp_path, monkeypa
     assert document.read_bytes() == before
 
 
-def test_a_study_widens_the_grid_before_it_samples_the_test_split(tmp_path, monkeypatch):
+def test_a_study_widens_the_grid_before_it_measures_a_rate_of_a_methods_own(tmp_path, monkeypatch):
     """Right answers rise with the rate for PSR, up to the end of what a grid may be widened to."""
     done = []
 
@@ -326,26 +423,27 @@ def test_a_study_widens_the_grid_before_it_samples_the_test_split(tmp_path, monk
         for stage in stages:
             if stage.split == "validation" and stage.run:
                 rate = float(stage.run.flags[stage.run.flags.index("--learning-rate") + 1])
-                right = rate if stage.run.mode == "psr" else -abs(rate - 3e-5)
+                right = rate if stage.run.mode == "psr" else -abs(rate - 1e-4)
                 study.counts_of(stage).write_text(json.dumps({"stage": description(study, stage), "c": [right]}))
             done.append(stage)
 
     monkeypatch.setattr(plan, "perform", keep)
     rates = plan.reproduce(Study(tmp_path, tmp_path), FULL)
-    assert rates == {"grpo": "3e-5", "psr": "1e-3", "nsr": "3e-5", "w-reinforce": "3e-5"}
-    first_test = next(i for i, stage in enumerate(done) if stage.split == "test")
-    assert [stage.name for stage in done[13:first_test]] == [
-        "validation-psr-lr3e-4-300u-s1",
-        "validation-psr-lr1e-3-300u-s1",
-    ]
-    assert all(stage.split == "test" for stage in done[first_test:])
+    assert rates == {"grpo": "1e-4", "psr": "3e-3", "nsr": "1e-4", "w-reinforce": "1e-4"}
+    tried = [stage.name for stage in done if stage.split == "validation"]
+    assert tried[13:] == ["validation-psr-lr1e-3-300u-s1", "validation-psr-lr3e-3-300u-s1"]
+    last = max(place for place, stage in enumerate(done) if stage.split == "validation")
+    for chosen in (rates, plan.common(FULL)):
+        assert {stage.name for stage in plan.both(chosen, FULL, FULL.seeds)} <= {stage.name for stage in done}
+    own = {stage.name for stage in plan.finals(rates, FULL)} - {s.name for s in plan.finals(plan.common(FULL), FULL)}
+    assert not own & {stage.name for stage in done[:last]}, "no rate of a method's own is measured before it is chosen"
 
 
 def test_kept_counts_of_another_stage_choose_no_rate(tmp_path):
     study = Study(tmp_path, tmp_path)
     for rate in FULL.rates:
         kept_validation(study, "psr", rate, 1)
-    study.counts_of(plan.grid(FULL)[1]).write_text('{"c": [9]}')
+    study.counts_of(plan.grid(FULL)[0]).write_text('{"c": [9]}')
     with pytest.raises(ValueError, match="no file of counts"):
         plan.search(study, "psr", FULL)
 
@@ -375,11 +473,11 @@ def test_the_base_and_the_chosen_rates_stand_out_among_the_learning_rates(tmp_pa
     study = Study(tmp_path, tmp_path)
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
     for stage in plan.grid(FULL):
-        kept_stage(study, stage, 64 if "lr1e-4" in stage.name else 32)
+        kept_stage(study, stage, 64 if "lr3e-4" in stage.name else 32)
     kept_stage(study, plan.validation_base(FULL), 0)
     assert tables.learning_rates(tmp_path, FULL).splitlines()[4] == "| PSR | 50.0 | 50.0 | 66.7 |", "none chosen yet"
     for mode in plan.METHODS:
-        kept_stage(study, plan.validation(mode, "3e-4", FULL), 0)
+        kept_stage(study, plan.validation(mode, "1e-3", FULL), 0)
     lines = tables.learning_rates(tmp_path, FULL).splitlines()
     assert lines[2] == "| Base | 33.3 | 33.3 | 33.3 | 33.3 |"
     assert lines[4] == "| PSR | 50.0 | 50.0 | **66.7** | 33.3 |"
