@@ -222,7 +222,7 @@ def measure_all(args: argparse.Namespace) -> int:
         gc.collect()
         try:
             parts[part](bench)
-        except Exception:  # on a machine lent for minutes the other figures are worth having
+        except Exception:  # one part that fails must not cost the other figures
             failed.append(part)
             print(f"{bench.seconds:5.0f} s  {part}: failed\n{traceback.format_exc()}", flush=True)
     if args.plot:

@@ -27,7 +27,7 @@ from benchmarks.updates import Work, run
 from study.compare_modes import complete_modes
 from trainers.trainer import TRAINERS
 
-AGAIN = "nsr again"
+BASE, AGAIN = "nsr", "nsr again"  # what the others are compared with, and its noise
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     if not torch.cuda.is_available():
         updates.now = time.process_time
-    modes = ["nsr", *(mode for mode in args.modes if mode != "nsr"), AGAIN]
+    modes = [*dict.fromkeys([BASE, *args.modes]), AGAIN]
     took: dict[str, list[float]] = {mode: [] for mode in modes}  # median step of each round
     for number in range(args.rounds):
         gradients = {}
@@ -68,11 +68,11 @@ def main(argv: list[str] | None = None) -> int:
             steps, gradients[mode] = seconds(mode, args)
             took[mode].append(statistics.median(steps))
             print(f"round {number + 1}: {mode} {took[mode][-1]:.3f} s", file=sys.stderr, flush=True)
-        unlike = [mode for mode in modes if not gradients[mode].equal(gradients["nsr"])]
+        unlike = [mode for mode in modes if not gradients[mode].equal(gradients[BASE])]
         assert not unlike, f"{', '.join(unlike)}: another gradient than nsr's"
     print(f"A step with its rollout: medians of {args.rounds} rounds of {args.steps} steps; ratios to nsr of the round")
     for mode in modes:
-        ratios = sorted(own / base for own, base in zip(took[mode], took["nsr"], strict=True))
+        ratios = sorted(own / base for own, base in zip(took[mode], took[BASE], strict=True))
         spread = f"[{ratios[0]:.3f}, {ratios[-1]:.3f}]"
         print(f"  {mode:12s} {statistics.median(took[mode]):7.3f} s   {statistics.median(ratios):.3f} {spread}")
     return 0

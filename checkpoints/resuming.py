@@ -1,4 +1,7 @@
-"""Which checkpoint a run goes on from, and whether it may: settings must be the same, but for its length."""
+"""Which checkpoint a run goes on from, and whether it may: settings must be the same, but for its length.
+
+How a run is then continued bit for bit: checkpoints/exact_resume.py.
+"""
 
 from __future__ import annotations
 

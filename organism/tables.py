@@ -9,9 +9,10 @@ from pathlib import Path
 
 from organism.answering import FLAWED, OTHER, PROCEDURES, SOUND
 from organism.figures import KS, Row, majority, pass_at, right_when, scored, share
+from trainers import METHODS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "organism"
-RUNS = {"grpo": "GRPO", "psr": "PSR", "nsr": "NSR", "w-reinforce": "W-REINFORCE"}
+RUNS = {name: METHODS[name].label for name in ("grpo", "psr", "nsr", "w-reinforce")}
 
 
 def kept(name: str) -> dict:

@@ -6,6 +6,8 @@ matrix product per key-value head instead of one per row. Grouped queries need n
 
 The cache hands itself to the attention function in place of keys and values; transformers builds no mask for an
 attention it has no mask function for, and none is needed: the rows of a batch have equally long completions.
+
+The same idea in the update: update/shared_prefix.py.
 """
 
 from __future__ import annotations

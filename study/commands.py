@@ -1,4 +1,4 @@
-"""The commands behind the shell files of this folder: python -m study.commands reproduce --counts ... --work ..."""
+"""The command behind runs/reproduce_tiny.sh: python -m study.commands reproduce --counts ... --work ..."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ PANELS = {
 }
 
 
-# From the careful way to the flawed ones: two of equal merit in neighbouring colours, the flawed in greys.
+# From the careful way to the flawed ones: the two that are right on plain charts in neighbouring colours, the flawed in
+# greys.
 WAY_COLORS = ("#009e73", "#0072b2", "#56b4e9", "#4d4d4d", "#7a7a7a", "#9e9e9e", "#bdbdbd", "#d9d9d9", "#f0f0f0")
 
 

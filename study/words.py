@@ -36,7 +36,7 @@ def abstract(counts: Path, size: Size) -> str | None:
         f"{' / '.join(seeds)}, Pass@1 went from {became(every, lambda arm: _at(arm, 1))}, and Pass@{n} from "
         f"{became(every, lambda arm: _at(arm, n))}. On marked charts, where only the rare careful way is right, "
         f"Pass@{most} went from {became(marked, lambda arm: _at(arm, most))}; that way's share of completions there "
-        f"from {became(marked, _careful)} in 100. Of two ways of equal merit on plain charts, one had "
+        f"from {became(marked, _careful)} in 100. Of two ways that are right on plain charts, one had "
         f"{_quick(plain['base'])} in 100 and has {' / '.join(_quick(plain[name]) for name in kept)} (the least and the "
         f"most of the seeds). These are the effects on one model that was made on purpose; they say nothing of their "
         f"size in another."

@@ -128,6 +128,12 @@ def test_every_link_leads_somewhere(name):
         assert not anchor or anchor in headings(found), target
 
 
+def test_no_part_of_a_document_stands_in_it_twice():
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        titles = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("## ")]
+        assert len(set(titles)) == len(titles), path
+
+
 def test_the_index_names_every_document():
     index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     assert {path.name for path in (ROOT / "docs").glob("*.md")} - set(LINK.findall(index)) == {"README.md"}

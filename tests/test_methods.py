@@ -250,7 +250,7 @@ def test_no_other_file_decides_by_the_name_of_a_method():
         if file.suffix == ".sh":
             lines = shell_decisions(source)
         else:  # the study names the methods that it is about
-            lines = decisions(source, tables=file.parent.name != "runs")
+            lines = decisions(source, tables=file.parent.name != "study")
         if lines:
             found[file.relative_to(ROOT).as_posix()] = lines
     assert found == {}

@@ -8,6 +8,8 @@ of arXiv 2402.05099 for inference).
 
 A segment is the prompt's last token and all tokens of the completion but the last: its outputs are the predictions of
 the completion, without a shift. The prompt proper is therefore one token shorter.
+
+The same idea while completions are drawn: sampling/shared_prefix.py.
 """
 
 from __future__ import annotations
