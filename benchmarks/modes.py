@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import updates
 from benchmarks.updates import Work, run
+from common.commands import Parser, check_least, exit_code
 from study.compare_modes import complete_modes
 from trainers.trainer import TRAINERS
 
@@ -31,7 +32,7 @@ BASE, AGAIN = "nsr", "nsr again"  # what the others are compared with, and its n
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--modes", nargs="+", default=complete_modes(), choices=complete_modes(), metavar="MODE")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
@@ -41,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--image-tokens", type=int, default=64)
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a mode in a round; one more warms up")
     parser.add_argument("--rounds", type=int, default=5)
-    return parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), longest=1, steps=1, rounds=1)
 
 
 def seconds(mode: str, args: argparse.Namespace) -> tuple[list[float], torch.Tensor]:
@@ -56,8 +57,7 @@ def seconds(mode: str, args: argparse.Namespace) -> tuple[list[float], torch.Ten
     return took[1:], gradient
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse_args(argv)
+def compare(args: argparse.Namespace) -> int:
     if not torch.cuda.is_available():
         updates.now = time.process_time
     modes = [*dict.fromkeys([BASE, *args.modes]), AGAIN]
@@ -76,6 +76,10 @@ def main(argv: list[str] | None = None) -> int:
         spread = f"[{ratios[0]:.3f}, {ratios[-1]:.3f}]"
         print(f"  {mode:12s} {statistics.median(took[mode]):7.3f} s   {statistics.median(ratios):.3f} {spread}")
     return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    return exit_code(lambda: compare(parse_args(argv)))
 
 
 if __name__ == "__main__":

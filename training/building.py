@@ -60,18 +60,18 @@ def build_trainer(
         processing_class=processor,
         peft_config=None if args.no_lora or args.start.adapter else adapter,
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
-        held_out_charts=[question.image_id or question.id for question in held_out.questions],
-        **_own(args),
+        **_own(args, held_out),
     )
     _add_callbacks(trainer, args)
     return trainer
 
 
-def _own(args: argparse.Namespace) -> dict:
+def _own(args: argparse.Namespace, held_out: QuestionSet) -> dict:
     """The trainer's arguments that are this project's and not TRL's."""
     names = ("truncated", "normaliser", "rollouts", "max_bad_updates", "reward_threshold", "negative_ratio_cap")
     own = {name: getattr(args, name) for name in names} | asdict(METHODS[args.mode].from_settings(args))
-    return {**own, "update": "plain" if args.plain_update else "shared"}
+    charts = [question.image_id or question.id for question in held_out.questions]
+    return {**own, "held_out_charts": charts, "update": "plain" if args.plain_update else "shared"}
 
 
 def _add_callbacks(trainer: GRPOTrainer, args: argparse.Namespace) -> None:
