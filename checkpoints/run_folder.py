@@ -86,6 +86,14 @@ def claim(folder: Path) -> None:
         return
 
 
+def release() -> None:
+    """Lets go of the folder that this process has claimed."""
+    global _claimed
+    if _claimed is not None:
+        os.close(_claimed)
+    _claimed = None
+
+
 def prepare_folder(
     folder: Path, record: dict, *, resume: bool | str | None, overwrite: bool, deepspeed: bool = False
 ) -> tuple[list[str], Path | None]:
@@ -98,7 +106,11 @@ def prepare_folder(
     """
     try:
         return _prepare(folder, record, resume, overwrite, deepspeed)
+    except ValueError:
+        release()
+        raise
     except OSError as error:
+        release()
         raise ValueError(f"--output-root: cannot write to {folder}: {error.strerror}") from None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ def read_config(path: str) -> dict[str, Any]:
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
-            raise ValueError(f"--config {path}: unknown setting '{key}'; allowed are {', '.join(sorted(known))}")
+            close = " or ".join(get_close_matches(name, known))
+            guess = f" (did you mean {close}?)" if close else ""
+            raise ValueError(
+                f"--config {path}: unknown setting '{key}'{guess}; main.py --help lists all that there are"
+            )
         if name in settings:
             raise ValueError(f"--config {path}: {name} is there twice")
         settings[name] = _typed(known[name], value, path)

@@ -1,7 +1,9 @@
 """What happens to folders that are there already: nothing is lost without a flag."""
 
 import argparse
+import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -277,3 +279,17 @@ def test_two_processes_never_train_in_one_folder(flags, tmp_path):
             prepare_folder(folder, record(subset_size=7), **flags)
     else:
         prepare_folder(folder, record(subset_size=7), **flags)
+
+
+def test_a_folder_that_is_refused_is_not_held(tmp_path):
+    """What cannot be resumed here may be trained in by another process at once."""
+    folder, new = tmp_path / "run", record()
+    prepare_folder(folder, new, resume=False, overwrite=False)
+    checkpoint(folder, 1)
+    with pytest.raises(ValueError, match="unfinished"):
+        prepare_folder(folder, new, resume=False, overwrite=False)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
