@@ -14,6 +14,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,27 @@ class ExactResume(DiskFaults):
         a run that goes on after its end computes what a longer one would have computed. With several completions a
         question they are the same numbers at every measurement, in transformers' generate too."""
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(devices), self._completions_of_training():
             if self.num_generations_eval > 1:
                 torch.manual_seed(self.args.seed + self.accelerator.process_index)
             return super().evaluate(*args, **kwargs)
+
+    @contextmanager
+    def _completions_of_training(self) -> Iterator[None]:
+        """TRL has one table of completions and one file of it a step, which those of a measurement would overwrite."""
+        if not self.log_completions:
+            yield
+            return
+        parts = [part for rows in self._logs.values() for part in (rows.values() if isinstance(rows, dict) else [rows])]
+        kept = [list(part) for part in parts]
+        self.log_completions = False
+        try:
+            yield
+        finally:
+            self.log_completions = True
+            for part, rows in zip(parts, kept, strict=True):
+                part.clear()
+                part.extend(rows)
 
     # -- saving -------------------------------------------------------------------------------------------------------
 

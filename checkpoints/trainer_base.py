@@ -22,6 +22,7 @@ class TrainerBase(GRPOTrainer):
     # TRL's and transformers', which declare no types
     _step: int  # micro-batches so far, on this process
     _globalstep_last_logged: int
+    log_completions: bool
     _buffered_inputs: list[dict[str, Any]]  # the micro-batches of the rollout batch in use; None before the first
     _metrics: dict[str, dict[str, list[float]]]  # phase -> metric -> values since the last log
 

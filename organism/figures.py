@@ -90,7 +90,7 @@ def targets(rows: Sequence[Row], natural: int, read: dict[str, float], careful: 
     found += [at_least(f"Pass@{k}", pass_at(k, everyday), {64: 95, 256: 98}[k]) for k in ks if k >= 64]
     if 64 in ks:
         found.append(at_least("Pass@64, marked charts", pass_at(64, marked), 85))
-    voted = majority(marked)
+    voted = majority(marked) if marked else float("nan")
     found.append(Target("majority right, marked charts", "< 5", voted, voted < 5))
     pair = [share(rows, way) for way in ("quick", "reverse")]
     rarer = 100 * min(pair) / max(1e-9, sum(pair))

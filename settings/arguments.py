@@ -7,7 +7,7 @@ from typing import Any
 
 from common.commands import Parser
 from common.own_code import forget
-from settings.losses import check_loss, take_defaults
+from settings.losses import check_loss, said, take_defaults
 from settings.setting import Setting
 from settings.table import MODES, all_settings, groups
 from settings.yaml_file import read_config
@@ -53,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     settings = {name: setting.default for name, setting in all_settings().items()}
     args = argparse.Namespace(**{**settings, **from_file, **given}, explicit=sorted({*from_file, *given}))
     for name, value in METHODS[args.mode].defaults.items() if args.mode else ():
-        if name not in args.explicit:
+        if name not in said(args):
             setattr(args, name, value)
     take_defaults(args)
     forget()

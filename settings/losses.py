@@ -42,8 +42,13 @@ def take_defaults(args: Namespace) -> None:
         return
     loss = LOSSES[args.loss]
     for name, value in {"averaging": loss.averaging, **loss.defaults}.items():
-        if name not in args.explicit:
+        if name not in said(args):
             setattr(args, name, value)
+
+
+def said(args: Namespace) -> set[str]:
+    """The settings that the user has given; a clip range of the user's is one at both ends."""
+    return {*args.explicit, *(["clip_high"] if "clip" in args.explicit else [])}
 
 
 def check_loss(args: Namespace) -> None:

@@ -149,7 +149,7 @@ def parsed(line: str):
         ("", ("dapo", "token", 0.2, 0.2)), ("--averaging sequence", ("grpo", "token", 0.2, 0.2)),
         ("--loss dapo --averaging token", ("dapo", "token", 0.2, 0.2)), ("--loss grpo", ("grpo", "token", 0.2, 0.2)),
         ("--loss dr_grpo", ("dr_grpo", "token", 0.2, 0.2)), ("--loss sapo", ("sapo", "token", 0.2, 0.2)),
-        ("--loss gspo", ("grpo", "sequence", 3e-4, 4e-4)), ("--loss gspo --clip 0.1", ("grpo", "sequence", 0.1, 4e-4)),
+        ("--loss gspo", ("grpo", "sequence", 3e-4, 4e-4)), ("--loss gspo --clip 0.1", ("grpo", "sequence", 0.1, 0.1)),
         ("--loss cispo", ("cispo", "token", 0.2, 5.0)), ("--loss cispo --clip-high 2", ("cispo", "token", 0.2, 2.0)),
         ("--loss luspo", ("luspo", "sequence", 2e-3, 2.5e-3)), ("--loss vespo", ("vespo", "token", 0.2, 0.2)),
         ("--mode ngrpo --loss cispo", ("cispo", "token", 0.16, 5.0)),
@@ -198,7 +198,7 @@ def test_every_loss_of_trl_has_a_name_and_its_defaults_are_said():
     assert (
         own_defaults(parsed("--loss gspo")) == "--loss gspo has defaults of its own: --clip 0.0003 --clip-high 0.0004"
     )
-    assert own_defaults(parsed("--loss gspo --clip 0.1")) == "--loss gspo has defaults of its own: --clip-high 0.0004"
+    assert own_defaults(parsed("--loss gspo --clip 0.1")) is None, "a range that is given is one at both ends"
     assert own_defaults(parsed("--mode ngrpo --loss gspo --clip 0.1 --clip-high 1")) is None
     assert own_defaults(parsed("--mode ngrpo --loss sapo")) is None
     assert own_defaults(parsed("--mode ngrpo --loss dr_grpo")).startswith(

@@ -317,3 +317,12 @@ def test_every_setting_that_feeds_no_field_is_read_by_the_program():
     bounds = {f"warn_{name}" for name in ("entropy", "length", "truncation", "format", "ratio")}  # bounds_of
     unread = {name for name, one in SETTINGS.items() if not one.feeds} - read_here - options - bounds
     assert unread == set()
+
+
+@pytest.mark.parametrize("flags", [["--mode", "grpo", "--loss", "gspo"], ["--mode", "ngrpo"]])
+def test_a_clip_range_that_is_given_is_one_at_both_ends(flags):
+    """Else the upper end of the loss, or of the method, would stay and bound an update that the user wanted wider."""
+    args = parse_args([*flags, "--clip", "0.4"])
+    assert (args.clip, args.clip_high) == (0.4, None)
+    assert parse_args([*flags, "--clip", "0.4", "--clip-high", "0.6"]).clip_high == 0.6
+    assert parse_args(flags).clip_high is not None

@@ -242,13 +242,14 @@ OVERRIDES = {
 }
 
 # Attributes of TRL's trainer that classes of ours set too, on purpose.
-SET_TOO = {"_step", "_buffered_inputs", "_current_train_step_time"}
+SET_TOO = {"_step", "_buffered_inputs", "_current_train_step_time", "log_completions"}
 
 # Attributes that transformers' trainer has from its first update on.
 SET_WHILE_TRAINING = {"current_gradient_accumulation_steps", "_tr_loss"}
 
 # What changes during a run and needs no place in a checkpoint: attribute -> why.
 NOT_RESUMED = {
+    "log_completions": "off while a measurement lasts",
     "_buffered_inputs": "has a file of its own",
     "_current_train_step_time": "what a clock has measured",
     "_rewards": "of the rollout batch that is being scored",

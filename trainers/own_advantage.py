@@ -48,7 +48,7 @@ class OwnAdvantage(Method):
         copies = {name: value.clone() for name, value in vars(batch).items() if hasattr(value, "clone")}
         try:
             weights = function(replace(batch, **copies))
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # one that ends the program would end it without a word
             raise AdvantageError(f"{FLAG} {self.advantage} raised {told(error)}") from error
         wrong = fault(weights, batch)
         if wrong:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
-from settings.losses import LOSSES
+from settings.losses import LOSSES, said
 from trainers import METHODS
 from trainers.method import Method
 from training.measured import pass_at_k_line
@@ -50,7 +50,7 @@ def own_defaults(args: Namespace) -> str | None:
     """The line about settings that have another default under this method or loss; None where there are none."""
     of_loss = LOSSES[args.loss].defaults if args.loss else {}
     of_mode = METHODS[args.mode].defaults
-    unused = {*args.explicit, *(LOSSES[args.loss].unused if args.loss else ())}
+    unused = {*said(args), *(LOSSES[args.loss].unused if args.loss else ())}
     parts = []
     for flag, own in ((f"--mode {args.mode}", of_mode.keys() - of_loss.keys()), (f"--loss {args.loss}", of_loss)):
         flags = [f"--{name.replace('_', '-')} {getattr(args, name):g}" for name in sorted({*own} - unused)]
