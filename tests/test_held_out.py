@@ -277,27 +277,14 @@ def test_main_measures_says_and_keeps_the_best(tmp_path, monkeypatch, capsys):
     assert "Best by Pass@1: update " in shown.out and "Held-out charts: 100%" in shown.err
 
 
-def test_the_table_of_completions_is_that_of_training_whenever_a_measurement_is_made(tmp_path):
+def test_the_table_of_completions_is_that_of_training_whenever_a_measurement_is_made(tmp_path, capsys):
     """TRL has one file of completions a step: those of a measurement would take the place of what was trained on."""
     import pandas
 
-    files = []
-    for held_out in ("0.05", "0"):  # of both, the training questions are the same
-        run = [
-            "--mode",
-            "nsr",
-            "--vlm-name",
-            "tiny",
-            "--dataset-name",
-            "synthetic",
-            "--subset-size",
-            "4",
-            "--max-steps",
-            "1",
-        ]
-        run += ["--num-generations", "2", "--eval-steps", "1", "--log-completions", "--report-to", "none"]
-        assert main.main([*run, "--held-out", held_out, "--output-root", str(tmp_path / held_out)]) == 0
-        (file,) = (tmp_path / held_out).rglob("completions_*.parquet")
-        files.append(pandas.read_parquet(file))
-    assert files[0]["completion"].map(str).tolist() == files[1]["completion"].map(str).tolist()
-    assert files[0]["advantage"].tolist() == files[1]["advantage"].tolist()
+    run = ["--mode", "w-reinforce", "--vlm-name", "tiny", "--dataset-name", "synthetic", "--subset-size", "8"]
+    run += ["--max-steps", "1", "--num-generations", "2", "--batch-size", "8", "--eval-steps", "1", "--log-completions"]
+    assert main.main([*run, "--lambda-psr", "1", "--report-to", "none", "--output-root", str(tmp_path)]) == 0
+    (printed,) = re.findall(r"Rewards Accuracy: \[(.*)\]", capsys.readouterr().out)
+    (file,) = tmp_path.rglob("completions_*.parquet")
+    trained_on = pandas.read_parquet(file)["advantage"].tolist()
+    assert sorted(trained_on) == sorted(map(float, printed.split(", "))) and any(trained_on)
