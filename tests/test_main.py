@@ -15,8 +15,10 @@ from evaluation.validate_rewards import main as validate_rewards
 from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from tests import one_layer
+from trainers import METHODS
 from trainers.trainer import TRAINERS
 from training import hardware
+from training.report import banner
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--vlm-name", "tiny", "--dataset-name", "synthetic"]
@@ -130,6 +132,13 @@ BLOCK = {
         "  Reward threshold: 0.5\n\n✓ W-REINFORCE reward filtering enabled\n  → Weighted training: 0.1·PSR + NSR\n"
     ),
 }
+
+
+@pytest.mark.parametrize("mode", BLOCK)
+def test_the_block_before_training_is_the_one_that_users_know(mode):
+    assert banner(METHODS[mode](), 0.5).startswith(BLOCK[mode])
+
+
 LINE = {
     "psr": r"PSR: Filtered [0-4]/4 positive samples",
     "nsr": r"NSR: Filtered [0-4]/4 negative samples",

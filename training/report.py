@@ -35,10 +35,12 @@ SHOWN_METRICS = {
 
 
 def banner(method: Method, threshold: float) -> str:
-    """The block printed before training."""
+    """The block printed before training: of a method's options the first, and those that are not at their default."""
     name, arrow = method.name.upper(), method.announcement()
     lines = [f"✓ {name} TRAINING CONFIGURATION:", f"  Training mode: {method.name}"]
-    lines += [f"  {one.metadata['shown']}: {getattr(method, option)}" for option, one in method.options().items()]
+    for place, (option, one) in enumerate(method.options().items()):
+        if place == 0 or getattr(method, option) != one.default:
+            lines.append(f"  {one.metadata['shown']}: {getattr(method, option)}")
     if "reward_threshold" in method.shared_flags:
         lines.append(f"  Reward threshold: {threshold}")
     if arrow:
