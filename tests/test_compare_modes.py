@@ -96,7 +96,9 @@ def test_the_table_by_hand(tmp_path):
 
 def test_what_is_kept_is_printed_and_not_run_again(tmp_path, capsys):
     words = [*SMALL, "--folder", str(tmp_path)]
-    args, study = parse_args(words), Study(tmp_path / "counts", tmp_path / "models")
+    args = parse_args(words)
+    dataset = ("--dataset-name", args.dataset_name)
+    study = Study(tmp_path / "counts", tmp_path / "models", args.vlm_name, dataset)
     study.counts.mkdir()
     for mode in args.modes:
         for rate in args.rates:
