@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from checkpoints.fingerprints import differing, file_fingerprints, files_fingerprint, weight_files
 from checkpoints.manifest import MANIFEST, checkpoints, damage
 from models.weights import adapter_file, shapes
+from settings.table import COMPLETION_LENGTH, all_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SETTINGS_FILE = "training_settings.json"
-MIN_PIXELS, MAX_PIXELS, MAX_NEW_TOKENS = 3136, 401408, 768  # where no run folder says otherwise
+MIN_PIXELS, MAX_PIXELS = (all_settings()[name].default for name in ("min_pixels", "max_pixels"))  # where no run says
 _RUN_NAME = "-prm-large-train-v2"
 _GRPO_NAME = re.compile(r"-grpo-(\d+)$")
 
@@ -38,7 +39,7 @@ class Checkpoint:
     prompt: str = "structured"
     min_pixels: int | None = MIN_PIXELS
     max_pixels: int | None = MAX_PIXELS
-    max_new_tokens: int = MAX_NEW_TOKENS
+    max_new_tokens: int = COMPLETION_LENGTH
     saved: dict[str, Any] = field(default_factory=dict)  # prompt and pixel limits that a run folder fixes
     record: dict[str, Any] = field(default_factory=dict)  # all of the run folder's training_settings.json
 
@@ -91,7 +92,7 @@ def _trained(path: str, folder: Path, settings: dict, has_adapter: bool, base_mo
             "max_pixels": settings["image"]["max_pixels"],
         }
         name, method = settings["model"]["name"], settings["settings"]["mode"]
-        length = settings["settings"].get("max_completion_length") or MAX_NEW_TOKENS
+        length = settings["settings"].get("max_completion_length") or COMPLETION_LENGTH
         prompt_hash = settings["prompt"]["hash"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / SETTINGS_FILE} lacks {error}: it was not made by this project's main.py") from None
@@ -171,7 +172,7 @@ def _check_unchanged(folder: Path, settings: dict) -> None:
 
 
 def _default_length(entry: object) -> int:
-    return getattr(entry, "max_completion_length", None) or MAX_NEW_TOKENS
+    return getattr(entry, "max_completion_length", None) or COMPLETION_LENGTH
 
 
 def _folder(path: str) -> Path | None:

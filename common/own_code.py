@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+ROOT = Path(__file__).resolve().parent.parent
 FORMS = "path/to/file.py:function or package.module:function"
 
 
@@ -37,7 +38,11 @@ def load(flag: str, place: str) -> tuple[Callable, str]:
         raise ValueError(f"{flag} {place}: importing {where} raised {told(error)}{way_out}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        there = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+        there = sorted(
+            key
+            for key, value in vars(module).items()
+            if callable(value) and not isinstance(value, type) and key[0] != "_"
+        )
         what = (
             f"has no function '{name}'" if function is None else f"'{name}' is a {type(function).__name__}, no function"
         )
@@ -69,7 +74,12 @@ def _run(path: Path) -> ModuleType:
 
 
 def told(error: BaseException) -> str:
-    """The error and its line, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """The error and the line of the user's code that it comes from, in one line."""
+    ours = {ROOT / room for room in ("common", "rewards", "trainers")}  # they call that code
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename[0] != "<" and Path(frame.filename).resolve().parent not in ours
+    ]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300] + place

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -27,7 +28,7 @@ def say_from_handler(line: str) -> None:
         os.write(sys.stderr.fileno(), f"\n{line}\n".encode(errors="backslashreplace"))
 
 
-class SignalReceiver:
+class SignalReceiver(ABC):
     """While used as a context, the first signal calls `on_first` and a second one `on_second`.
 
     A terminal that closes sends several SIGHUP, which count as one.
@@ -51,11 +52,11 @@ class SignalReceiver:
         elif number != signal.SIGHUP and not (launched() and time.monotonic() - self._since < SAME_SIGNAL_SECONDS):
             self.on_second(number)
 
-    def on_first(self, number: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def on_first(self, number: int) -> None: ...
 
-    def on_second(self, number: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def on_second(self, number: int) -> None: ...
 
 
 class Stopped(KeyboardInterrupt):

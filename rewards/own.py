@@ -60,7 +60,7 @@ def _rewards(returned: Any, count: int) -> list[float | None]:
     except (TypeError, ValueError) as error:
         raise NoRewards(f"{wanted}; {error}") from None
     if len(rewards) != count:
-        raise NoRewards(f"{wanted}; it returned {len(rewards)}")
+        raise NoRewards(f"{wanted}; it returned {len(rewards)} of them")
     wrong = [one for one in rewards if one is not None and not math.isfinite(one)]
     if wrong:
         raise NoRewards(f"{wanted}; it returned {wrong[0]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from common.commands import Parser
@@ -68,7 +69,10 @@ def check(args: argparse.Namespace) -> None:
     settings = all_settings()
     for name, setting in settings.items():
         if not setting.takes(getattr(args, name)):
-            raise ValueError(f"{setting.flag} {getattr(args, name)}: must be {setting.allowed}")
+            value, allowed = getattr(args, name), setting.allowed
+            if not math.isfinite(value) and allowed != "finite":
+                allowed = f"finite and {allowed}"
+            raise ValueError(f"{setting.flag} {value}: must be {allowed}")
     for setting in (settings[name] for name in settings if name in args.explicit):
         if setting.methods and args.mode not in setting.methods:
             modes = ", ".join(setting.methods)
@@ -95,6 +99,8 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"{does} the held-out charts; --held-out 0 has none")
     if args.best_by == "pass@n" and args.eval_samples == 1:
         raise ValueError("--best-by pass@n needs --eval-samples of 2 or more; with one completion it is pass@1")
+    if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
+        raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
     METHODS[args.mode].check(args)
 
 

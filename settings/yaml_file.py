@@ -28,9 +28,9 @@ def read_config(path: str) -> dict[str, Any]:
         name = str(key).replace("-", "_")
         if name not in known:
             close = " or ".join(get_close_matches(name, known))
-            guess = f" (did you mean {close}?)" if close else ""
+            guess = f"did you mean {close}? " if close else ""
             raise ValueError(
-                f"--config {path}: unknown setting '{key}'{guess}; main.py --help lists all that there are"
+                f"--config {path}{_line([key])}: unknown setting '{key}'; {guess}main.py --help lists all of them"
             )
         if name in settings:
             raise ValueError(f"--config {path}: {name} is there twice")

@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, check_least, exit_code
 from common.terminal import printable, unfailing_output
 from evaluation.names import display_name
 from settings import arguments
@@ -63,19 +63,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--validation-samples", type=int, default=32, help="samples a problem of it (default: %(default)s)")
     add("--folder", type=Path, default=Path("mode_results"), help="where everything is kept (default: %(default)s)")
     add("--jobs", type=int, default=2, help="models at a time (default: %(default)s)")
-    args, main_flags = parser.parse_known_args(argv)
-    args.main_flags = main_flags
-    taken = [flag for word in args.main_flags if (flag := word.partition("=")[0]) in OURS]
-    if taken:
-        parser.error(f"{taken[0]} is set by this comparison; leave it out")
+    args = sweep.with_main_flags(parser, argv, OURS)
     for name in ("modes", "rates", "seeds"):
         values = getattr(args, name)
         if len({value if name == "modes" else _number(name, value) for value in values}) < len(values):
             parser.error(f"--{name} {' '.join(map(str, values))}: one is there twice")
-    for name in ("updates", "problems", "samples", "validation_problems", "validation_samples", "jobs"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: must be at least 1")
-    return args
+    return check_least(args, updates=1, problems=1, samples=1, validation_problems=1, validation_samples=1, jobs=1)
 
 
 def _number(name: str, value: str | int) -> float:

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, check_least, exit_code
 from common.files import write_whole
 from common.terminal import printable, unfailing_output
 from evaluation.estimators import powers_of_two
@@ -48,11 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seeds", nargs="+", type=int, default=(1,), metavar="S", help="default: 1")
     add("--folder", type=Path, default=Path("lambda_sweep"), help="where everything is kept (default: %(default)s)")
     add("--jobs", type=int, default=1, help="models at a time (default: %(default)s)")
-    args, main_flags = parser.parse_known_args(argv)
-    args.main_flags = main_flags
-    taken = [flag for word in args.main_flags if (flag := word.partition("=")[0]) in OURS]
-    if taken:
-        parser.error(f"{taken[0]} is set by the sweep; leave it out")
+    args = with_main_flags(parser, argv, OURS)
     for value in args.lambdas:
         if not re.fullmatch(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", value):
             parser.error(f"--lambdas {value}: must be numbers of at least 0")
@@ -60,11 +57,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         values = getattr(args, name)
         if len(set(map(float, values))) < len(values):
             parser.error(f"--{name} {' '.join(map(str, values))}: one is there twice")
-    for name in ("problems", "samples", "jobs"):
-        if getattr(args, name) < 1:
-            parser.error(f"--{name} {getattr(args, name)}: must be at least 1")
     if args.vlm_name == "organism" and not args.main_flags:
         args.main_flags = list(plan.flags(plan.FULL.updates, plan.COMMON))
+    return check_least(args, problems=1, samples=1, jobs=1)
+
+
+def with_main_flags(parser: Parser, argv: list[str] | None, ours: Collection[str]) -> argparse.Namespace:
+    """The arguments, in `main_flags` those that the parser does not know, for main.py; ValueError for one of `ours`."""
+    args, main_flags = parser.parse_known_args(argv)
+    args.main_flags = main_flags
+    for word in main_flags:
+        if word.partition("=")[0] in ours:
+            parser.error(f"{word.partition('=')[0]} is set by this program; leave it out")
     return args
 
 

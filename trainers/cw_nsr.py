@@ -29,7 +29,7 @@ class CWNSR(Method):
     remedies = "a lower --learning-rate or --weight-most, --mode w-reinforce, fewer --updates-per-rollout"
 
     weight_least: float = option(0.25, "the weight of an unlikely wrong completion at least", "Weight least", least=0)
-    weight_most: float = option(4.0, "the weight of a likely wrong completion at most", "Weight most", least=0)
+    weight_most: float = option(4.0, "the weight of a likely wrong completion at most", "Weight most", above=0)
 
     @classmethod
     def check(cls, settings):

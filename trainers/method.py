@@ -83,6 +83,7 @@ def option(
     shown: str,
     *,
     least: float | None = None,
+    above: float | None = None,
     most: float | None = None,
     choices: tuple[str, ...] | None = None,
     kind: type | None = None,
@@ -90,10 +91,10 @@ def option(
 ) -> Any:
     """An option of a method: the flag of its name has this default, help, bounds and choices.
 
-    `shown` is its name in the log; `kind` its type, left out but for a default of None; `resume` is "equal" when a
-    resumed run must have the same, "free" when it need not.
+    `above` is a lower bound that is itself refused; `shown` is its name in the log; `kind` its type, left out but for a
+    default of None; `resume` is "equal" when a resumed run must have the same, "free" when it need not.
     """
-    facts = {"help": help, "shown": shown, "least": least, "most": most, "choices": choices}
+    facts = {"help": help, "shown": shown, "least": least, "above": above, "most": most, "choices": choices}
     return field(default=default, metadata={**facts, "kind": kind or type(default), "resume": resume})
 
 

@@ -65,6 +65,10 @@ class WReinforce(Method):
             if name in settings.explicit and name not in used:
                 flag = "--" + name.replace("_", "-")
                 raise ValueError(f"{flag} is not used by --negative-weight {settings.negative_weight}; leave it out")
+        positive = settings.lambda_psr or settings.lambda_psr_end
+        negative = settings.negative_weight_start or settings.negative_weight_end
+        if not positive and settings.negative_weight != "constant" and not negative:
+            raise ValueError("--lambda-psr 0 with --negative-weight-start and -end 0: no completion would have weight")
 
     @classmethod
     def spans_run(cls, settings):

@@ -32,14 +32,14 @@ class RewardByRow:
         self.rows += rows
         try:
             return self._checked(columns, rows)
-        except Exception:
+        except (Exception, SystemExit):  # a function of the user's that ends the program would end it without a word
             return [self._of_row(columns, row) for row in range(rows)]
 
     def _of_row(self, columns: dict, row: int) -> float | None:
         one = {name: value[row : row + 1] if isinstance(value, list) else value for name, value in columns.items()}
         try:
             return self._checked(one, 1)[0]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.errors.append(f"{type(error).__name__}: {error}".splitlines()[0])
             return None
 
