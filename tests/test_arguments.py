@@ -57,6 +57,13 @@ BAD = [
     ("--mode psr --report-to none --wandb-online", "--wandb-online needs --report-to wandb"),
     ("--mode psr --config nowhere.yaml", "no such file"),
     ("--mode psr --save-total-limit 0", "--save-total-limit 0"),
+    ("--mode psr --learning-rate inf", "--learning-rate inf: must be finite and above 0"),
+    ("--mode cw-nsr --weight-least 0 --weight-most 0", "--weight-most 0.0: must be above 0"),
+    (
+        "--mode w-reinforce --lambda-psr 0 --negative-weight cosine --negative-weight-start 0 --negative-weight-end 0",
+        "no completion would have weight",
+    ),
+    ("--mode psr --negative-ratio-cap 1", "--negative-ratio-cap is not used by --mode psr"),
 ]
 
 

@@ -147,10 +147,11 @@ def test_a_run_records_the_code_and_goes_on_with_the_same_alone(folder, capsys):
     assert f"F rewards: {[3 / 4] * 4}" in capsys.readouterr().out
 
 
-def test_an_error_or_a_wrong_value_while_training_costs_its_rows(folder, capsys):
+@pytest.mark.parametrize(("code", "name"), [("1 / 0", "ZeroDivisionError"), ("exit(0)", "SystemExit")])
+def test_an_error_or_a_wrong_value_while_training_costs_its_rows(code, name, folder, capsys):
     place = write(
         "def f(completion_ids, **columns):\n"
-        "    bad = {4: lambda: 1 / 0, 5: lambda: float('inf')}\n"
+        f"    bad = {{4: lambda: {code}, 5: lambda: float('inf')}}\n"
         "    return [bad.get(len(ids), lambda: 1.0)() for ids in completion_ids]\n"
     )
     own = own_reward(place, {None: ChartQuestion("", "", ())})
@@ -163,7 +164,7 @@ def test_an_error_or_a_wrong_value_while_training_costs_its_rows(folder, capsys)
     trainer.train()
     log = trainer.state.log_history[0]
     assert log["decomposed/reward_errors"] == 2 and log["rewards/f/mean"] == 1 and math.isfinite(log["grad_norm"])
-    assert "reward 'f' raised for 2 of 4 completions of a rollout batch: ZeroDivisionError" in capsys.readouterr().out
+    assert f"reward 'f' raised for 2 of 4 completions of a rollout batch: {name}" in capsys.readouterr().out
 
 
 # -- every way in which it can be wrong -------------------------------------------------------------------------------
@@ -189,12 +190,12 @@ CONTENTS = {
     "an exit": ("def f(**c): raise SystemExit(3)", "raised SystemExit: 3"),
     "no columns": ("def f(prompts, completions): return [0.0] * 4", "raised TypeError: f() got an unexpected keyword"),
     "an unknown column": ("def f(colour, **c): return [0.0] * 4", "missing 1 required positional argument: 'colour'"),
-    "an error inside": ("def f(completions, **c): return [c['x']]", "raised KeyError: 'x' ("),
+    "an error inside": ("def f(completions, **c): return [c['x']]", "raised KeyError: 'x' (/"),
     "a ValueError inside": ("def f(**c): return [float('x')]", "raised ValueError: could not convert"),
     "nothing returned": ("def f(**c): pass", "must return a list of 4 finite numbers or None, one a completion; it re"),
     "one number": ("def f(**c): return 0.5", "it returned float"),
     "a text": ("def f(**c): return '1234'", "it returned str"),
-    "too few": ("def f(**c): return [1.0]", "it returned 1"),
+    "too few": ("def f(**c): return [1.0]", "it returned 1 of them"),
     "texts": ("def f(**c): return ['a'] * 4", "could not convert string to float: 'a'"),
     "nan": ("def f(**c): return [float('nan')] * 4", "it returned nan"),
     "infinite": ("def f(**c): return [None, 1, 2, float('inf')]", "it returned inf"),
