@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, check_least, exit_code
 from common.files import check_output
 from common.launcher import num_processes, rank
 from common.signals import Stopped, StopSignals
@@ -65,12 +65,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
-    for name in ("num_samples", "subset_size", "chunk", "min_pixels", "max_pixels"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if args.seed < 0:
-        raise ValueError(f"--seed must be at least 0, got {args.seed}")
+    check_least(args, num_samples=1, subset_size=1, chunk=1, min_pixels=1, max_pixels=1, max_new_tokens=1, seed=0)
     if args.output_path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"--output-path {args.output_path}: the name must end in .json or .jsonl")
     check_output(args.output_path, name="--output-path")

@@ -37,8 +37,6 @@ class Prepared:
 def prepare(args: Namespace) -> Prepared:
     """The job that the flags of generate_samples.py describe. Raises ValueError."""
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
-    if args.max_new_tokens is not None and args.max_new_tokens < 1:
-        raise ValueError(f"--max-new-tokens must be at least 1, got {args.max_new_tokens}")
     checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
     stay_local(checkpoint.source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
     load_config(checkpoint.source)

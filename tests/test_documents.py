@@ -207,3 +207,12 @@ def test_no_sentence_assumes_what_no_file_here_explains():
             if path != Path(__file__) and GUIDES.search(path.read_text(encoding="utf-8")):
                 unknown.append(str(path.relative_to(ROOT)))
     assert not unknown
+
+
+def test_every_command_stands_where_these_tests_find_it():
+    """In a block with a fence; the studies of models that are no more keep theirs."""
+    for path in [ROOT / "README.md", ROOT / "charts" / "README.md", *(ROOT / "docs").glob("*.md")]:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        assert path.name == "reproduction_tiny.md" or not [line for line in lines if line.startswith("    python ")], (
+            path
+        )
