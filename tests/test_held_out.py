@@ -281,10 +281,12 @@ def test_the_table_of_completions_is_that_of_training_whenever_a_measurement_is_
     """TRL has one file of completions a step: those of a measurement would take the place of what was trained on."""
     import pandas
 
-    run = ["--mode", "w-reinforce", "--vlm-name", "tiny", "--dataset-name", "synthetic", "--subset-size", "8"]
-    run += ["--max-steps", "1", "--num-generations", "2", "--batch-size", "8", "--eval-steps", "1", "--log-completions"]
+    run = ["--mode", "w-reinforce", "--vlm-name", "tiny", "--dataset-name", "synthetic", "--subset-size", "16"]
+    run += ["--max-steps", "2", "--num-generations", "2", "--batch-size", "8", "--eval-steps", "1", "--log-completions"]
     assert main.main([*run, "--lambda-psr", "1", "--report-to", "none", "--output-root", str(tmp_path)]) == 0
-    (printed,) = re.findall(r"Rewards Accuracy: \[(.*)\]", capsys.readouterr().out)
-    (file,) = tmp_path.rglob("completions_*.parquet")
-    trained_on = pandas.read_parquet(file)["advantage"].tolist()
-    assert sorted(trained_on) == sorted(map(float, printed.split(", "))) and any(trained_on)
+    printed = re.findall(r"Rewards Accuracy: \[(.*)\]", capsys.readouterr().out)
+    files = sorted(tmp_path.rglob("completions_*.parquet"))
+    assert len(files) == len(printed) == 2, "of the last step too, which ends with a measurement and a log of its own"
+    for file, rewards in zip(files, printed, strict=True):
+        trained_on = pandas.read_parquet(file)["advantage"].tolist()
+        assert sorted(trained_on) == sorted(map(float, rewards.split(", "))) and any(trained_on)
