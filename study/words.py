@@ -12,8 +12,6 @@ from study.plan import METHODS, Size
 from study.summary import Arm
 from study.tables import markdown, points
 
-LINES = 10  # of the abstract at most
-
 
 def abstract(counts: Path, size: Size) -> str | None:
     """At most ten lines to be quoted, of the methods at the common rate; None before two of them are kept."""
