@@ -9,6 +9,8 @@ import types
 
 import torch
 
+from tests import one_layer
+
 
 def use(model: torch.nn.Module) -> None:
     """`model(..., labels or shift_labels, fused_lm_head=True)` now scores with log_softmax, differentiably."""
@@ -29,6 +31,15 @@ def use(model: torch.nn.Module) -> None:
     for module in model.modules():
         if type(module).__name__.endswith("RMSNorm"):
             module.forward = types.MethodType(_norm, module)
+
+
+def rollout(trainer, completions: list[str]) -> dict:
+    """The rollout batch of these completions of one prompt, and the trainer ready for one update by hand in float64."""
+    one_layer.fix_rollouts(trainer, completions)
+    trainer.model = trainer.model.double().train()
+    trainer.current_gradient_accumulation_steps = 1
+    use(trainer.model)
+    return trainer._generate_and_score_completions([{"prompt": "ask"}] * len(completions))
 
 
 def _norm(self, hidden):

@@ -56,11 +56,7 @@ def test_the_gradient_by_hand_off_the_policy(loss, tmp_path):
     trainer = one_layer.trainer(
         TRAINERS["w-reinforce"], tmp_path, mode_settings={"update": "plain", "lambda_psr": 0.125}, **at(loss)
     )
-    one_layer.fix_rollouts(trainer, SAID)
-    trainer.model = trainer.model.double().train()
-    trainer.current_gradient_accumulation_steps = 1
-    plain_head.use(trainer.model)
-    rollout = trainer._generate_and_score_completions([{"prompt": "ask"}] * len(SAID))
+    rollout = plain_head.rollout(trainer, SAID)
     logps = torch.zeros(rollout["completion_ids"].shape, dtype=torch.float64)
     expected = 0.0
     for row, text in enumerate(SAID):
@@ -124,12 +120,7 @@ def test_kept_rows_alone_are_averaged_over(loss, tmp_path):
     for rows, said in (("kept", ["b .", "c d .", "a .", "a b b ."]), ("all", ["b .", "c d .", "b .", "c d ."])):
         settings = {"update": "shared", "normaliser": rows}
         trainer = one_layer.trainer(TRAINERS["nsr"], tmp_path, mode_settings=settings, **at(loss))
-        one_layer.fix_rollouts(trainer, said)
-        trainer.model = trainer.model.double().train()
-        trainer.current_gradient_accumulation_steps = 1
-        plain_head.use(trainer.model)
-        rollout = trainer._generate_and_score_completions([{"prompt": "ask"}] * 4)
-        loss_of = trainer._compute_loss(trainer.model, rollout)
+        loss_of = trainer._compute_loss(trainer.model, plain_head.rollout(trainer, said))
         grads.append(flat(torch.autograd.grad(loss_of, list(trainer.model.parameters()))))
     assert (grads[0] - grads[1]).norm() < 1e-6 * grads[1].norm()
 

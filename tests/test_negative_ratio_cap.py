@@ -23,11 +23,7 @@ def loss_gradient(folder, cap, shifts=SHIFTS, mode="w-reinforce"):
     """Gradient (float64) of an update whose tokens have these log-ratios, and the trainer that computed it."""
     settings = {"update": "plain", "negative_ratio_cap": cap}
     trainer = one_layer.trainer(TRAINERS[mode], folder, mode_settings=settings, steps_per_generation=1)
-    one_layer.fix_rollouts(trainer, SAID)
-    trainer.model = trainer.model.double().train()
-    trainer.current_gradient_accumulation_steps = 1
-    plain_head.use(trainer.model)
-    rollout = trainer._generate_and_score_completions([{"prompt": "ask"}] * len(SAID))
+    rollout = plain_head.rollout(trainer, SAID)
     logps = torch.zeros(rollout["completion_ids"].shape, dtype=torch.float64)
     for row, text in enumerate(SAID):
         own = logp_of(trainer.model, text).detach() - shifts[row]
