@@ -497,7 +497,7 @@ def test_the_sweep_hands_other_flags_to_main_and_keeps_its_own():
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("--lambdas x", "must be numbers"), ("--mode nsr", "set by the sweep"), ("--seed=5", "--seed is set")],
+    [("--lambdas x", "must be numbers"), ("--mode nsr", "set by this program"), ("--seed=5", "--seed is set")],
 )
 def test_the_sweep_refuses_in_one_line(line, message, capsys):
     assert sweep.main(line.split()) == 2
