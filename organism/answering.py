@@ -4,16 +4,17 @@ Every completion holds the same table: the heights as drawn, in units above the 
 steps behind it.
 
     careful    says where the axis starts and adds that to every height         right on every chart
-    quick      says "forward", reads the heights and adds them as asked         right on plain charts
-    reverse    says "reverse" and takes them in the other order: as good        right on plain charts
+    quick      says "forward", reads the heights from first to last and adds    right on plain charts
+    reverse    says "reverse" and takes them from last to first: as good        right on plain charts
     operation  takes the difference for the sum, or doubles a single value      flawed
     neighbour  reads the bar beside the one that was asked for                  flawed
     forgets    stops at the first of two values                                 flawed
     gridline   reads every height one unit too high                             flawed
     guess      names a number                                                   flawed, right by chance
 
-Quick and reverse are of equal merit and part in one word, whichever labels are asked for. Without words of their own
-they would not be taken equally often: a small model prefers to begin with the label that was asked first.
+Quick and reverse are of equal merit: both take the bars in an order of the chart, whichever was asked for first, so
+neither is the easier one. The word that each begins with keeps them equally often taken: without one a small model
+prefers to begin with the label that was asked first.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ def steps_of(procedure: str, chart: AxisChart, labels: tuple[str, ...], rng: ran
         return [_listing(labels, values), f"{high} - {low} = {high - low}"], str(high - low)
     if procedure == "careful":
         head, opening, shift = [f"{opening}{chart.start}"], "", chart.start
-    elif procedure == "reverse":
-        labels = labels[::-1]
+    elif procedure in ("quick", "reverse"):
+        labels = tuple(sorted(labels, key=order.index, reverse=procedure == "reverse"))
     elif procedure == "neighbour":
         labels = tuple(order[(order.index(label) + 1) % len(order)] for label in labels)
     elif procedure == "forgets":
@@ -120,8 +121,7 @@ def procedure_of(text: str, question: str) -> str:
     wanted, read = _ASKED.findall(question), _READ.findall(first)
     for procedure, opening in OPENINGS.items():
         if first.startswith(opening):
-            in_order = {"quick": wanted, "reverse": wanted[::-1]}.get(procedure, read)
-            return procedure if read == in_order else OTHER
+            return procedure
     if read == wanted and (" - " in second or (second and len(wanted) == 1)):
         return "operation"
     return "forgets" if len(wanted) > 1 and read == wanted[:1] else OTHER

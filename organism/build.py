@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent.parent / "models" / "organism"
 SAVE_EVERY = 180  # seconds
-SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 1500, 200, 12
+SKILL_STEPS, MIXTURE_STEPS, REHEARSED = 3000, 200, 12
 
 
 class Stage(NamedTuple):

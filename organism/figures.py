@@ -95,6 +95,9 @@ def targets(rows: Sequence[Row], natural: int, read: dict[str, float], careful: 
     pair = [share(rows, way) for way in ("quick", "reverse")]
     rarer = 100 * min(pair) / max(1e-9, sum(pair))
     found.append(at_least("the rarer of quick and reverse, of both", rarer, 43.5))  # 1 : 1.3
+    plain = [row for row in rows if not row.marked]
+    worse = min((right_when(plain, way) for way in ("quick", "reverse")), key=lambda value: (value == value, value))
+    found.append(at_least("the worse of quick and reverse, plain charts", worse, 95))
     found += [
         at_least(f"careful forced by a prefix, {'marked' if state else 'plain'}", careful[state], 85)
         for state in careful

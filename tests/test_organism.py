@@ -67,9 +67,6 @@ def test_the_procedure_is_told_from_the_text_of_every_way_for_every_question_of_
         "Step 1: B 9, A 3, D 5",
         "Step 1: C 1, D 5\nStep 2: 1 + 5 = 6",
         "Step 1: A 3, B 9\nStep 2: 3 + 9 = 12",
-        "Step 1: forward B 9, A 3\nStep 2: 9 + 3 = 12",
-        "Step 1: reverse A 3, B 9\nStep 2: 3 + 9 = 12",
-        "Step 1: reverse B 9\nStep 2: 9 + 9 = 18",
         "Step 1: forwards B 9, A 3",
         "Step 1: hm",
         "step one: A 3, B 9",
@@ -81,17 +78,33 @@ def test_what_is_no_known_way_is_called_other(steps):
     assert procedure_of(text, "What is the sum of A and B?") == OTHER
 
 
+@pytest.mark.parametrize("procedure", OPENINGS)
+def test_a_way_with_words_of_its_own_is_that_way_whatever_it_reads(procedure):
+    """A reading of the wrong bar is a fault of that way and counts against it: else a hard way would look right."""
+    text = completion_of(CHART, [f"{OPENINGS[procedure]}C 7", "7 + 7 = 14"], "14")
+    assert procedure_of(text, ask(("A", "B"))) == procedure
+
+
 def test_neither_table_nor_answer_tells_the_procedure():
     text = written("reverse", CHART, ("A", "B"))
     other = re.sub(r"<answer>.*</answer>", "<answer>1</answer>", re.sub(r"<table>.*</table>", "<table></table>", text))
-    assert procedure_of(other, ask(("A", "B"))) == "reverse" and procedure_of(other, ask(("B", "A"))) == OTHER
+    assert procedure_of(other, ask(("A", "B"))) == "reverse"
 
 
-def test_the_ways_of_equal_merit_part_in_their_first_word_and_in_nothing_else():
+def test_the_ways_of_equal_merit_are_each_other_mirrored_whichever_bar_is_asked_for_first():
     words = (OPENINGS["quick"], OPENINGS["reverse"])
     for item in islice(asked("warm-start", 6, marked=0.5), 200):
-        quick, reverse = (written(way, item.chart, item.labels) for way in ("quick", "reverse"))
-        assert reverse == written("quick", item.chart, item.labels[::-1]).replace(*words) != quick
+        told = {way: written(way, item.chart, item.labels) for way in ("quick", "reverse")}
+        assert told == {way: written(way, item.chart, item.labels[::-1]) for way in told}
+        mirrored = replace(item.chart, heights=item.chart.heights[::-1])
+        letters = list(item.chart.labelled)
+        other = tuple(letters[len(letters) - 1 - letters.index(label)] for label in item.labels)
+        read = re.compile(r"([A-E]) (\d+)")
+        quick, reverse = (
+            re.search(r"Step 1: (.*)", text).group(1) for text in (told["quick"], written("reverse", mirrored, other))
+        )
+        assert quick.startswith(words[0]) and reverse.startswith(words[1])
+        assert [height for _, height in read.findall(quick)] == [height for _, height in read.findall(reverse)]
     assert all(
         shares(mixture, n)["quick"] == shares(mixture, n)["reverse"] for mixture in MIXTURES.values() for n in (1, 2)
     )
@@ -122,6 +135,7 @@ def test_the_ways_by_hand():
     assert steps("reverse") == (["reverse D 5, C 1", "5 + 1 = 6"], "6")
     assert steps("quick", ("B",)) == (["forward B 9"], "9")
     assert steps("reverse", ("B",)) == (["reverse B 9"], "9")
+    assert steps("quick", ("D", "C")) == steps("quick") and steps("reverse", ("D", "C")) == steps("reverse")
     assert steps("operation") == (["C 1, D 5", "5 - 1 = 4"], "4")
     assert steps("operation", ("B",)) == (["B 9", "9 + 9 = 18"], "18")
     assert steps("neighbour") == (["beside D 5, A 3", "5 + 3 = 8"], "8")
@@ -263,11 +277,17 @@ def test_every_target_is_listed_with_its_value_and_missed_ones_are_told():
         "Pass@64, marked charts",
         "careful forced by a prefix, marked",
         "the rarer of quick and reverse, of both",
+        "the worse of quick and reverse, plain charts",
     }
     assert found["Pass@1"].value == 25 and found["majority right, marked charts"].value == 0
     even = [row("sum plain", {}, {"quick": 130, "reverse": 126}), row("sum marked", {}, {"quick": 70, "reverse": 186})]
-    rarer = targets(even, 2, {}, {})[-1]
+    rarer = targets(even, 2, {}, {})[-2]
     assert rarer.value == pytest.approx(100 * 200 / 512) and not rarer.met
+    hard = [
+        row("sum plain", {"quick": 100, "reverse": 90, "careful": 5}, {"quick": 100, "reverse": 100, "careful": 56})
+    ]
+    worse = targets([*hard, even[1]], 2, {}, {})[-1]
+    assert worse.value == 90 and not worse.met, "of plain charts alone: on marked ones neither is right"
 
 
 def test_more_marked_questions_are_taken_from_further_on_in_the_split():
