@@ -6,7 +6,7 @@
 #   ./poc_test_nsr.sh --overwrite         everything anew; arguments go to main.py
 #   MODEL=qwen2-5-3b DATASET=evochart NUM_PROCESSES=2 ./poc_test_nsr.sh
 #
-# Settings by environment: MODEL, DATASET, SUBSET (100), SEED (2025), NUM_PROCESSES (1), PROBLEMS (24), NUM_SAMPLES (256),
+# Settings by environment: MODEL, DATASET, SUBSET (100), SEED (2025), NUM_PROCESSES (1), PROBLEMS (48), NUM_SAMPLES (256),
 # EVALUATE (1; 0 stops after the reward check), RESULTS (poc_results).
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
@@ -27,7 +27,7 @@ else
     MODEL=${MODEL:-organism} DATASET=${DATASET:-procedures}
 fi
 SUBSET=${SUBSET:-100} SEED=${SEED:-2025} NUM_PROCESSES=${NUM_PROCESSES:-1} EVALUATE=${EVALUATE:-1}
-PROBLEMS=${PROBLEMS:-24} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
+PROBLEMS=${PROBLEMS:-48} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
 RUNS=(  # each mode with flags of its own
     "grpo --num-generations 2"
     "psr --num-generations 2 --reward-threshold 0.5"
