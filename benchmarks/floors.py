@@ -78,7 +78,7 @@ class Bench:
         """Whether it is too late to begin, which is said."""
         if self.seconds <= self.args.seconds:
             return False
-        print(f"{self.seconds:5.0f} s  {what}: not begun, --seconds {self.args.seconds:g} are over", flush=True)
+        print(f"{self.seconds:5.0f} s  {what}: not begun, --seconds {self.args.seconds} are over", flush=True)
         return True
 
     @property

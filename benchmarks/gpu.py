@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import updates
 from benchmarks.floors import SIZES, Bench
 from benchmarks.measuring import bar_chart
-from common.commands import Parser, exit_code
+from common.commands import Parser, check_least, exit_code
 from models.registry import lora_config
 from sampling.engine import Request, decode
 from sampling.prefill import prefill_all
@@ -53,11 +53,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", default="3b", choices=tuple(SIZES))
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help=", ".join(PARTS))
-    parser.add_argument("--seconds", type=float, default=360, help="no part is begun, nor a size of it, after these")
+    parser.add_argument("--seconds", type=int, default=360, help="no part is begun, nor a size of it, after these")
     parser.add_argument("--json", type=Path, help="write the figures into this file")
     parser.add_argument("--from-json", type=Path, help="measure nothing, read the figures from here")
     parser.add_argument("--plot", type=Path, help="draw the figures and their floors into this file")
-    return parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), seconds=0)
 
 
 # -- the parts ------------------------------------------------------------------------------------------------------
@@ -69,26 +69,31 @@ def measure_decode(bench: Bench) -> None:
 
     adapter = lora_config(bench.model.config)
     adapter.init_lora_weights = False
-    short, long = bench.size.steps
     for kind in ("no adapter", "LoRA"):
         model = bench.model if kind == "no adapter" else get_peft_model(bench.model, adapter).eval()
         low = kind == "LoRA" and bench.dtype == torch.bfloat16
-        with torch.no_grad(), torch.autocast(bench.args.device, dtype=bench.dtype) if low else nullcontext():
-            for rows in bench.size.rows:
-                if bench.late(f"decode of {rows} rows, {kind}"):
-                    continue
+        try:
+            with torch.no_grad(), torch.autocast(bench.args.device, dtype=bench.dtype) if low else nullcontext():
+                for rows in bench.size.rows:
+                    if not bench.late(f"decode of {rows} rows, {kind}"):
+                        measure_rows(bench, model, rows, kind)
+        finally:  # the parts that follow measure the model without an adapter
+            bench.model = model.unload() if kind == "LoRA" else model
 
-                def draw(steps: int, rows: int = rows, model: torch.nn.Module = model) -> None:
-                    settings = SamplingSettings(top_p=0.95, max_new_tokens=steps)
-                    decode(model, [Request(bench.prompt, "p", range(rows))], settings=settings, eos_ids=[-1])
 
-                took = {steps: bench.timed(lambda s=steps: draw(s), repeat=2, of=min) for steps in (short, long)}
-                step = (took[long] - took[short]) / (long - short)
-                floor = bench.decoding(rows, (short + long) / 2)
-                more = {"tokens/s": rows / step, **launches(bench, draw, short), **bench.peak()}
-                bench.note("decode", f"{rows} rows, {kind}", 1e3 * step, "ms a step", 1e3 * floor, **more)
-        if kind == "LoRA":
-            bench.model = model.unload()
+def measure_rows(bench: Bench, model: torch.nn.Module, rows: int, kind: str) -> None:
+    """A decode step of so many rows: the difference of a long and a short run."""
+    short, long = bench.size.steps
+
+    def draw(steps: int) -> None:
+        settings = SamplingSettings(top_p=0.95, max_new_tokens=steps)
+        decode(model, [Request(bench.prompt, "p", range(rows))], settings=settings, eos_ids=[-1])
+
+    took = {steps: bench.timed(lambda s=steps: draw(s), repeat=2, of=min) for steps in (short, long)}
+    step = (took[long] - took[short]) / (long - short)
+    floor = bench.decoding(rows, (short + long) / 2)
+    more = {"tokens/s": rows / step, **launches(bench, draw, short), **bench.peak()}
+    bench.note("decode", f"{rows} rows, {kind}", 1e3 * step, "ms a step", 1e3 * floor, **more)
 
 
 def launches(bench: Bench, draw: Callable[[int], None], steps: int) -> dict[str, float]:
@@ -221,13 +226,13 @@ def measure_all(args: argparse.Namespace) -> int:
 
     quiet.set_verbosity_error()
     signal.signal(signal.SIGALRM, _time_is_up)
-    signal.alarm(max(1, int(args.seconds + SPARE)))
+    signal.alarm(args.seconds + SPARE)
     bench = Bench(args)
     try:
         whole = measure_parts(bench)
     except TimeIsUp:
         whole = False
-        print(f"{bench.seconds:5.0f} s  given up: --seconds {args.seconds:g} and {SPARE} more are over", flush=True)
+        print(f"{bench.seconds:5.0f} s  given up: --seconds {args.seconds} and {SPARE} more are over", flush=True)
     finally:
         signal.alarm(0)
     if args.plot:

@@ -51,3 +51,21 @@ def test_what_still_runs_when_the_spare_time_is_over_is_given_up(tmp_path, monke
     assert gpu.main([*line, "--seconds", "100"]) == 1
     assert "s  given up: --seconds 100 and" in capsys.readouterr().out
     assert json.loads(file.read_text())["figures"] and picture.exists()
+
+
+def test_a_part_that_fails_costs_no_other_and_leaves_no_adapter_behind(monkeypatch, capsys):
+    def fails(bench, model, rows, kind):
+        if kind == "LoRA":
+            raise RuntimeError("no luck")
+
+    adapters, prefill = [], gpu.measure_prefill
+
+    def watched(bench):
+        adapters.extend(name for name, _ in bench.model.named_modules() if "lora_" in name)
+        prefill(bench)
+
+    monkeypatch.setattr(gpu, "measure_rows", fails)
+    monkeypatch.setattr(gpu, "measure_prefill", watched)
+    assert gpu.main(["--size", "tiny", "--device", "cpu", "--parts", "decode", "prefill"]) == 1
+    out = capsys.readouterr().out
+    assert "decode: failed" in out and "no luck" in out and "prefill: 2 prompts" in out and not adapters
