@@ -23,7 +23,7 @@ from trainers import METHODS
 
 FLAGS = """--vlm-name tiny --dataset-name synthetic --subset-size 8 --num-generations 4 --batch-size 8
 --gradient-accumulation-steps 1 --max-completion-length 96 --held-out 0 --report-to none --output-root runs"""
-SECONDS = 600.0
+SECONDS = 1800.0  # a mode takes half a minute of two cores
 
 
 def train(folder: Path, mode: str) -> None:
@@ -33,7 +33,10 @@ def train(folder: Path, mode: str) -> None:
 
 def fault(folder: Path, mode: str) -> str | None:
     """What is wrong with the run of a mode; None where nothing is."""
-    codes = forked.wait(forked.start(functools.partial(train, mode=mode), folder, 2), SECONDS)
+    try:
+        codes = forked.wait(forked.start(functools.partial(train, mode=mode), folder, 2), SECONDS)
+    except AssertionError as error:
+        return f"{error} within {SECONDS:g} s: see {folder}/err_0"
     if any(codes):
         return f"exit codes {codes}: see {folder}/err_0"
     (run,) = (folder / "runs").iterdir()
