@@ -75,7 +75,7 @@ def test_a_rollouts_log_probabilities_are_those_of_the_update(precision, most, t
     if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         pytest.skip("this GPU has no bfloat16")
     monkeypatch.chdir(tmp_path)
-    assert main.main([*TINY, "--precision", precision]) == 0
+    assert main.main([*TINY, "--max-completion-length", "96", "--precision", precision]) == 0
     (state,) = tmp_path.glob("grpo-start-ckpts/*/trainer_state.json")
     gaps = [entry.get("rollout/logp_gap", 0.0) for entry in json.loads(state.read_text())["log_history"]]
     assert 0 < max(gaps) < most and "more slowly" not in caplog.text
