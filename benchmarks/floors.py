@@ -69,11 +69,16 @@ class Bench:
         if self.args.json:
             self.args.json.write_text(json.dumps(self.found, indent=1), encoding="utf-8")
 
+    def value(self, part: str, name: str) -> float | None:
+        """A figure of before; None where it has not been measured."""
+        known = (one["value"] for one in self.figures if (one["part"], one["name"]) == (part, name))
+        return next(known, None)
+
     def late(self, what: str) -> bool:
         """Whether it is too late to begin, which is said."""
         if self.seconds <= self.args.seconds:
             return False
-        print(f"{self.seconds:5.0f} s  {what}: not begun, --seconds {self.args.seconds:g} are over", flush=True)
+        print(f"{self.seconds:5.0f} s  {what}: not begun, --seconds {self.args.seconds} are over", flush=True)
         return True
 
     @property

@@ -10,7 +10,8 @@ and token, an update 6 (forward, gradient of the activations, and once more unde
 that a nucleus of 0.95 holds tens of tokens, as a trained model's does. Completions to be compared have one length;
 those of a whole step are geometric, with the end token's chance held. Stock is TRL's GRPOTrainer and transformers'
 generate. Every line is printed, and the JSON file written, as soon as it is known; a part that fails says why, and the
-others go on. benchmarks/GPU.md says how to run it on a machine without a network.
+others go on. Nothing is begun after --seconds, and 100 s later what still runs is given up: with the imports that is
+eight minutes on any card. benchmarks/GPU.md says how to run it on a machine without a network.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import gc
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -32,13 +34,18 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import updates
 from benchmarks.floors import SIZES, Bench
 from benchmarks.measuring import bar_chart
-from common.commands import Parser, exit_code
+from common.commands import Parser, check_least, exit_code
 from models.registry import lora_config
 from sampling.engine import Request, decode
 from sampling.prefill import prefill_all
 from sampling.settings import SamplingSettings
 
 PARTS = ("decode", "prefill", "sampling", "update", "stock")
+SPARE = 100  # seconds beyond --seconds for what has been begun; stock TRL's two steps take as much on an H200
+
+
+class TimeIsUp(BaseException):
+    """No Exception: decoding and training go on after many of those."""
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -46,11 +53,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--size", default="3b", choices=tuple(SIZES))
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help=", ".join(PARTS))
-    parser.add_argument("--seconds", type=float, default=360, help="no part is begun, nor a size of it, after these")
+    parser.add_argument("--seconds", type=int, default=360, help="no part is begun, nor a size of it, after these")
     parser.add_argument("--json", type=Path, help="write the figures into this file")
     parser.add_argument("--from-json", type=Path, help="measure nothing, read the figures from here")
     parser.add_argument("--plot", type=Path, help="draw the figures and their floors into this file")
-    return parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), seconds=0)
 
 
 # -- the parts ------------------------------------------------------------------------------------------------------
@@ -62,26 +69,31 @@ def measure_decode(bench: Bench) -> None:
 
     adapter = lora_config(bench.model.config)
     adapter.init_lora_weights = False
-    short, long = bench.size.steps
     for kind in ("no adapter", "LoRA"):
         model = bench.model if kind == "no adapter" else get_peft_model(bench.model, adapter).eval()
         low = kind == "LoRA" and bench.dtype == torch.bfloat16
-        with torch.no_grad(), torch.autocast(bench.args.device, dtype=bench.dtype) if low else nullcontext():
-            for rows in bench.size.rows:
-                if bench.late(f"decode of {rows} rows, {kind}"):
-                    continue
+        try:
+            with torch.no_grad(), torch.autocast(bench.args.device, dtype=bench.dtype) if low else nullcontext():
+                for rows in bench.size.rows:
+                    if not bench.late(f"decode of {rows} rows, {kind}"):
+                        measure_rows(bench, model, rows, kind)
+        finally:  # the parts that follow measure the model without an adapter
+            bench.model = model.unload() if kind == "LoRA" else model
 
-                def draw(steps: int, rows: int = rows, model: torch.nn.Module = model) -> None:
-                    settings = SamplingSettings(top_p=0.95, max_new_tokens=steps)
-                    decode(model, [Request(bench.prompt, "p", range(rows))], settings=settings, eos_ids=[-1])
 
-                took = {steps: bench.timed(lambda s=steps: draw(s), repeat=2, of=min) for steps in (short, long)}
-                step = (took[long] - took[short]) / (long - short)
-                floor = bench.decoding(rows, (short + long) / 2)
-                more = {"tokens/s": rows / step, **launches(bench, draw, short), **bench.peak()}
-                bench.note("decode", f"{rows} rows, {kind}", 1e3 * step, "ms a step", 1e3 * floor, **more)
-        if kind == "LoRA":
-            bench.model = model.unload()
+def measure_rows(bench: Bench, model: torch.nn.Module, rows: int, kind: str) -> None:
+    """A decode step of so many rows: the difference of a long and a short run."""
+    short, long = bench.size.steps
+
+    def draw(steps: int) -> None:
+        settings = SamplingSettings(top_p=0.95, max_new_tokens=steps)
+        decode(model, [Request(bench.prompt, "p", range(rows))], settings=settings, eos_ids=[-1])
+
+    took = {steps: bench.timed(lambda s=steps: draw(s), repeat=2, of=min) for steps in (short, long)}
+    step = (took[long] - took[short]) / (long - short)
+    floor = bench.decoding(rows, (short + long) / 2)
+    more = {"tokens/s": rows / step, **launches(bench, draw, short), **bench.peak()}
+    bench.note("decode", f"{rows} rows, {kind}", 1e3 * step, "ms a step", 1e3 * floor, **more)
 
 
 def launches(bench: Bench, draw: Callable[[int], None], steps: int) -> dict[str, float]:
@@ -167,13 +179,18 @@ def measure_update(bench: Bench, base: type = updates.Packed, name: str = "ours"
             continue
         found = measure_step(bench, base, batch)
         what = f"{bench.size.completions} completions, batch {batch}"
-        more = {"tokens": found["tokens"], **bench.peak()}
-        bench.note(name, f"update of {what}", found["update"], "s", found["update floor"], **more)
-        bench.note(name, f"rollout of {what}", found["rollout"], "s", found["rollout floor"])
-        whole = found["rollout"] + found["update"]
-        hours = {"hours for 20,000 completions": whole * 20_000 / bench.size.completions / 3600}
-        floor = found["rollout floor"] + found["update floor"]
-        bench.note(name, f"whole step of {what}", whole, "s", floor, **hours)
+        found |= {f"whole step{end}": found[f"rollout{end}"] + found[f"update{end}"] for end in ("", " floor")}
+        hours = found["whole step"] * 20_000 / bench.size.completions / 3600
+        more = {
+            "update": {"tokens": found["tokens"]},
+            "rollout": {},
+            "whole step": {"hours for 20,000 completions": hours, **bench.peak()},
+        }
+        for part, others in more.items():
+            label = f"{part} of {what}"
+            ours = bench.value("ours", label)
+            ratio = {"times ours": found[part] / ours} if ours else {}
+            bench.note(name, label, found[part], "s", found[f"{part} floor"], **others, **ratio)
 
 
 def measure_stock(bench: Bench) -> None:
@@ -208,13 +225,33 @@ def measure_all(args: argparse.Namespace) -> int:
     import transformers.utils.logging as quiet
 
     quiet.set_verbosity_error()
+    signal.signal(signal.SIGALRM, _time_is_up)
+    signal.alarm(args.seconds + SPARE)
     bench = Bench(args)
+    try:
+        whole = measure_parts(bench)
+    except TimeIsUp:
+        whole = False
+        print(f"{bench.seconds:5.0f} s  given up: --seconds {args.seconds} and {SPARE} more are over", flush=True)
+    finally:
+        signal.alarm(0)
+    if args.plot:
+        draw_figures(bench.found, args.plot)
+    return 0 if whole else 1
+
+
+def _time_is_up(*of_signal: object) -> None:
+    raise TimeIsUp
+
+
+def measure_parts(bench: Bench) -> bool:
+    """Whether none of the parts that were begun has failed."""
     bench.rates()
     bench.load()
     parts = {"decode": measure_decode, "prefill": measure_prefill, "sampling": measure_sampling,
              "update": measure_update, "stock": measure_stock}  # fmt: skip
     failed = []
-    for part in args.parts:
+    for part in bench.args.parts:
         if bench.late(part):
             continue
         if part in ("update", "stock"):  # these make their own model
@@ -225,9 +262,7 @@ def measure_all(args: argparse.Namespace) -> int:
         except Exception:  # one part that fails must not cost the other figures
             failed.append(part)
             print(f"{bench.seconds:5.0f} s  {part}: failed\n{traceback.format_exc()}", flush=True)
-    if args.plot:
-        draw_figures(bench.found, args.plot)
-    return 1 if failed else 0
+    return not failed
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -43,8 +43,14 @@ def load_either(path: str, args: Namespace) -> Results:
 
 
 def labels_of(a: Results, b: Results) -> tuple[str, str]:
-    """The methods' names, or the files' when both have one name."""
-    return (a.method, b.method) if a.method != b.method else (a.path.stem, b.path.stem)
+    """The methods' names, or the files' when both have one name, with as much of their folders as tells them apart."""
+    if a.method != b.method:
+        return a.method, b.method
+    if a.path.stem != b.path.stem:
+        return a.path.stem, b.path.stem
+    one, other = (file.path.absolute().parts for file in (a, b))
+    ends = (("/".join(one[-size:]), "/".join(other[-size:])) for size in range(1, 1 + max(len(one), len(other))))
+    return next((pair for pair in ends if pair[0] != pair[1]), (a.path.stem, b.path.stem))  # else a file with itself
 
 
 def compare(args: Namespace) -> int:

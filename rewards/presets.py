@@ -75,6 +75,8 @@ def _part(text: str) -> Part:
         number = math.nan
     if not math.isfinite(number):
         raise ValueError(f"{FLAG} {text}: the weight behind = must be a finite number")
+    if number < 0 and name.rpartition(":")[2] == "accuracy":
+        raise ValueError(f"{FLAG} {text}: below 0, wrong answers would be rewarded; accuracy=0 keeps it out of the sum")
     if ":" in name:
         load(FLAG, name)
         return Part(name.rpartition(":")[2], number, name)

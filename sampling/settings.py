@@ -21,7 +21,8 @@ class SamplingSettings:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature > 0):
             raise ValueError(
-                f"temperature must be a number above 0, got {self.temperature}; for greedy decoding use --top-k 1"
+                f"temperature must be a number above 0 and finite, got {self.temperature}; for greedy decoding use "
+                "--top-k 1"
             )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top-p must lie in (0, 1], got {self.top_p}; 1 switches it off")

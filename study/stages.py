@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -89,7 +90,8 @@ class Study:
 
 
 def perform(study: Study, stages: Iterable[Stage]) -> None:
-    """Runs the stages whose counts are missing, `study.jobs` at a time. ValueError, naming the log, if one fails."""
+    """Runs the stages whose counts are missing, `study.jobs` at a time. ValueError, naming the log, if one fails: what
+    runs then ends, and nothing more is begun."""
     stages = list(stages)
     missing = [stage for stage in stages if not is_kept(study, stage)]
     study.counts.mkdir(parents=True, exist_ok=True)
@@ -99,12 +101,14 @@ def perform(study: Study, stages: Iterable[Stage]) -> None:
     for stage in missing:
         if stage.run:
             study.locks.setdefault(stage.run.name, threading.Lock())
+    failed = threading.Event()
     with ThreadPoolExecutor(study.jobs) as pool, tqdm(total=len(missing), unit="stage", disable=not missing) as bar:
         try:
-            for stage in pool.map(lambda stage: _perform(study, stage), missing):
+            for stage in filter(None, pool.map(lambda stage: _perform(study, stage, failed), missing)):
                 bar.write(printable(f"kept {study.counts_of(stage)}"), file=sys.stdout)
                 bar.update()
         except BaseException:
+            failed.set()
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -149,12 +153,24 @@ def weights_of(model: str) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else None
 
 
-def _perform(study: Study, stage: Stage) -> Stage:
+def _perform(study: Study, stage: Stage, failed: threading.Event) -> Stage | None:
+    """The stage when it is done; None where another one has failed before its turn came."""
+    try:
+        with study.locks[stage.run.name] if stage.run else nullcontext():  # two stages of one model train it once
+            if failed.is_set():
+                return None
+            if stage.run:
+                _train(study, stage.run)
+        _sample(study, stage)
+    except BaseException:
+        failed.set()
+        raise
+    return stage
+
+
+def _sample(study: Study, stage: Stage) -> None:
     from study.measurements import keep
 
-    if stage.run:
-        with study.locks[stage.run.name]:  # two stages of one model train it once
-            _train(study, stage.run)
     samples = study.work / f"{stage.name}.json"
     _call([*study.sample_command(stage), "--overwrite"], study.work / f"{stage.name}.sampling.log")
     commands = [study.train_command(stage.run)] if stage.run else []
@@ -166,7 +182,6 @@ def _perform(study: Study, stage: Stage) -> Stage:
         run_folder=study.folder_of(stage.run) if stage.run else None,
     )
     samples.unlink()
-    return stage
 
 
 def _train(study: Study, run: Run) -> None:

@@ -1,5 +1,6 @@
 """Prefill, vision and update on a GPU: pytest -m gpu, on a machine that has one. No other test sees a GPU."""
 
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from tests.families import FAMILIES, make_family
 
 ROOT = Path(__file__).parent.parent
 TINY = ["--mode", "nsr", "--vlm-name", "tiny", "--dataset-name", "synthetic", "--subset-size", "8", "--max-steps", "3",
@@ -64,6 +67,20 @@ def test_fp16_trains_also_as_on_a_t4(older, tmp_path, monkeypatch):
     assert weights and all(bool(part.isfinite().all()) for found in weights for part in found.values())
 
 
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1e-4), ("bf16", 0.05), ("fp16", 0.01)])
+def test_a_rollouts_log_probabilities_are_those_of_the_update(precision, most, tmp_path, monkeypatch, caplog):
+    """Captured steps and their kernels against the packed pass and its own, at the same weights."""
+    import main
+
+    if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        pytest.skip("this GPU has no bfloat16")
+    monkeypatch.chdir(tmp_path)
+    assert main.main([*TINY, "--max-completion-length", "96", "--precision", precision]) == 0
+    (state,) = tmp_path.glob("grpo-start-ckpts/*/trainer_state.json")
+    gaps = [entry.get("rollout/logp_gap", 0.0) for entry in json.loads(state.read_text())["log_history"]]
+    assert 0 < max(gaps) < most and "more slowly" not in caplog.text
+
+
 def test_zero_3_on_one_gpu_trains_and_saves(tmp_path):
     if find_spec("deepspeed") is None:
         pytest.skip("deepspeed is not installed")
@@ -88,11 +105,10 @@ def test_the_variable_length_kernel_is_used_where_the_card_has_one():
     assert variable_length(torch.device("cuda", 0), torch.bfloat16, 80) is not None
 
 
-@pytest.mark.parametrize("family", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
+@pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_prompts_together_on_the_gpu_are_what_each_is_on_the_cpu(family):
     from sampling.prefill import prefill, prefill_all
-    from tests.families import make_family
     from tests.test_sampling_engine import inputs_for
 
     model, processor = make_family(family)

@@ -230,6 +230,24 @@ def test_compare_gives_the_paired_difference_and_who_solves_what_alone(tmp_path,
     assert "43.75% - 43.75% = +0.00   [-52.71, +52.71]" in capsys.readouterr().out  # 1 - 0.05^(1/4)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "labels"),
+    [
+        ("s1/samples_nsr.json", "s2/samples_nsr.json", ("s1/samples_nsr.json", "s2/samples_nsr.json")),
+        ("a/s/nsr.json", "b/s/nsr.json", ("a/s/nsr.json", "b/s/nsr.json")),
+        ("nsr.json", "nsr.jsonl", ("nsr.json", "nsr.jsonl")),
+        ("nsr.json", "seed_2.json", ("nsr", "seed_2")),
+    ],
+)
+def test_compared_files_of_one_method_are_told_apart_by_their_names(one, other, labels, tmp_path, capsys):
+    for name in (one, other):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        write(tmp_path / name, of_counts([0, 1, 2, 4], 4), {"method": "nsr"})
+    assert main(["--compare", str(tmp_path / one), str(tmp_path / other)]) == 0
+    printed = capsys.readouterr().out
+    assert f"{labels[0]} minus {labels[1]}, 4 problems" in printed and f"only {labels[1]} solves 0" in printed
+
+
 def test_compare_refuses_other_problems_unless_forced(tmp_path, capsys):
     a = write(tmp_path / "a.json", of_counts([1, 2], 2))
     b = write(tmp_path / "b.json", of_counts([1, 2, 0], 2))

@@ -3,6 +3,8 @@
 import json
 import math
 import shutil
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from charts.loading import load_questions
 from evaluation.estimators import guessing_floor
 from settings.arguments import parse_args
-from study import ablation_tables, ablations, plan, reproduction, sweep, tables, ways, words
+from study import ablation_tables, ablations, measurements, plan, reproduction, stages, sweep, tables, ways, words
 from study.measurements import Ways, held_out, log_of, training_curves, warnings_of
 from study.plan import FULL, QUICK
 from study.stages import Run, Stage, Study, description, is_kept, perform
@@ -167,6 +169,29 @@ def test_a_stage_is_run_once_and_needs_neither_model_nor_samples_afterwards(tmp_
     shutil.rmtree(study.work)
     perform(study, stages)
     assert study.counts_of(stages[1]).stat().st_mtime_ns == before and not list(study.work.iterdir())
+
+
+def test_after_a_stage_that_fails_none_is_begun_and_one_that_runs_ends(tmp_path, monkeypatch):
+    """The first one runs on, the second fails in its training, its twin waits for the same model, the last for both."""
+    run, failed, begun = Run("broken", "psr", 1, ()), threading.Event(), []
+    wanted = [Stage(name, None if "base" in name else run, "test", 3, 4) for name in ("base", "one", "twin", "base-2")]
+
+    def call(command, log):
+        begun.append(log.name)
+        if "main.py" in command:
+            failed.set()
+            raise ValueError("training failed")
+        assert failed.wait(20)
+        time.sleep(0.2)
+        (tmp_path / "work" / log.name.replace(".sampling.log", ".json")).touch()
+
+    monkeypatch.setattr(stages, "_call", call)
+    monkeypatch.setattr(measurements, "keep", lambda *args, **more: begun.append("kept"))
+    for jobs in (2, 3):
+        begun.clear()
+        with pytest.raises(ValueError, match="training failed"):
+            perform(Study(tmp_path / "counts", tmp_path / "work", jobs=jobs), wanted)
+        assert sorted(begun) == ["base.sampling.log", "broken.training.log", "kept"], jobs
 
 
 def test_the_documents_are_what_the_kept_counts_give():

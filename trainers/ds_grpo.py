@@ -33,6 +33,10 @@ class DSGRPO(Method):
     smooth_correct: float = option(0.05, "a_c, the weight of the rarity of correct ones", "Smoothing correct", least=0)
     smooth_wrong: float = option(0.05, "a_w, the weight of the rarity of incorrect ones", "Smoothing wrong", least=0)
 
+    @classmethod
+    def needs_reward(cls, settings):
+        return not (settings.smooth_correct or settings.smooth_wrong)
+
     def weights(self, batch):
         right, wrong = ((batch.correct == verdict).to(batch.correct.dtype) for verdict in (1, 0))
         smoothed = (self.smooth_wrong * wrong - self.smooth_correct * right) * batch.mean_logp

@@ -33,6 +33,10 @@ class FGRPO(Method):
 
     focal_gamma: float = option(1.0, "power of the share of wrong completions; 0 is GRPO", shown="Gamma", least=0)
 
+    @classmethod
+    def needs_reward(cls, settings):
+        return True
+
     def weights(self, batch):
         share = batch.group_sum(batch.correct) / batch.group_sum(batch.scorable)
         return ((1 - share) ** self.focal_gamma * batch.advantages).where(batch.scorable, 0.0)

@@ -30,6 +30,10 @@ class GRPO(Method):
     shared_flags = ()
     named_in_folder = False  # the baseline's folder has the plain name
 
+    @classmethod
+    def needs_reward(cls, settings):
+        return True
+
     def weights(self, batch):
         return batch.advantages
 

@@ -144,6 +144,11 @@ class Method(ABC):
         """Raises ValueError for settings that the method cannot be used with."""
 
     @classmethod
+    def needs_reward(cls, settings: Namespace) -> bool:
+        """Whether it learns from the weighted sum of the rewards alone, and from nothing where every weight is 0."""
+        return False
+
+    @classmethod
     def spans_run(cls, settings: dict[str, Any]) -> bool:
         """Whether under these settings the weights of a step depend on how many the run has."""
         return False

@@ -24,6 +24,7 @@ from rewards import PRESETS, chosen, try_own
 from settings.arguments import resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
 from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
+from trainers import METHODS
 from training.hardware import choose_precision, skip_deepspeed_compilation, use_first_gpu
 from training.starting import begin, model_record
 
@@ -102,7 +103,12 @@ def resolve_defaults(args: argparse.Namespace) -> None:
     for name, known in (("rewards", PRESETS), ("prompt", PROMPTS)):
         if getattr(args, name) not in known:
             raise ValueError(f"--{name} {getattr(args, name)}: unknown; choose one of {', '.join(known)}")
-    own_rewards = {part.name: part.place for part in chosen(args.reward or args.rewards) if part.place}
+    parts = chosen(args.reward or args.rewards)
+    if METHODS[args.mode].needs_reward(args) and not any(part.weight for part in parts):
+        raise ValueError(
+            f"--reward {' '.join(args.reward)}: every weight is 0, and --mode {args.mode} learns from their sum alone"
+        )
+    own_rewards = {part.name: part.place for part in parts if part.place}
     if args.soft_accuracy and "accuracy" in own_rewards:
         raise ValueError(f"--soft-accuracy is not used with --reward {own_rewards['accuracy']}; leave it out")
     args.gradient_accumulation_steps = resolve_accumulation(args, num_processes())
