@@ -40,7 +40,7 @@ def _action(setting: Setting) -> dict:
     if is_switch:
         return {**action, "action": "store_true"}
     if setting.bare:
-        action |= {"nargs": "?", "const": True, "metavar": setting.bare}
+        action |= {"nargs": "?", "const": setting.choices[0] if setting.choices else True, "metavar": setting.bare}
     return {**action, "type": setting.kind, "choices": setting.choices, **({"nargs": "+"} if setting.several else {})}
 
 
@@ -93,6 +93,10 @@ def check(args: argparse.Namespace) -> None:
     for given, does in (
         (args.stop_on_collapse, "--stop-on-collapse keeps the best checkpoint on"),
         (args.best_by, f"--best-by {args.best_by} keeps the best checkpoint on"),
+        (
+            args.eval_on_start == "yes" and "eval_on_start" in args.explicit,
+            "--eval-on-start measures the base on",
+        ),
         (args.eval_samples > 1, f"--eval-samples {args.eval_samples} measures Pass@k on"),
     ):
         if given and not args.held_out:
