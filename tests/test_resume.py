@@ -20,7 +20,7 @@ from tests import one_layer
 from tests.families import FAMILIES, make_family
 from trainers.trainer import TRAINERS
 
-CLOCK = ("time/", "step_time", "tokens_per_second", "train_")  # what a clock has measured
+CLOCK = ("time/", "step_time", "tokens_per_second", "train_", "memory/")  # what a clock, or the system, has measured
 RUNS = {
     "one update a rollout": {"mode": "nsr", "updates": 1, "rows": 8},
     "four updates a rollout": {"mode": "w-reinforce", "updates": 4, "rows": 8},
