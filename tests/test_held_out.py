@@ -281,7 +281,8 @@ def test_settings_that_measure_nothing_are_refused(line, message):
 def test_main_measures_says_and_keeps_the_best(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = "--mode nsr --subset-size 4 --held-out 0.05 --num-generations 4 --max-completion-length 12 --report-to none "
-    assert main.main([*line.split(), "--eval-steps", "2", "--eval-samples", "3", "--best-by", "pass@n"]) == 0
+    words = [*line.split(), "--eval-steps", "2", "--eval-samples", "3", "--best-by", "pass@n"]
+    assert main.main(words) == 0
     shown = capsys.readouterr()
     (folder,) = Path("grpo-start-ckpts").iterdir()
     state = json.loads((folder / "trainer_state.json").read_text())
@@ -297,6 +298,9 @@ def test_main_measures_says_and_keeps_the_best(tmp_path, monkeypatch, capsys):
     assert f"Best checkpoint: checkpoint-{best['step']}: the highest Pass@3 on" in shown.out
     assert f"Before training: {pass_at_k_line(measured[0])}\n" in shown.out and "Best by Pass@1: update " in shown.out
     assert "Held-out charts: 100%" in shown.err
+    assert main.main([*words, "--max-steps", "5", "--resume"]) == 0
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    assert [entry["step"] for entry in history if of(entry)] == [0, 2, 4, 5], "a run that goes on has its base already"
 
 
 def test_the_table_of_completions_is_that_of_training_whenever_a_measurement_is_made(tmp_path, capsys):
