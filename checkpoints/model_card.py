@@ -150,7 +150,7 @@ def _earlier(model: dict) -> str:
 
 
 def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str:
-    license_ = _license(base, model)
+    license_ = licence_of(base, model)
     return ModelCardData(
         base_model=base,
         base_model_relation="adapter" if base and is_adapter else None,
@@ -161,7 +161,7 @@ def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str
     ).to_yaml()
 
 
-def _license(base: str | None, model: dict) -> dict[str, str]:
+def licence_of(base: str | None, model: dict) -> dict[str, str]:
     """The licence of the base model, where it is known: in the table of models, or in the folder's own card."""
     known = {entry.source: entry.license for entry in MODELS.values()}.get(base or "")
     if known in _LICENSE_OF:
