@@ -234,3 +234,22 @@ def test_two_machines_share_the_problems_and_write_the_file_of_one(tmp_path):
     assert subprocess.run(alone, cwd=tmp_path, timeout=PATIENCE).returncode == 0
     one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
     assert one == two
+
+
+@pytest.mark.slow
+def test_fsdp2_trains_and_goes_on(tmp_path):
+    """On CPUs, which accelerate is told to be GPUs (tests/fsdp2_on_cpu.py)."""
+    more = {"PROGRAM": "tests/fsdp2_on_cpu.py", "LAUNCH": "recipes/launch/fsdp2.yaml", "PYTHONPATH": str(ROOT)}
+
+    def run(name: str, updates: int, *words: str) -> str:
+        words = (*FLAGS.split(), "--max-steps", updates, "--output-root", tmp_path / name / "runs", *words)
+        machine = Machine(tmp_path / name, 0, free_port(), *words, machines=1, gpus=2, **more)
+        assert machine.wait(PATIENCE) == 0, machine.said()[-3000:]
+        return machine.said()
+
+    assert "step 4:" in run("whole", 4)
+    run("halves", 2)
+    assert "step 3:" in run("halves", 4, "--resume")
+    same_weights(tmp_path / "whole" / "runs", tmp_path / "halves" / "runs")
+    (shards,) = (tmp_path / "whole" / "runs").glob("*/checkpoint-4/pytorch_model_fsdp.bin")
+    assert shards.stat().st_size > 100_000, "what FSDP alone writes"
