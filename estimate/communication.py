@@ -39,7 +39,8 @@ def traffic(counts: Counts, work: Work, parts: int, recomputes: bool) -> Traffic
 
     Without DeepSpeed float32 gradients are summed once an update, after its last pass. ZeRO-2 and ZeRO-3 sum those of
     every pass, in the weights' type; ZeRO-3 gathers every layer's weights when it is computed: forward, again where it
-    is recomputed, and backward; and all of them at once for a rollout.
+    is recomputed, and backward (at most: DeepSpeed keeps up to 10^9 of them for their next use); and all of them at
+    once for a rollout.
     """
     share = (work.processes - 1) / work.processes
     if not work.zero:

@@ -90,6 +90,14 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
+    _check_measurements(args)
+    if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
+        raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
+    METHODS[args.mode].check(args)
+
+
+def _check_measurements(args: argparse.Namespace) -> None:
+    """Raises ValueError for what is to be measured on held-out charts where there are none."""
     for given, does in (
         (args.stop_on_collapse, "--stop-on-collapse keeps the best checkpoint on"),
         (args.best_by, f"--best-by {args.best_by} keeps the best checkpoint on"),
@@ -103,9 +111,6 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"{does} the held-out charts; --held-out 0 has none")
     if args.best_by == "pass@n" and args.eval_samples == 1:
         raise ValueError("--best-by pass@n needs --eval-samples of 2 or more; with one completion it is pass@1")
-    if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
-        raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
-    METHODS[args.mode].check(args)
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:

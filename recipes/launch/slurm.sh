@@ -17,7 +17,8 @@ set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
 more=()
 [[ ${SLURM_RESTART_COUNT:-0} -gt 0 && ${PROGRAM:-main.py} == main.py ]] && more=(--resume)
-MAIN_ADDRESS=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+MAIN_ADDRESS=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+MAIN_ADDRESS=${MAIN_ADDRESS%%$'\n'*}  # the first one
 export MAIN_ADDRESS MACHINES=$SLURM_NNODES GPUS=${SLURM_GPUS_ON_NODE:-8}
 # one task a machine; SLURM_NODEID is known to the task alone
 srun --kill-on-bad-exit=1 bash -c 'MACHINE_RANK=$SLURM_NODEID exec recipes/launch/machine.sh "$@"' machine "$@" "${more[@]}"
