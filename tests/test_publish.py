@@ -135,7 +135,9 @@ def test_a_push_sends_every_file_to_a_private_repository(runs, tmp_path, capsys,
         assert publish.main(words) == 0, capsys.readouterr().err
         sent = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
         assert server.files == sent and server.tokens == {"Bearer hf_of_a_test"}
-        assert [(one["name"], one["organization"], one["private"]) for one in server.created] == [("model", "me", True)]
+        assert [(one["name"], one["organization"], one["visibility"]) for one in server.created] == [
+            ("model", "me", "private")
+        ]
         assert f"✓ Pushed to {server.url}/me/model" in capsys.readouterr().out
         server.refuses = True
         line = refused(capsys, publish.main([*words, "--overwrite"]))
