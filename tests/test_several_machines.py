@@ -122,6 +122,7 @@ def test_machines_that_were_given_other_things_to_do_are_told_apart():
         ("settings", {"seed": 2}, "process 1 has settings seed 2, process 0 has 1"),
         ("versions", {"torch": "2.14.0"}, "process 1 has versions torch 2.14.0, process 0 has 2.15.0"),
         ("model", {"weights": {"a": "b"}}, "process 1 has model weights {'a': 'b'}, process 0 has None"),
+        ("git_commit", "abc", "process 1 has code commit abc, process 0 has None"),
     ]:
         assert first_difference([one, {**one, group: other}]) == said
 

@@ -44,8 +44,8 @@ def check_machines(folder: Path, record: dict, seconds: float = SECONDS) -> None
 def first_difference(records: Sequence[dict]) -> str | None:
     """The process whose record is another than the first one's, and in what; None where there is none."""
     for number, record in enumerate(records):
-        for group in ("settings", "data", "model", "versions"):
-            mine, first = record[group], records[0][group]
+        for group in ("settings", "data", "model", "versions", "code"):
+            mine, first = ({**one, "code": {"commit": one.get("git_commit")}}[group] for one in (record, records[0]))
             names = sorted(name for name in {*mine, *first} if mine.get(name) != first.get(name))
             names = [name for name in names if name not in ("output_root", "source")]  # where it is on each of them
             if names:
