@@ -191,7 +191,7 @@ def test_checkpoints_of_earlier_versions_are_read_by_the_names_they_have(tmp_pat
     memory = json.loads(plain.read_text())
     assert set(memory["counters"]) == {
         "_step", "_globalstep_last_logged", "_rows_at_once", "_barren_updates", "_bad_updates", "_bad_in_a_row",
-        "_seconds", "_tokens_at_last_log", "_gap_so_far",
+        "_seconds", "_tokens_at_last_log", "_gap_so_far", "_tokens_updated",
     }  # fmt: skip
     windows = [set(batch["window"]) for batch in memory["buffered"] if "window" in batch]
     assert windows and all(
