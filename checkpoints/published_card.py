@@ -12,11 +12,10 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from charts.adapters import ADAPTERS
 from checkpoints.finding import Checkpoint
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from checkpoints.manifest import step_of
-from checkpoints.model_card import hub_name, licence_of, model_card
+from checkpoints.model_card import hub_data_set, hub_name, licence_of, model_card
 from evaluation.results import Results
 from evaluation.training_curves import HELD_OUT, PASS_AT, Run
 from settings.losses import LOSSES
@@ -72,7 +71,9 @@ def command_line(settings: dict) -> list[str]:
     for name, setting in all_settings().items():
         value = settings.get(name)
         unused = (setting.methods and mode not in setting.methods) or (setting.lora and settings["no_lora"])
-        if unused or name in {*OF_THE_MACHINE, "mode"} or value is None or value is False or value == defaults[name]:
+        if unused or name in {*OF_THE_MACHINE, "mode"} or value is None or value is False:
+            continue
+        if value == defaults[name] and name not in ("vlm_name", "dataset_name"):
             continue
         given = [] if setting.kind is bool else value if setting.several else [value]
         words += [setting.flag, *map(str, given)]
@@ -124,7 +125,8 @@ def published_card(
         _results(checkpoint, measured) if results else "",
         _training(checkpoint, run) if run else "",
         _data(record),
-        f"## How it was made\n\n```bash\n{commands(name, record['settings'], measured)}\n```\n",
+        f"## How it was made\n\n```bash\n{commands(name, record['settings'], measured)}\n```\n"
+        + ("\nThe table says on how many problems of the set (`--subset-size`).\n" if results else ""),
         _licence(checkpoint.record),
     ]
     return "\n".join(filter(None, parts)) + citation + rest
@@ -142,7 +144,7 @@ def _results(checkpoint: Checkpoint, results: Sequence[Results]) -> str:
     ks = sorted({*results[0].k_values}.intersection(*(one.k_values for one in results)))
     rows = [["", "problems", "samples", *(f"Pass@{k}" for k in ks)], ["---"] * (3 + len(ks))]
     for one in results:
-        own = "**this model**" if is_of(checkpoint, one) else one.method
+        own = f"**{one.method}**, this model" if is_of(checkpoint, one) else one.method
         facts = [one.metadata.get("num_problems", ""), one.metadata.get("samples_per_problem", "")]
         rows.append([own, *facts, *(_in_percent(one.pass_at_k[k], one.intervals.get(k)) for k in ks)])
     data = results[0].part("data")
@@ -181,11 +183,8 @@ def _update_of(checkpoint: Checkpoint, run: Run) -> int | None:
 
 
 def _data(record: dict) -> str:
-    data, adapter = record["data"], ADAPTERS.get(record["data"]["name"])
-    place = adapter.train if adapter and not record["settings"].get("dataset_path") else None
-    link = (
-        f"[{place.hub_id}](https://huggingface.co/datasets/{place.hub_id})" if place and place.hub_id else data["name"]
-    )
+    data, name = record["data"], hub_data_set(record)
+    link = f"[{name}](https://huggingface.co/datasets/{name})" if name else data["name"]
     reward = record["settings"].get("reward") or [record["settings"]["rewards"]]
     return (
         f"## Data\n\n{data['num_questions']:,} questions of {link} ({data['split']}), fingerprint "

@@ -58,7 +58,7 @@ def test_the_notebook_runs_with_tiny(small):
         exec(cell, names)
     assert names["PICTURE"].is_file() and (names["PUBLISHED"] / "adapter_model.safetensors").is_file()
     card = (names["PUBLISHED"] / "README.md").read_text()
-    assert "**this model**" in card and "before training" in card
+    assert "**NSR**, this model" in card and "before training" in card
 
 
 # -- the Dockerfile: not built here, but held to what it relies on ----------------------------------------------------

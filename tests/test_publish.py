@@ -61,10 +61,12 @@ def test_the_card_shows_curves_results_data_and_the_commands(published, runs):
     check_metadata(card)
     assert "![Training](training.png)" in card and (published / "training.png").stat().st_size > 1000
     assert "![Pass@k](pass_at_k.png)" in card and (published / "pass_at_k.png").stat().st_size > 1000
-    rows = [line for line in card.splitlines() if line.startswith("| **this model** |") or line.startswith("| Base |")]
+    rows = [
+        line for line in card.splitlines() if line.startswith("| **NSR**, this model |") or line.startswith("| Base |")
+    ]
     found = json.loads((published.parent / "results_nsr.json").read_text())
     low, high = found["intervals"]["1"]
-    assert rows[0].startswith("| **this model** | 2 | 3 |") and len(rows) == 2
+    assert rows[0].startswith("| **NSR**, this model | 2 | 3 |") and len(rows) == 2
     assert f"| {100 * found['pass_at_k']['1']:.1f} [{100 * low:.1f}, {100 * high:.1f}] |" in rows[0]
     data = json.loads((published / "training_settings.json").read_text())["data"]
     assert f"4 questions of synthetic (train), fingerprint `{data['fingerprint']}`; rewards: accuracy." in card
@@ -74,6 +76,7 @@ def test_the_card_shows_curves_results_data_and_the_commands(published, runs):
     assert train[:2] == ["python", "main.py"]
     assert draw[:4] == ["python", "generate_samples.py", "--checkpoint-path", "tiny-nsr"]
     assert draw[draw.index("--num-samples") + 1] == "3" and score[1] == "evaluation/pass_at_k.py"
+    assert train[train.index("--vlm-name") + 1] == "tiny" and "--dataset-name" in train, "defaults, but said"
     settings = json.loads((runs["lora"] / "training_settings.json").read_text())["settings"]
     again = vars(parse_args(train[2:]))
     differing = {name for name in all_settings() if name in settings and again[name] != settings[name]}
