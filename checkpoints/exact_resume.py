@@ -134,6 +134,8 @@ class ExactResume(DiskFaults):
         if refused:
             self._set_best(best)
             self._print(f"Warning: {self.unsaved}")
+        elif best and best != self._best() and step_of(best) % self.state.save_steps and self.args.should_save:
+            shutil.rmtree(best, ignore_errors=True)  # it was saved for being the best, which another is now
         self.accelerator.wait_for_everyone()
 
     def create_model_card(self, *args, **kwargs) -> None:

@@ -39,8 +39,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def check_output_folder(output: Path, overwrite: bool, inputs: list[Path]) -> None:
-    """ValueError when the folder cannot be made, or what is there must not be replaced."""
+def check_output_folder(
+    output: Path, overwrite: bool, inputs: list[Path], kinds: tuple[str, ...] = ("config.json",)
+) -> None:
+    """ValueError when the folder cannot be made, or what is there must not be replaced.
+
+    It may be when it holds one of `kinds`, and no checkpoints of a run.
+    """
     if not output.parent.is_dir():
         raise ValueError(f"{output}: folder {output.parent} does not exist; create it first")
     place = output.resolve()
@@ -50,8 +55,10 @@ def check_output_folder(output: Path, overwrite: bool, inputs: list[Path]) -> No
         return
     if not overwrite:
         raise ValueError(f"{output} is there already; name another folder, or replace it with --overwrite")
-    if not (output / "config.json").is_file():
+    if not any((output / name).is_file() for name in kinds):
         raise ValueError(f"{output} is no model folder, so --overwrite does not replace it; name another folder")
+    if any(output.glob("checkpoint-*")):
+        raise ValueError(f"{output} holds the checkpoints of a run, so --overwrite does not replace it; name another")
 
 
 def check_adapter(checkpoint: Checkpoint) -> None:

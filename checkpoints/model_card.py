@@ -14,6 +14,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
+from charts.adapters import ADAPTERS
 from charts.prompt import PROMPTS
 from models.registry import MODELS
 from trainers import METHODS
@@ -61,7 +62,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
     what = "A LoRA adapter for" if is_adapter else "With a LoRA adapter in its weights," if merged else "All weights of"
     versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items() if version)
     return f"""---
-{_metadata(settings["mode"], base, is_adapter, model)}
+{_metadata(record, base, is_adapter)}
 ---
 
 # {name}
@@ -149,19 +150,27 @@ def _earlier(model: dict) -> str:
     return f" Before that it was trained with {', then '.join(reversed(stages))}." if stages else ""
 
 
-def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str:
-    license_ = _license(base, model)
+def _metadata(record: dict, base: str | None, is_adapter: bool) -> str:
+    mode, data_set = record["settings"]["mode"], hub_data_set(record)
     return ModelCardData(
         base_model=base,
+        datasets=[data_set] if data_set else None,
         base_model_relation="adapter" if base and is_adapter else None,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="image-text-to-text",
         tags=["trl", mode, "reinforcement-learning", "chart-question-answering", *["lora"] * is_adapter],
-        **license_,
+        **licence_of(base, record["model"]),
     ).to_yaml()
 
 
-def _license(base: str | None, model: dict) -> dict[str, str]:
+def hub_data_set(record: dict) -> str | None:
+    """The hub's name of the data that a run has trained on; None for what is not there and for a copy of the user's."""
+    adapter = ADAPTERS.get(record["data"]["name"])
+    place = adapter.train if adapter and not record["settings"].get("dataset_path") else None
+    return place.hub_id if place else None
+
+
+def licence_of(base: str | None, model: dict) -> dict[str, str]:
     """The licence of the base model, where it is known: in the table of models, or in the folder's own card."""
     known = {entry.source: entry.license for entry in MODELS.values()}.get(base or "")
     if known in _LICENSE_OF:

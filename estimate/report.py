@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from common.launcher import num_processes
+from estimate import communication
 from estimate.gpu_sizes import GIGABYTE, advice
 from settings.grpo_config import measured_at_once
 from training.hardware import choose_precision, weights_dtype
@@ -165,6 +166,7 @@ def report(
     yield from _sizes(job, steps)
     yield from _measured(job, steps, held_out)
     yield from _memory_lines(job)
+    yield from communication.lines(job)
     yield from advice(job.least_memory, args, job.processes)
     if job.device is None:
         yield "Hours       not measured: a model of this size needs a GPU to time a step on, and there is none here"
@@ -192,8 +194,8 @@ def _measured(job: Job, steps: int, held_out: int) -> Iterator[str]:
 
 
 def measurements(args: argparse.Namespace, steps: int) -> int:
-    """How often a run of so many updates measures the held-out charts: every --eval-steps, and at its end."""
-    return -(-steps // args.eval_steps)
+    """How often a run of so many updates measures the held-out charts: at its start, every --eval-steps, at its end."""
+    return (args.eval_on_start == "yes") - (-steps // args.eval_steps)
 
 
 def _memory_lines(job: Job) -> Iterator[str]:

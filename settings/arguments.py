@@ -40,7 +40,7 @@ def _action(setting: Setting) -> dict:
     if is_switch:
         return {**action, "action": "store_true"}
     if setting.bare:
-        action |= {"nargs": "?", "const": True, "metavar": setting.bare}
+        action |= {"nargs": "?", "const": setting.choices[0] if setting.choices else True, "metavar": setting.bare}
     return {**action, "type": setting.kind, "choices": setting.choices, **({"nargs": "+"} if setting.several else {})}
 
 
@@ -90,18 +90,27 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
+    _check_measurements(args)
+    if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
+        raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
+    METHODS[args.mode].check(args)
+
+
+def _check_measurements(args: argparse.Namespace) -> None:
+    """Raises ValueError for what is to be measured on held-out charts where there are none."""
     for given, does in (
         (args.stop_on_collapse, "--stop-on-collapse keeps the best checkpoint on"),
         (args.best_by, f"--best-by {args.best_by} keeps the best checkpoint on"),
+        (
+            args.eval_on_start == "yes" and "eval_on_start" in args.explicit,
+            "--eval-on-start measures the base on",
+        ),
         (args.eval_samples > 1, f"--eval-samples {args.eval_samples} measures Pass@k on"),
     ):
         if given and not args.held_out:
             raise ValueError(f"{does} the held-out charts; --held-out 0 has none")
     if args.best_by == "pass@n" and args.eval_samples == 1:
         raise ValueError("--best-by pass@n needs --eval-samples of 2 or more; with one completion it is pass@1")
-    if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
-        raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
-    METHODS[args.mode].check(args)
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:

@@ -25,7 +25,9 @@ class Setting:
     above: float | None = None  # like `least`, itself refused
     most: float | None = None
     several: bool = False  # takes a list
-    bare: str | None = None  # may stand without a value, which is then True; the name of the value in --help
+    bare: str | None = (
+        None  # may stand without a value: then True, or its first choice; the name of the value in --help
+    )
     lora: bool = False  # used by LoRA alone
     methods: tuple[str, ...] = ()  # it is for these; () for all
     # What --resume asks of its value: to be the run's ("equal"); that, or with other processes an update of as many

@@ -146,12 +146,14 @@ RUN = (
          int, least=1, feeds="save_total_limit"),
     Setting("eval_steps", 500, "optimiser steps between measurements on the held-out charts", least=1,
             feeds="eval_steps"),
+    kept("eval_on_start", "yes", "measure the held-out charts before the first update too: what the base can do",
+         choices=("yes", "no"), bare="{yes,no}"),
     kept("eval_samples", 1,
          "completions of each held-out question at every measurement; with n of them Pass@1 to Pass@n, with intervals, "
          "are logged", least=1, feeds="num_generations_eval"),
     kept("best_by", None,
-         "save a checkpoint whenever this is the best so far on the held-out charts, and keep the best beside the "
-         "newest; pass@n: that of --eval-samples n (default: pass@1, with --stop-on-collapse alone)",
+         "what the best checkpoint is chosen by on the held-out charts; a new one is saved at once, and kept "
+         "beside the newest; pass@n: that of --eval-samples n (default: pass@1)",
          choices=("pass@1", "pass@n")),
     kept("report_to", "wandb", "where the metrics go besides the log and trainer_state.json",
          choices=("wandb", "tensorboard", "none"), feeds="report_to"),
@@ -170,8 +172,7 @@ WARNINGS = (
     kept("warn_ratio", 10.0, "warn when a token is more than this times as probable as when drawn", least=1),
     kept("stop_on_collapse", False,
          "end the run when entropy, length, truncation or format has been over its bound for a further window, and "
-         "keep the weights of the best checkpoint on the held-out charts (--best-by), which is saved whenever it "
-         "improves"),
+         "keep the weights of the best checkpoint on the held-out charts (--best-by)"),
 )
 # fmt: on
 

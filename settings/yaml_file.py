@@ -75,7 +75,9 @@ def _typed(setting: Setting, value: Any, path: str) -> Any:
     switch = _TRUE_FALSE.get(value.lower()) if isinstance(value, str) else None
     if setting.kind is bool and switch is None:
         raise ValueError(f"--config {path}{_line([value])}: {setting.name} must be true or false, got {_shown(value)}")
-    if setting.kind is bool or (setting.bare and switch is not None):  # --resume with and without a value
+    if setting.kind is bool or (
+        setting.bare and not setting.choices and switch is not None
+    ):  # --resume with and without a value
         return switch
     items = value if isinstance(value, list) else [value]
     place = f"--config {path}{_line(items)}: {setting.name}"

@@ -75,6 +75,8 @@ def program(words: list[str]) -> tuple[str, list[str]]:
 
 def check(words: list[str], monkeypatch) -> None:
     """Fails unless the command's program exists and takes its arguments; nothing is done but parsing them."""
+    if words[0] == "sbatch":
+        return check_script([f"./{words[1]}", *words[2:]])
     if words[0].startswith("./"):
         return check_script(words)
     name, arguments = program(words)

@@ -76,7 +76,12 @@ def test_a_best_checkpoint_that_the_disk_refuses_leaves_the_one_before(tmp_path,
 
     monkeypatch.setattr(exact_resume, "publish", full_at_4)
     trainer = trained(tmp_path, {2: 0.5, 4: 0.9, 6: 0.7})
-    assert best(trainer) == (str(tmp_path / "checkpoint-6"), 6, 0.7) and steps(tmp_path) == [8, 6, 2]
+    assert best(trainer) == (str(tmp_path / "checkpoint-6"), 6, 0.7) and steps(tmp_path) == [8, 6]
+
+
+def test_a_checkpoint_that_was_only_the_best_goes_when_another_is(tmp_path):
+    trained(tmp_path, {2: 0.5, 3: 0.6, 5: 0.7, 7: 0.8}, save_steps=3)
+    assert steps(tmp_path) == [8, 7, 6, 3], "the one of --save-steps stays, the others were kept for being the best"
 
 
 def test_a_signal_is_heeded_when_nothing_can_be_written_to_the_log(tmp_path, monkeypatch):

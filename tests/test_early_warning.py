@@ -107,16 +107,15 @@ def test_a_resumed_run_remembers_what_was_said_and_how_long_it_has_lasted(capsys
     assert control.should_training_stop and "Warning" not in capsys.readouterr().out
 
 
-def test_the_best_accuracy_is_saved_even_when_it_is_zero_and_only_with_the_flag():
+def test_the_best_accuracy_is_saved_even_when_it_is_zero():
     callback, state = EarlyWarning(watch(), stop=True), TrainerState()
     saves = []
-    for step, accuracy in enumerate((0.0, 0.5, 0.4, 0.5, 0.6)):
+    for step, accuracy in enumerate((0.0, 0.5, 0.4, 0.5, 0.6), start=1):
         state.global_step, control = step, TrainerControl()
         callback.on_evaluate(None, state, control, metrics={BEST_BY: accuracy})
         saves.append(control.should_save)
-    assert saves == [True, True, False, False, True] and state.best_global_step == 4
+    assert saves == [True, True, False, False, True] and state.best_global_step == 5
     control = TrainerControl()
-    EarlyWarning(watch()).on_evaluate(None, TrainerState(), control, metrics={BEST_BY: 0.9})
     callback.on_evaluate(None, state, control, metrics={"eval_loss": 0.0})
     assert not control.should_save
 

@@ -125,11 +125,14 @@ def test_tiny_is_timed_and_nothing_is_left_behind(folder, capsys):
     assert re.search(r"of tensors at the peak, on the CPU in fp32, gradient checkpointing on", out)
     assert re.findall(r"(\d+) GB    yes", out) == ["16", "24", "40", "80", "141"]
     assert re.search(r"Hours       [\d.]+ min if all have 6, [\d.]+ min if all have 12 tokens, without held-out", out)
-    assert "with the model's weights" in out and re.search(r"more for 2 measurements of \d+ held-out questions", out)
+    assert "with the model's weights" in out and re.search(r"more for 3 measurements of \d+ held-out questions", out)
     counts = re.search(
-        r"Held out    (\d+) questions, measured 2 times \(--eval-steps 10\): ([\d,]+) completions, ", out
+        r"Held out    (\d+) questions, measured 3 times \(--eval-steps 10\): ([\d,]+) completions, ", out
     )
-    assert int(counts[1]) * 2 == int(counts[2].replace(",", ""))
+    assert int(counts[1]) * 3 == int(counts[2].replace(",", "")), "at the start, amid the run, at its end"
+    # seven eighths, twice, of 77,824 float32 gradients; of all 1,823,872
+    sent = "0.000545 GB (0.000545 GB of gradients); with --no-lora 0.0128 GB"
+    assert f"Network     an update, one process nothing, each of 8 sends and receives {sent}" in out
     assert "Rewards Accuracy" not in out, "the timed step prints nothing"
     assert not list(folder.iterdir())
 
@@ -148,6 +151,7 @@ def test_a_large_model_without_a_gpu_is_not_timed(folder, capsys, config):
     assert main.main(["--mode", "nsr", *TINY, "--vlm-name", str(model), "--no-lora", "--estimate"]) == 0
     out = capsys.readouterr().out
     assert "3,754,622,976 parameters" in out and "on the GPU in bf16" in out
+    assert "each of 8 sends and receives 26.3 GB (26.3 GB of gradients); with LoRA 0.105 GB" in out
     assert re.search(r"16 GB    no: LoRA instead of --no-lora \(saves \d+\.\d GB\): enough", out)
     assert "Hours       not measured: a model of this size needs a GPU" in out
 

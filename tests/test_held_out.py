@@ -187,11 +187,12 @@ def test_what_the_best_is_measured_by(best_by, samples, metric):
 def test_the_best_by_pass_at_n_is_saved_without_a_stop_too():
     callback, state = EarlyWarning(watch(), best_by="eval_pass@8"), TrainerState()
     saves = []
-    for step, (one, eight) in enumerate([(0.5, 0.6), (0.4, 0.7), (0.6, 0.7)]):
+    for step, (one, eight) in enumerate([(0.9, 0.9), (0.5, 0.6), (0.4, 0.7), (0.6, 0.7)]):
         state.global_step, control = step, TrainerControl()
         callback.on_evaluate(None, state, control, metrics={"eval_pass@1": one, "eval_pass@8": eight})
         saves.append(control.should_save)
-    assert saves == [True, True, False] and (state.best_global_step, state.best_metric) == (1, 0.7)
+    assert saves == [False, True, True, False], "before the first update there is no checkpoint to keep"
+    assert (state.best_global_step, state.best_metric) == (2, 0.7)
 
 
 class Measures(EarlyWarning):
@@ -224,20 +225,36 @@ def entry(step, one, four):
 
 
 def test_the_end_of_a_run_says_which_checkpoint_is_the_best(tmp_path):
-    history = [entry(2, 0.5, 0.6), entry(4, 0.4, 0.8), entry(6, 0.5, 0.7)]
+    base, *history = [entry(0, 0.3, 0.6), entry(2, 0.5, 0.6), entry(4, 0.4, 0.8), entry(6, 0.5, 0.7)]
     written = tmp_path / "written" / "checkpoint-2"
     written.mkdir(parents=True)
     (written / "trainer_state.json").write_text("{}")
     publish(written, tmp_path / "checkpoint-2")
-    assert summary(history, 20, tmp_path, last=True) == [
+    shown = [
         "Held-out charts, 20 questions, 4 completions each: Pass@1 50.0 % [40.0, 60.0], Pass@4 70.0 % [60.0, 80.0]",
         "Best by Pass@1: update 2, Pass@1 50.0 % [40.0, 60.0]: checkpoint-2",
-        "Best by Pass@4: update 4, Pass@4 80.0 % [70.0, 90.0]: no checkpoint of it is kept (--best-by keeps one)",
+        "Best by Pass@4: update 4, Pass@4 80.0 % [70.0, 90.0]: none of it is kept (--best-by pass@n keeps one)",
+        "Best checkpoint: checkpoint-2: the highest Pass@1 on the held-out charts, the first of equals: 50.0%",
     ]
-    assert len(summary(history, 20, tmp_path, last=False)) == 2
+    by_one, by_four = ({"best_by": f"eval_pass@{k}"} for k in (1, 4))
+    assert summary(history, 20, tmp_path, last=True, **by_one) == shown
+    assert summary(history, 20, tmp_path, last=False, **by_one) == shown[1:]
+    said = summary([base, *history], 20, tmp_path, last=True, **by_four)
+    assert (
+        said[0] == "Before training: Pass@1 30.0 % [20.0, 40.0], Pass@4 60.0 % [50.0, 70.0]" and said[1:4] == shown[:3]
+    )
+    assert said[4].startswith("Best checkpoint: that of update 4, which is not there: the highest Pass@4 on")
+    assert said[4].endswith(": 80.0%, 60.0% before training")
     one = [{"step": 2, "eval_decomposed/accuracy": 0.25}]
-    assert summary(one, 20, tmp_path, last=True) == ["Held-out accuracy: 25.0% on 20 questions, one completion each"]
-    assert summary(one, 20, tmp_path, last=False) == summary([], 20, tmp_path, last=True) == []
+    lines = [
+        "Held-out accuracy: 25.0% on 20 questions, one completion each",
+        "Best checkpoint: checkpoint-2: the highest accuracy on the held-out charts, the first of equals: 25.0%",
+    ]
+    assert summary(one, 20, tmp_path, last=True) == lines and summary(one, 20, tmp_path, last=False) == lines[1:]
+    untrained = {"step": 0, "eval_decomposed/accuracy": 0.25}
+    before = ", 25.0% before training"
+    assert summary([untrained, *one], 20, tmp_path, last=True) == [lines[0] + before, lines[1] + before + ": no better"]
+    assert summary([], 20, tmp_path, last=True) == summary([untrained], 20, tmp_path, last=True) == []
     assert pass_at_k_line({"loss": 0.0, **one[0]}) is None
 
 
@@ -252,6 +269,8 @@ def test_the_end_of_a_run_says_which_checkpoint_is_the_best(tmp_path):
         ("--best-by pass@1 --held-out 0", "--best-by pass@1 keeps the best checkpoint on the held-out charts"),
         ("--best-by pass@n", "--best-by pass@n needs --eval-samples of 2 or more"),
         ("--best-by loss", "invalid choice: 'loss'"),
+        ("--eval-on-start --held-out 0", "--eval-on-start measures the base on the held-out charts; --held-out 0 has"),
+        ("--eval-on-start maybe", "invalid choice: 'maybe'"),
     ],
 )
 def test_settings_that_measure_nothing_are_refused(line, message):
@@ -262,19 +281,26 @@ def test_settings_that_measure_nothing_are_refused(line, message):
 def test_main_measures_says_and_keeps_the_best(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = "--mode nsr --subset-size 4 --held-out 0.05 --num-generations 4 --max-completion-length 12 --report-to none "
-    assert main.main([*line.split(), "--eval-steps", "2", "--eval-samples", "3", "--best-by", "pass@n"]) == 0
+    words = [*line.split(), "--eval-steps", "2", "--eval-samples", "3", "--best-by", "pass@n"]
+    assert main.main(words) == 0
     shown = capsys.readouterr()
     (folder,) = Path("grpo-start-ckpts").iterdir()
     state = json.loads((folder / "trainer_state.json").read_text())
     measured = [entry for entry in state["log_history"] if of(entry)]
-    assert [entry["step"] for entry in measured] == [2, 4] and all(of(entry).keys() == {1, 2, 3} for entry in measured)
+    assert [entry["step"] for entry in measured] == [0, 2, 4], "the base too, where nothing else is said"
+    assert all(of(entry).keys() == {1, 2, 3} for entry in measured)
     assert measured[0]["eval_pass@1"] == pytest.approx(measured[0]["eval_decomposed/accuracy"])
     for entry in measured:
         assert f"step {entry['step']}: held out: {pass_at_k_line(entry)}" in shown.out
-    best = max(measured, key=lambda entry: (entry["eval_pass@3"], -entry["step"]))
+    best = max(measured[1:], key=lambda entry: (entry["eval_pass@3"], -entry["step"]))
     assert (state["best_global_step"], state["best_metric"]) == (best["step"], best["eval_pass@3"])
     assert re.search(rf"Best by Pass@3: update {best['step']}, .*: checkpoint-{best['step']}\n", shown.out)
-    assert "Best by Pass@1: update " in shown.out and "Held-out charts: 100%" in shown.err
+    assert f"Best checkpoint: checkpoint-{best['step']}: the highest Pass@3 on" in shown.out
+    assert f"Before training: {pass_at_k_line(measured[0])}\n" in shown.out and "Best by Pass@1: update " in shown.out
+    assert "Held-out charts: 100%" in shown.err
+    assert main.main([*words, "--max-steps", "5", "--resume"]) == 0
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    assert [entry["step"] for entry in history if of(entry)] == [0, 2, 4, 5], "a run that goes on has its base already"
 
 
 def test_the_table_of_completions_is_that_of_training_whenever_a_measurement_is_made(tmp_path, capsys):

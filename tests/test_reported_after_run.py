@@ -74,6 +74,12 @@ def card_of(model: dict, **settings) -> str:
     return model_card("run", {"settings": settings, "model": model, "data": data, "versions": {"trl": "1.16"}})
 
 
+def test_the_card_names_the_data_of_the_hub_and_no_copy_of_the_users():
+    model = {"name": "qwen2-5-3b", "source": "Qwen/Qwen2.5-VL-3B-Instruct"}
+    assert check_metadata(card_of(model))["datasets"] == ["HuggingFaceM4/ChartQA"]
+    assert "datasets" not in check_metadata(card_of(model, dataset_path="/home/me/ChartQA"))
+
+
 @pytest.mark.parametrize(
     ("name", "source", "base"),
     [

@@ -20,7 +20,7 @@ from tests import one_layer
 from tests.families import FAMILIES, make_family
 from trainers.trainer import TRAINERS
 
-CLOCK = ("time/", "step_time", "tokens_per_second", "train_")  # what a clock has measured
+CLOCK = ("time/", "step_time", "tokens_per_second", "train_", "memory/")  # what a clock, or the system, has measured
 RUNS = {
     "one update a rollout": {"mode": "nsr", "updates": 1, "rows": 8},
     "four updates a rollout": {"mode": "w-reinforce", "updates": 4, "rows": 8},
@@ -191,7 +191,7 @@ def test_checkpoints_of_earlier_versions_are_read_by_the_names_they_have(tmp_pat
     memory = json.loads(plain.read_text())
     assert set(memory["counters"]) == {
         "_step", "_globalstep_last_logged", "_rows_at_once", "_barren_updates", "_bad_updates", "_bad_in_a_row",
-        "_seconds", "_tokens_at_last_log", "_gap_so_far",
+        "_seconds", "_tokens_at_last_log", "_gap_so_far", "_tokens_updated",
     }  # fmt: skip
     windows = [set(batch["window"]) for batch in memory["buffered"] if "window" in batch]
     assert windows and all(

@@ -149,7 +149,7 @@ FREE = {  # each changes where and how a run is kept or watched, and none of its
     "base_model", "config", "estimate", "output_root", "resume", "max_bad_updates", "overwrite", "save_steps",
     "save_total_limit", "report_to", "wandb_online", "log_completions", "collective_timeout", "warn_window",
     "warn_entropy", "warn_length", "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
-    "eval_samples", "best_by",
+    "eval_samples", "eval_on_start", "best_by",
     "advantage", "reward",  # what is recorded is the hash of the file
 }  # fmt: skip
 

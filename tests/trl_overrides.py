@@ -19,6 +19,7 @@ from update.packed_update import PackedUpdate
 from update.ratios import RatioMetric
 from update.reward_errors import RewardErrors
 from update.rollouts import EngineRollouts
+from update.usage import Usage
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ FIELDS = "pixel_values image_grid_thw num_images pixel_attention_mask spatial_sh
 
 OVERRIDES = {
     "__init__": Override(
-        (MethodTrainer, HeldOut, Guard, RewardErrors, EngineRollouts, PackedUpdate, ExactResume),
+        (MethodTrainer, HeldOut, Guard, RewardErrors, Usage, EngineRollouts, PackedUpdate, ExactResume),
         CONSTRUCTOR + "optimizers quantization_config peft_config tools rollout_func environment_factory",
         (
             (GRPOTrainer.__init__, 'self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}'),
@@ -141,7 +142,7 @@ OVERRIDES = {
         ((Trainer._run_epoch, "if self.args.max_grad_norm > 0: grad_norm = self._clip_grad_norm(model)"),),
     ),
     "log": Override(
-        (MethodTrainer, HeldOut, RatioMetric),
+        (MethodTrainer, HeldOut, RatioMetric, Usage),
         "self logs start_time",
         (
             (Trainer.evaluate, "self.log(output.metrics)"),

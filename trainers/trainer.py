@@ -28,6 +28,7 @@ from update.packed_update import ROW_MEANS, PackedUpdate
 from update.ratios import RatioMetric
 from update.reward_errors import RewardErrors
 from update.rollouts import EngineRollouts
+from update.usage import Usage
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
 BARREN_UPDATES = 10  # rollout batches in a row without a row to learn from before the remedies are printed
@@ -38,7 +39,7 @@ MODEL_FIELDS = (  # of a rollout batch: what TRL gives the model beside ids and 
 MAX_PRINTED = 64  # numbers of one logged list
 
 
-class MethodTrainer(HeldOut, Guard, RewardErrors, RatioMetric, EngineRollouts, PackedUpdate, ExactResume):
+class MethodTrainer(HeldOut, Guard, RewardErrors, RatioMetric, Usage, EngineRollouts, PackedUpdate, ExactResume):
     """GRPOTrainer that knows which completions are correct, and lets `method_class` weigh them.
 
     Args beyond GRPOTrainer's: the method's options by name; `reward_threshold` (correct is accuracy >= threshold),

@@ -79,8 +79,7 @@ def _add_callbacks(trainer: GRPOTrainer, args: argparse.Namespace) -> None:
     trainer.add_callback(TrainingProgress)
     watch = Watch(args.mode, args.warn_window, bounds_of(args))
     trainer.best_by = best_metric(args.best_by, args.eval_samples)
-    keeps_best = args.stop_on_collapse or args.best_by
-    trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse, trainer.best_by if keeps_best else None)
+    trainer.early_warning = EarlyWarning(watch, args.stop_on_collapse, trainer.best_by)
     trainer.add_callback(trainer.early_warning)
     trainer.add_callback(FreeHeap)
     make_bystanders(trainer)

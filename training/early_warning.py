@@ -133,16 +133,15 @@ def bounds_of(args) -> dict[str, float]:
 
 
 class EarlyWarning(TrainerCallback):
-    """Prints the warnings of a run; with `stop` a collapse ends it. With `stop` or `best_by` the best is saved.
+    """Prints the warnings of a run; with `stop` a collapse ends it. The best checkpoint by `best_by` is saved.
 
-    Best by the metric `best_by` on the held-out charts of the training set, never by a test set. `collapsed` is the
+    `best_by` is a metric on the held-out charts of the training set, never of a test set. `collapsed` is the
     line that says why the run has ended, None otherwise. All processes see the same metrics, which TRL gathers before
     it logs them.
     """
 
-    def __init__(self, watch: Watch, stop: bool = False, best_by: str | None = None):
-        self.watch, self.stop = watch, stop
-        self.best_by = best_by or (BEST_BY if stop else None)
+    def __init__(self, watch: Watch, stop: bool = False, best_by: str = BEST_BY):
+        self.watch, self.stop, self.best_by = watch, stop, best_by
         self.collapsed: str | None = None
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -158,8 +157,8 @@ class EarlyWarning(TrainerCallback):
             control.should_training_stop = True
 
     def on_evaluate(self, args, state, control, metrics=None, **kwargs):
-        """A checkpoint whenever what was measured is the best so far."""
-        value = (metrics or {}).get(self.best_by)
+        """A checkpoint whenever what was measured is the best so far; before the first update there is none to keep."""
+        value = (metrics or {}).get(self.best_by) if state.global_step else None
         if value is not None and (state.best_metric is None or value > state.best_metric):
             state.best_metric, state.best_global_step = value, state.global_step
             control.should_save = True

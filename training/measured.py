@@ -32,20 +32,47 @@ def _in_words(logs: Mapping[str, float], k: int) -> str:
     return f"Pass@{k} {value:.1f} % [{low:.1f}, {high:.1f}]"
 
 
-def summary(history: Sequence[Mapping[str, float]], questions: int, folder: Path, *, last: bool) -> list[str]:
-    """The lines at the end of a run: the last measurement (`last`: it is of the weights kept), and with several
-    completions a question which step is the best by Pass@1 and by Pass@n, and the checkpoint that has it."""
+def summary(
+    history: Sequence[Mapping[str, float]], questions: int, folder: Path, *, last: bool, best_by: str = BEST_BY
+) -> list[str]:
+    """The lines at the end of a run: the measurement before training, the last one (`last`: it is of the weights kept),
+    with several completions a question which update is the best by Pass@1 and by Pass@n, and the best checkpoint, which
+    is chosen by the metric `best_by`."""
     measured = [entry for entry in history if BEST_BY in entry]
-    if not measured:
+    trained = [entry for entry in measured if entry["step"]]
+    if not trained:
         return []
-    ks = measured_ks(measured[-1])
-    if not ks:
-        accuracy = f"Held-out accuracy: {measured[-1][BEST_BY]:.1%} on {questions} questions, one completion each"
-        return [accuracy] if last else []
-    lines = [f"Held-out charts, {questions} questions, {ks[-1]} completions each: {pass_at_k_line(measured[-1])}"]
+    ks, base = measured_ks(trained[-1]), measured[0] if not measured[0]["step"] else None
     whole = {step_of(path): path.name for path in checkpoints(folder) if damage(path, hashes=False) is None}
+    best = [_best_checkpoint(trained, base, whole, best_by)] if any(best_by in entry for entry in trained) else []
+    if not ks:
+        before = f", {base[BEST_BY]:.1%} before training" if base else ""
+        accuracy = (
+            f"Held-out accuracy: {trained[-1][BEST_BY]:.1%} on {questions} questions, one completion each{before}"
+        )
+        return [accuracy, *best] if last else best
+    lines = [f"Before training: {pass_at_k_line(base)}"] if base else []
+    if last:
+        lines.append(
+            f"Held-out charts, {questions} questions, {ks[-1]} completions each: {pass_at_k_line(trained[-1])}"
+        )
     for k in (1, ks[-1]):
-        best = max(measured, key=lambda entry: entry.get(f"eval_pass@{k}", -1.0))  # the first of equals
-        kept = whole.get(int(best["step"]), "no checkpoint of it is kept (--best-by keeps one)")
-        lines.append(f"Best by Pass@{k}: update {best['step']}, {_in_words(best, k)}: {kept}")
-    return lines if last else lines[1:]
+        top = max(trained, key=lambda entry: entry.get(f"eval_pass@{k}", -1.0))  # the first of equals
+        kept = whole.get(
+            int(top["step"]), f"none of it is kept (--best-by {'pass@1' if k == 1 else 'pass@n'} keeps one)"
+        )
+        lines.append(f"Best by Pass@{k}: update {top['step']}, {_in_words(top, k)}: {kept}")
+    return lines + best
+
+
+def _best_checkpoint(
+    trained: Sequence[Mapping[str, float]], base: Mapping[str, float] | None, whole: Mapping[int, str], best_by: str
+) -> str:
+    """Which checkpoint is the best, and what that means, in one line."""
+    top = max(trained, key=lambda entry: entry.get(best_by, -1.0))
+    name = whole.get(int(top["step"]), f"that of update {top['step']}, which is not there")
+    by = "accuracy" if best_by == BEST_BY else f"P{best_by.removeprefix('eval_p')}"
+    line = f"Best checkpoint: {name}: the highest {by} on the held-out charts, the first of equals: {top[best_by]:.1%}"
+    if base is None or best_by not in base:
+        return line
+    return line + f", {base[best_by]:.1%} before training" + (": no better" if base[best_by] >= top[best_by] else "")

@@ -26,6 +26,7 @@ from settings.grpo_config import build_config, plan_steps
 from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
 from trainers import METHODS
 from training.hardware import choose_precision, skip_deepspeed_compilation, use_first_gpu
+from training.machines import check_machines
 from training.starting import begin, model_record
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     config = build_config(args, folder, precision, len(held_out) > 0)
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
+    check_machines(folder, record)
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
     of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
     for line in filter(None, (*train.notes, *lines, size, _skipped(train), *of_mode)):

@@ -32,6 +32,8 @@ def train(args: argparse.Namespace, run: Prepared) -> int:
     if is_main_process():
         discard_replaced(run.folder)
     trainer.card = model_card(run.folder.name, run.record)
+    # a run that goes on has measured its base already
+    trainer.args.eval_on_start = args.eval_on_start == "yes" and len(run.held_out) > 0 and run.checkpoint is None
     code = train_and_save(trainer, run)
     end_without_backends(trainer, code)
     return code
@@ -44,7 +46,8 @@ def train_and_save(trainer, run: Prepared) -> int:
     if interruption.signal or trainer.unhealthy:
         return stopped_early(trainer, interruption, run.folder / f"checkpoint-{trainer.state.global_step}")
     last = not trainer.early_warning.collapsed  # then other weights are kept than those measured last
-    for line in summary(trainer.state.log_history, len(run.held_out), run.folder, last=last):
+    options = {"last": last, "best_by": trainer.best_by}
+    for line in summary(trainer.state.log_history, len(run.held_out), run.folder, **options):
         say(line)
 
     def finish() -> None:

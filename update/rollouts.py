@@ -1,6 +1,6 @@
 """Rollouts through the project's sampling engine: every prompt and image computed once for all of its completions.
 
-Settings that the engine does not know (vLLM, tools, min-p, a repetition penalty, a processor with further inputs) go to
+What the engine does not know (vLLM, tools, min-p, a repetition penalty, a processor with further inputs, FSDP) goes to
 TRL's own generation.
 """
 
@@ -78,6 +78,7 @@ class EngineRollouts(TrainerBase):
         return (
             self.rollouts == "engine"
             and not (self.use_vllm or self.use_transformers_continuous_batching or self.tools)
+            and not self.is_fsdp_enabled  # its weights are whole only inside the model's own forward
             and not self.min_p
             and self.repetition_penalty == 1.0
             and (not multimodal_fields or set(multimodal_fields) == family_of(self.processing_class).fields)

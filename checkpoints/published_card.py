@@ -1,0 +1,192 @@
+"""What the card of a published model says beyond that of a run folder: its curves, results, data and command lines.
+
+Nothing in it is a path of the machine that trained it, and every number is read from the run's own files.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from checkpoints.finding import Checkpoint
+from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
+from checkpoints.manifest import step_of
+from checkpoints.model_card import hub_data_set, hub_name, licence_of, model_card
+from evaluation.results import Results
+from evaluation.training_curves import HELD_OUT, PASS_AT, Run
+from settings.losses import LOSSES
+from settings.table import all_settings
+from trainers import METHODS
+
+TRAINING, RESULTS = "training.png", "pass_at_k.png"  # the pictures beside the card
+# where something was on the machine that trained, and how the run was watched there
+OF_THE_MACHINE = {"config", "output_root", "resume", "overwrite", "estimate", "base_model", "report_to", "wandb_online"}
+
+
+def published_record(record: dict) -> dict:
+    """A run's training_settings.json without the places of the machine that it was made on."""
+    shown = deepcopy(record)
+    settings, model = shown["settings"], shown["model"]
+    for name in OF_THE_MACHINE & settings.keys():
+        settings[name] = None
+    settings["dataset_path"] = _last(settings.get("dataset_path"))
+    settings["vlm_name"] = _last(settings.get("vlm_name"))
+    for name in ("advantage", "reward"):
+        value = settings.get(name)
+        settings[name] = [_last(part) for part in value] if isinstance(value, list) else _last(value)
+    while model:
+        known, name = hub_name(model, settings["no_lora"]), _last(model["name"])
+        model["name"], model["source"] = (
+            known if _is_place(model["name"]) and known else name,
+            known or f"folder {name}",
+        )
+        start = model.get("start") or {}
+        if "folder" in start:
+            start["folder"] = _last(start["folder"])
+        model = start.get("model")
+    return shown
+
+
+def _is_place(text: Any) -> bool:
+    return isinstance(text, str) and (text.startswith((".", "~", "/")) or text.count("/") > 1 or Path(text).is_dir())
+
+
+def _last(text: Any) -> Any:
+    """The last name of a path; anything else as it is."""
+    return text.rstrip("/").rpartition("/")[2] if _is_place(text) else text
+
+
+def command_line(settings: dict) -> list[str]:
+    """The words after main.py that give these settings again, but for OF_THE_MACHINE."""
+    mode, loss = settings["mode"], LOSSES.get(settings.get("loss") or "")
+    of_loss = {"averaging": loss.averaging, **loss.defaults} if loss else {}
+    defaults = {name: one.default for name, one in all_settings().items()} | METHODS[mode].defaults | of_loss
+    if settings.get("clip_high") is None and defaults["clip_high"] is not None:
+        defaults["clip"] = None  # it was given, and is then the upper end too
+    words = ["--mode", mode]
+    for name, setting in all_settings().items():
+        value = settings.get(name)
+        unused = (setting.methods and mode not in setting.methods) or (setting.lora and settings["no_lora"])
+        if unused or name in {*OF_THE_MACHINE, "mode"} or value is None or value is False:
+            continue
+        if value == defaults[name] and name not in ("vlm_name", "dataset_name"):
+            continue
+        given = [] if setting.kind is bool else value if setting.several else [value]
+        words += [setting.flag, *map(str, given)]
+    return words
+
+
+def commands(name: str, settings: dict, results: Sequence[Results]) -> str:
+    """How the weights were made, and measured, as lines of a shell."""
+    processes = settings.get("num_processes") or 1
+    several = [
+        "accelerate",
+        "launch",
+        "--config_file=deepspeed_zero3.yaml",
+        "--num_processes",
+        str(processes),
+        "main.py",
+    ]
+    lines = [[*(several if processes > 1 else ["python", "main.py"]), *command_line(settings)]]
+    for one in results[:1]:
+        data, sampling = one.part("data"), one.part("sampling")
+        samples = ["--num-samples", str(one.metadata.get("samples_per_problem"))]
+        samples += [word for key in ("temperature", "top_p", "top_k", "max_new_tokens", "seed") if key in sampling
+                    for word in ("--" + key.replace("_", "-"), str(sampling[key]))]  # fmt: skip
+        more = ["--dataset-name", str(data.get("name", settings["dataset_name"])), "--output-path", "samples.json"]
+        lines.append(["python", "generate_samples.py", "--checkpoint-path", name, *more, *samples])
+        paths = ["--samples-path", "samples.json", "--output-path", "results.json"]
+        lines.append(["python", "evaluation/pass_at_k.py", *paths])
+    return "\n".join(map(shlex.join, lines))
+
+
+def is_of(checkpoint: Checkpoint, results: Results) -> bool:
+    """Whether these results were measured with the checkpoint's very weights."""
+    model = results.part("model")
+    if checkpoint.adapter is not None:
+        return model.get("adapter") == adapter_fingerprint(checkpoint.adapter)
+    return model.get("fingerprint") == model_fingerprint(checkpoint.source)
+
+
+def published_card(
+    name: str, checkpoint: Checkpoint, *, merged: bool, run: Run | None, results: Sequence[Results]
+) -> str:
+    """README.md of the published folder `name`."""
+    record = published_record(checkpoint.record)
+    card = model_card(name, {**record, "model": checkpoint.record["model"]}, merged=merged)
+    body, citation, rest = card.partition("\n## Citation\n")
+    measured = sorted(results, key=lambda one: not is_of(checkpoint, one))  # its own first
+    parts = [
+        body,
+        _results(checkpoint, measured) if results else "",
+        _training(checkpoint, run) if run else "",
+        _data(record),
+        f"## How it was made\n\n```bash\n{commands(name, record['settings'], measured)}\n```\n"
+        + ("\nThe table says on how many problems of the set (`--subset-size`).\n" if results else ""),
+        _licence(checkpoint.record),
+    ]
+    return "\n".join(filter(None, parts)) + citation + rest
+
+
+def _licence(record: dict) -> str:
+    found = licence_of(hub_name(record["model"], record["settings"]["no_lora"]), record["model"])
+    name, link = found.get("license_name") or found.get("license"), found.get("license_link")
+    if not name:
+        return "## Licence\n\nThat of the base model, which is not known here.\n"
+    return f"## Licence\n\nThat of the base model: {f'[{name}]({link})' if link else name}.\n"
+
+
+def _results(checkpoint: Checkpoint, results: Sequence[Results]) -> str:
+    ks = sorted({*results[0].k_values}.intersection(*(one.k_values for one in results)))
+    rows = [["", "problems", "samples", *(f"Pass@{k}" for k in ks)], ["---"] * (3 + len(ks))]
+    for one in results:
+        own = f"**{one.method}**, this model" if is_of(checkpoint, one) else one.method
+        facts = [one.metadata.get("num_problems", ""), one.metadata.get("samples_per_problem", "")]
+        rows.append([own, *facts, *(_in_percent(one.pass_at_k[k], one.intervals.get(k)) for k in ks)])
+    data = results[0].part("data")
+    return (
+        f"## Results\n\nUnbiased Pass@k in percent on {data.get('name', 'its test set')} ({data.get('split', '')}), "
+        f"with 95 % intervals.\n\n![Pass@k]({RESULTS})\n\n"
+        + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
+        + "\n"
+    )
+
+
+def _in_percent(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{100 * value:.1f}" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")
+
+
+def _training(checkpoint: Checkpoint, run: Run) -> str:
+    names = [name for name in run.series if name.startswith(PASS_AT) and name.removeprefix(PASS_AT).isdigit()]
+    shown = names or [name for name in HELD_OUT[:1] if name in run.series]
+    lines, at = [], _update_of(checkpoint, run)
+    for name in shown:
+        steps, values = run.series[name]
+        place = list(steps).index(at) if at in steps else -1
+        what = "accuracy" if name in HELD_OUT else f"Pass@{name.removeprefix(PASS_AT)}"
+        before = f"{100 * values[0]:.1f} % before training, " if steps[0] == 0 else ""
+        lines.append(f"* {what} on held-out charts: {before}{100 * values[place]:.1f} % at update {steps[place]:.0f}")
+    return f"## Training curves\n\n![Training]({TRAINING})\n\n" + "\n".join(lines) + "\n"
+
+
+def _update_of(checkpoint: Checkpoint, run: Run) -> int | None:
+    """The update whose weights these are."""
+    state = json.loads(run.path.read_text(encoding="utf-8"))
+    if checkpoint.record.get("collapsed"):
+        return state.get("best_global_step")
+    own = step_of(Path(checkpoint.path).resolve())
+    return own if own >= 0 else state.get("global_step")
+
+
+def _data(record: dict) -> str:
+    data, name = record["data"], hub_data_set(record)
+    link = f"[{name}](https://huggingface.co/datasets/{name})" if name else data["name"]
+    reward = record["settings"].get("reward") or [record["settings"]["rewards"]]
+    return (
+        f"## Data\n\n{data['num_questions']:,} questions of {link} ({data['split']}), fingerprint "
+        f"`{data['fingerprint']}`; rewards: {' '.join(reward)}.\n"
+    )
