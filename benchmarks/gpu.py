@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import updates
 from benchmarks.floors import SIZES, Bench
 from benchmarks.measuring import bar_chart
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from models.registry import lora_config
 from sampling.engine import Request, decode
 from sampling.prefill import prefill_all
@@ -230,9 +230,7 @@ def measure_all(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

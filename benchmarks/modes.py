@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import updates
 from benchmarks.updates import Work, run
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
 from study.compare_modes import complete_modes
 from trainers.trainer import TRAINERS
 
@@ -78,9 +78,7 @@ def compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: compare(parse_args(argv)))
-
+main = program(parse_args, compare)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,9 +20,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
+from evaluation.estimators import pass_at_k, powers_of_two
 
 ROOT = Path(__file__).resolve().parent.parent
 N = 256
@@ -54,8 +57,6 @@ for k in [1, 2, 4, 8, 16, 32, 64, 128, 256]:
 
 def usual_loop(n, c, ks):
     """What most scripts do: one product per problem and k."""
-    import numpy as np
-
     table = np.empty((len(n), len(ks)))
     for row, (total, right) in enumerate(zip(n, c, strict=True)):
         for column, k in enumerate(ks):
@@ -76,10 +77,6 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def estimators(samples: int, repeats: int) -> None:
-    import numpy as np
-
-    from evaluation.estimators import pass_at_k, powers_of_two
-
     problems, ks = -(-samples // N), powers_of_two(N)
     n, c = np.full(problems, N), np.random.default_rng(0).integers(0, N + 1, problems)
     gap = float(np.abs(pass_at_k(n, c, ks) - usual_loop(n, c, ks)).max())
@@ -154,9 +151,7 @@ def measure_all(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import bar_chart
 from benchmarks.updates import PROCESSES, RANK, Packed, Work, run
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
 
 PARTS = ("sweep", "memory", "whole", "project")
 FULL_RUN = 10_000 * 2  # completions: the README's 10,000 questions, 2 each
@@ -200,9 +200,7 @@ def measure_all(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

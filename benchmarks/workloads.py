@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from charts.record import ChartQuestion
+from models.families import family_of
+from models.inputs import prompt_inputs
 from models.registry import load_model, load_processor
 
 HAZARD = 1 / 24
@@ -42,10 +45,6 @@ def make_model(args: argparse.Namespace, dtype: torch.dtype):
 
 def build_inputs(processor, args: argparse.Namespace, device: str, number: int = 0) -> dict[str, torch.Tensor]:
     """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image."""
-    from charts.record import ChartQuestion
-    from models.families import family_of
-    from models.inputs import prompt_inputs
-
     side = round(args.image_tokens**0.5) * family_of(processor).image_step(processor)
     pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
     image = Image.fromarray(pixels.numpy())

@@ -15,7 +15,9 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from charts.answers import grade
+from charts.record import ChartQuestion
+from common.commands import Parser, program
 
 CASES = Path(__file__).parents[1] / "tests" / "data" / "answer_cases.jsonl"
 
@@ -36,9 +38,6 @@ def read_cases(path: Path) -> list[dict]:
 
 
 def rules() -> dict[str, Callable[[dict], bool | None]]:
-    from charts.answers import grade
-    from charts.record import ChartQuestion
-
     def ours(rule: str) -> Callable[[dict], bool | None]:
         def decide(case: dict) -> bool | None:
             golds, kind, tolerance = tuple(case["answers"]), case["answer_kind"], case["tolerance"]
@@ -102,9 +101,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     sys.exit(main())

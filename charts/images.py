@@ -7,13 +7,12 @@ import io
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from charts.image_kinds import FORMATS, looks_like
 from charts.pixels import as_seen
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 TOO_MANY_PIXELS = 100_000_000  # an image of as many is refused before it is decoded
 MOST_ELONGATED = 200  # times as long as wide; qwen-vl-utils' smart_resize refuses what is beyond (MAX_RATIO)
@@ -29,7 +28,6 @@ def fit_image(
     This is qwen-vl-utils' `smart_resize`. Without `min_pixels` an image is never enlarged beyond the rounding of its
     sides (and the model's own floor of four tokens); without `max_pixels` it is never shrunk below 16,384 tokens.
     """
-    from PIL import Image
     from qwen_vl_utils.vision_process import IMAGE_MAX_TOKEN_NUM, IMAGE_MIN_TOKEN_NUM, smart_resize
 
     floor, ceiling = IMAGE_MIN_TOKEN_NUM * step**2, IMAGE_MAX_TOKEN_NUM * step**2
@@ -119,8 +117,6 @@ def open_image(stored: Any, folder: Path | None = None) -> Image.Image:
 
 def _open(stored: Any, folder: Path | None) -> Image.Image:
     """The image, not decoded."""
-    from PIL import Image
-
     if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
         _check_size(stored)
         return stored

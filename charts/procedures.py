@@ -17,13 +17,12 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
 
 from charts.record import ChartQuestion
 from charts.synthetic import SPLITS, first_questions
-
-if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
 
 COLORS = {
     "red": (200, 20, 20),
@@ -93,22 +92,14 @@ class Asked(NamedTuple):
 
 def draw(chart: AxisChart) -> Image.Image:
     """The chart as a fresh 112 x 112 RGB image."""
-    from PIL import Image, ImageDraw
-
     image = Image.new("RGB", (112, 112), TINTS[chart.start])
     canvas = ImageDraw.Draw(image)
     (_draw_horizontal if chart.chart_type == "horizontal bar" else _draw_upright)(canvas, chart)
     return image
 
 
-def _font():
-    from PIL import ImageFont
-
-    return ImageFont.load_default_imagefont()  # a bitmap: the same pixels on every platform
-
-
 def _draw_upright(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
-    font, shade = _font(), COLORS[chart.color]
+    font, shade = ImageFont.load_default_imagefont(), COLORS[chart.color]  # a bitmap: the same pixels everywhere
     top, right = BOTTOM - 10 * UNIT, LEFT + PITCH * len(chart.heights)
     for tick in (0, 5, 10):
         y = BOTTOM - UNIT * tick
@@ -133,7 +124,7 @@ def _draw_upright(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
 
 
 def _draw_horizontal(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
-    font, shade = _font(), COLORS[chart.color]
+    font, shade = ImageFont.load_default_imagefont(), COLORS[chart.color]  # a bitmap: the same pixels everywhere
     bottom, right = TOP + PITCH * len(chart.heights), SIDE + 10 * UNIT
     for tick in (0, 5, 10):
         x = SIDE + UNIT * tick

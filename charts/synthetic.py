@@ -16,12 +16,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
 
 from charts.record import ChartQuestion
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 COLORS = {
     "red": (220, 30, 30),
@@ -80,8 +78,6 @@ class BarChart:
 
 def draw(chart: BarChart) -> Image.Image:
     """The chart as a fresh 112 x 112 RGB image, 1.8 pixels to a unit of the axis."""
-    from PIL import Image, ImageDraw, ImageFont
-
     left, right, top, bottom = 17, 110, 8, 98
     ink, faint = (60, 60, 60), (215, 215, 215)
     image = Image.new("RGB", (112, 112), (255, 255, 255))

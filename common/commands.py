@@ -56,6 +56,13 @@ def exit_code(run: Callable[[], int]) -> int:
     return 2
 
 
+def program(
+    parse_args: Callable[..., argparse.Namespace], run: Callable[[argparse.Namespace], int]
+) -> Callable[..., int]:
+    """The `main` of a program, from a list of arguments (by default those of the command line) to its exit code."""
+    return lambda argv=None: exit_code(lambda: run(parse_args(argv)))
+
+
 def name_some(names: list[str], limit: int = 3) -> str:
     """'a, b, c and 4 more': the names a message can hold."""
     shown = ", ".join(str(name) for name in names[:limit])

@@ -8,13 +8,12 @@ same token wherever it stands: spaces and punctuation never stick to it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from charts.prompt import PROMPTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 
 IMAGE_SIZE = 112  # pixels: 8 x 8 patches, 16 image tokens

@@ -6,6 +6,9 @@ import base64
 import io
 from pathlib import Path
 
+from PIL import Image
+
+from charts.images import open_image
 from evaluation.metrics import same_answer_key
 
 GROUPS = 24  # answers listed per problem and method; the rest is counted
@@ -103,10 +106,6 @@ def embedded(folder: Path, name: str, size: int) -> str | None:
 
     Only files below the samples file's own folder are read: a samples file may come from somebody else.
     """
-    from PIL import Image
-
-    from charts.images import open_image
-
     try:
         picture = open_image(name, folder)
     except ValueError:

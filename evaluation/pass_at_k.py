@@ -18,7 +18,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.terminal import unfailing_output
 
 EPILOG = """\
@@ -104,9 +104,7 @@ def run(args: Namespace) -> int:
     return score(args)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     unfailing_output()

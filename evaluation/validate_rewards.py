@@ -19,7 +19,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.terminal import printable, unfailing_output
 from evaluation.reward_log import MODES, complaint, count_rewards, mode_of
 
@@ -52,9 +52,7 @@ def run(args: Namespace) -> int:
     return 1 if failures else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     unfailing_output()

@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from tqdm import tqdm
+
 
 class Progress:
     def __init__(self, total: int, finished: Iterable[bytes] = ()):
-        from tqdm import tqdm
-
         self.samples = self.correct = self.truncated = self.unreadable = 0
         self._fresh, self._started = 0, time.monotonic()
         done = [json.loads(line) for line in finished]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.terminal import unfailing_output
 from study import ablations, plan
 from study.stages import Study
@@ -29,16 +29,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
-
-
 def _run(args: argparse.Namespace) -> int:
     study = Study(args.counts, args.work, jobs=args.jobs)
     perform_all = ablations.perform_all if args.what == "factors" else plan.reproduce
     perform_all(study, plan.QUICK if args.quick else plan.FULL)
     return 0
 
+
+main = program(parse_args, _run)
 
 if __name__ == "__main__":
     unfailing_output()

@@ -14,7 +14,8 @@ import argparse
 import json
 from pathlib import Path
 
-from common.commands import Parser, check_least, exit_code
+from charts.loading import load_questions
+from common.commands import Parser, check_least, program
 from common.terminal import printable, unfailing_output
 from evaluation.names import display_name
 from settings import arguments
@@ -152,7 +153,6 @@ def _cells(arm: Arm, base: Arm, ks: list[int]) -> list[str]:
 
 def check_data(args: argparse.Namespace) -> bool:
     """Whether the problems have images. ValueError for a split that is not there, or that serves both purposes."""
-    from charts.loading import load_questions
 
     def questions(split: str | None, size: int):
         path = args.dataset_path
@@ -187,9 +187,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
-
+main = program(parse_args, _run)
 
 if __name__ == "__main__":
     unfailing_output()

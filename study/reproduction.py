@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.files import write_whole
 from common.terminal import unfailing_output
 from study import ablation_tables, figures, tables, ways, words
@@ -125,10 +125,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
-
-
 def _run(args: argparse.Namespace) -> int:
     size = QUICK if args.quick else FULL
     if args.print:
@@ -145,6 +141,8 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+main = program(parse_args, _run)
+
 if __name__ == "__main__":
     unfailing_output()
-    raise SystemExit(main())
+    sys.exit(main())

@@ -19,11 +19,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.commands import Parser, check_least, exit_code
+from charts.loading import DATASETS
+from common.commands import Parser, check_least, program
 from common.files import write_whole
 from common.terminal import printable, unfailing_output
 from evaluation.estimators import powers_of_two
 from evaluation.styles import GRID, OTHERS, RC
+from models.registry import resolve_model
+from settings import arguments
 from study import plan
 from study.figures import as_svg, pass_at_k_figure
 from study.stages import Run, Stage, Study, perform
@@ -123,16 +126,8 @@ def picture(found: dict[str, Arm]) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
-
-
 def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:
     """ValueError for what main.py or generate_samples.py would refuse, before a folder is made or a model trained."""
-    from charts.loading import DATASETS
-    from models.registry import resolve_model
-    from settings import arguments
-
     resolve_model(args.vlm_name)
     if args.dataset_name not in DATASETS:
         raise ValueError(f"--dataset-name {args.dataset_name}: unknown; choose one of {', '.join(DATASETS)}")
@@ -160,6 +155,8 @@ def _run(args: argparse.Namespace) -> int:
         print(printable(f"✓ {args.folder / name}"))
     return 0
 
+
+main = program(parse_args, _run)
 
 if __name__ == "__main__":
     unfailing_output()
