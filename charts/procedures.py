@@ -25,12 +25,9 @@ from charts.record import ChartQuestion
 from charts.synthetic import SPLITS, first_questions
 
 COLORS = {
-    "red": (200, 20, 20),
-    "blue": (30, 60, 200),
-    "green": (20, 120, 40),
-    "purple": (120, 30, 160),
+    "red": (200, 20, 20), "blue": (30, 60, 200), "green": (20, 120, 40), "purple": (120, 30, 160),
     "black": (25, 25, 25),
-}
+}  # fmt: skip
 LABELS = "ABCDE"
 CHART_TYPES = ("bar", "horizontal bar", "line")
 HEIGHTS = range(1, 10)

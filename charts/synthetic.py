@@ -22,15 +22,9 @@ from PIL import Image, ImageDraw, ImageFont
 from charts.record import ChartQuestion
 
 COLORS = {
-    "red": (220, 30, 30),
-    "blue": (30, 80, 225),
-    "green": (30, 150, 50),
-    "orange": (255, 150, 0),
-    "purple": (130, 40, 170),
-    "pink": (255, 140, 195),
-    "black": (25, 25, 25),
-    "gray": (145, 145, 145),
-}
+    "red": (220, 30, 30), "blue": (30, 80, 225), "green": (30, 150, 50), "orange": (255, 150, 0),
+    "purple": (130, 40, 170), "pink": (255, 140, 195), "black": (25, 25, 25), "gray": (145, 145, 145),
+}  # fmt: skip
 LABELS = "ABCDEF"
 VALUES = range(10, 50, 2)
 AXIS_TOP = 50

@@ -70,14 +70,8 @@ def new_model(
     processor = make_processor(train_tokenizer(corpus))
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(make_config(processor.tokenizer))
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-        eos_token_id=processor.tokenizer.eos_token_id,
-        pad_token_id=processor.tokenizer.pad_token_id,
-    )
+    ends = {name: getattr(processor.tokenizer, name) for name in ("eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, **ends)
     return model, processor
 
 

@@ -27,15 +27,10 @@ from evaluation.samples import read_samples
 from organism.answering import OTHER, PROCEDURES, procedure_of
 
 CURVES = {
-    "accuracy": "decomposed/accuracy",
-    "entropy": "entropy",
-    "length": "completions/mean_length",
-    "truncated": "completions/clipped_ratio",
-    "format": "rewards/format/mean",
-    "kept": "decomposed/kept_share",
-    "clipped": "clip_ratio/region_mean",
-    "gradient": "grad_norm",
-}
+    "accuracy": "decomposed/accuracy", "entropy": "entropy", "length": "completions/mean_length",
+    "truncated": "completions/clipped_ratio", "format": "rewards/format/mean", "kept": "decomposed/kept_share",
+    "clipped": "clip_ratio/region_mean", "gradient": "grad_norm",
+}  # fmt: skip
 HELD_OUT = "eval_decomposed/accuracy"
 POINTS = 30  # of a training curve: means over as many equal stretches of updates
 
