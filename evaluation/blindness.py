@@ -10,9 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.estimators import pass_at_k
 from evaluation.intervals import LEVEL, bootstrap_intervals, charts_agree, resampled_means
-from evaluation.results import Results, differences
+from evaluation.results import Results, by_k, common_tables, differences
 
 
 def check(seeing: Sequence[Results], blind: Sequence[Results]) -> list[str]:
@@ -62,18 +61,6 @@ def surviving_share(
     return share, bounds
 
 
-def _tables(results: Sequence[Results], ks: list[int]) -> tuple[list[np.ndarray], list[str]]:
-    """Pass@k (P, K) of each on the problems that all hold, and the charts of these."""
-    first = results[0]
-    places = [{name: i for i, name in enumerate(one.ids)} for one in results]
-    names = [name for name in first.ids if all(name in own for own in places)]
-    if not names:
-        raise ValueError(f"{' and '.join(str(one.path) for one in results)} have no problem in common")
-    rows = [[own[name] for name in names] for own in places]
-    tables = [pass_at_k(one.n[own], one.c[own], ks) for one, own in zip(results, rows, strict=True)]
-    return tables, [first.clusters[i] for i in rows[0]]
-
-
 def compared(seeing: Sequence[Results], blind: Sequence[Results], ks: list[int]) -> dict:
     """What is added to a comparison: "blind", every policy seeing and blind; of two also "gain", their difference."""
     pairs = zip("ab", seeing, blind, strict=False)
@@ -83,37 +70,33 @@ def compared(seeing: Sequence[Results], blind: Sequence[Results], ks: list[int])
 
 def survival(seeing: Results, blind: Results, ks: list[int]) -> dict:
     """One policy seeing and blind, as a JSON object: None for a share of nothing."""
-    (with_image, without), clusters = _tables([seeing, blind], ks)
+    (with_image, without), clusters = common_tables([seeing, blind], ks)
     lost = with_image - without
     share, share_bounds = surviving_share(with_image, without, clusters)
     return {
         "without_image": blind.without_image,
         "num_problems": len(clusters),
         "num_clusters": len(set(clusters)),
-        "seeing": _by_k(ks, with_image.mean(axis=0)),
-        "blind": _by_k(ks, without.mean(axis=0)),
-        "difference": _by_k(ks, lost.mean(axis=0)),
-        "intervals": _by_k(ks, bootstrap_intervals(lost, clusters, within=(-1.0, 1.0))),
-        "survives": _by_k(ks, share),
-        "survives_intervals": _by_k(ks, share_bounds),
+        "seeing": by_k(ks, with_image.mean(axis=0)),
+        "blind": by_k(ks, without.mean(axis=0)),
+        "difference": by_k(ks, lost.mean(axis=0)),
+        "intervals": by_k(ks, bootstrap_intervals(lost, clusters, within=(-1.0, 1.0))),
+        "survives": by_k(ks, share),
+        "survives_intervals": by_k(ks, share_bounds),
     }
 
 
 def gain(seeing: Sequence[Results], blind: Sequence[Results], ks: list[int]) -> dict:
     """The gain of the first policy over the second, seeing and blind, and how much of it needs the image."""
-    (a, b, blind_a, blind_b), clusters = _tables([*seeing, *blind], ks)
+    (a, b, blind_a, blind_b), clusters = common_tables([*seeing, *blind], ks)
     needs = (a - b) - (blind_a - blind_b)
     return {
         "num_problems": len(clusters),
-        "seeing": _by_k(ks, (a - b).mean(axis=0)),
-        "blind": _by_k(ks, (blind_a - blind_b).mean(axis=0)),
-        "needs_the_image": _by_k(ks, needs.mean(axis=0)),
-        "intervals": _by_k(ks, bootstrap_intervals(needs, clusters, within=(-2.0, 2.0))),
+        "seeing": by_k(ks, (a - b).mean(axis=0)),
+        "blind": by_k(ks, (blind_a - blind_b).mean(axis=0)),
+        "needs_the_image": by_k(ks, needs.mean(axis=0)),
+        "intervals": by_k(ks, bootstrap_intervals(needs, clusters, within=(-2.0, 2.0))),
     }
-
-
-def _by_k(ks: list[int], values: np.ndarray) -> dict[str, object]:
-    return {str(k): None if np.isnan(one).any() else one.tolist() for k, one in zip(ks, values, strict=True)}
 
 
 def lines(content: dict) -> list[str]:
