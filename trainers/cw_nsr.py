@@ -43,9 +43,6 @@ class CWNSR(Method):
         confidence = likelihood / likelihood[batch.scorable].mean()
         return 0 - confidence.clamp(self.weight_least, self.weight_most).where(batch.correct == 0, 0.0)
 
-    def printed_rewards(self, batch, weights):
-        return weights.sign()  # before the confidence
-
     def line(self, batch):
         wrong = batch.correct == 0
         mean = -self.weights(batch)[wrong].mean() if wrong.any() else 0.0

@@ -36,9 +36,6 @@ class MaxRL(Method):
         p = batch.group_sum(r) / batch.group_sum(batch.scorable)
         return ((r - p) / p).where(batch.scorable & (p > 0), 0.0)
 
-    def printed_rewards(self, batch, weights):
-        return weights.sign()
-
     def line(self, batch):
         mixed = batch.prompt[self.weights(batch) != 0].unique()
         return f"MAXRL: {len(mixed)}/{len(batch.prompt.unique())} prompts with right and wrong completions"

@@ -33,9 +33,6 @@ class NGRPO(Method):
         deviation = (mean * (1 - mean) * (size + 1) / size).sqrt()
         return ((batch.correct - mean) / (deviation + 1e-6)).where(batch.scorable, 0.0)
 
-    def printed_rewards(self, batch, weights):
-        return weights.sign()
-
     def line(self, batch):
         wrong = batch.prompt[batch.scorable & (batch.group_sum(batch.correct) == 0)].unique()
         return f"NGRPO: {len(wrong)}/{len(batch.prompt.unique())} prompts without a right completion, with weight"

@@ -55,6 +55,9 @@ class OwnAdvantage(Method):
             raise AdvantageError(f"{FLAG} {self.advantage} must return {wrong}")
         return weights.detach()
 
+    def printed_rewards(self, batch, weights):
+        return weights
+
     def line(self, batch):
         right, wrong = (int((batch.correct == verdict).sum()) for verdict in (1, 0))
         return f"OWN-ADVANTAGE: {right} correct, {wrong} incorrect"  # not its weights: it is asked once a batch

@@ -52,9 +52,6 @@ class PassK(Method):
         gained = none - without * (batch.correct == 0).double()  # 1 - rho is none
         return (gained / (none * (1 - none)).sqrt()).where(batch.scorable & (none > 0) & (none < 1), 0.0)
 
-    def printed_rewards(self, batch, weights):
-        return weights.sign()
-
     def line(self, batch):
         weighted = batch.prompt[self.weights(batch) != 0].unique()
         return f"PASSK: {len(weighted)}/{len(batch.prompt.unique())} prompts with a right and {self.passk_k} wrong ones"
