@@ -60,7 +60,7 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
     if isinstance(stored, (bytes, bytearray, memoryview)) and len(stored):
         return bytes(stored)
     if isinstance(stored, (str, Path)) and str(stored):
-        if _is_no_path(str(stored)):
+        if "://" in str(stored) or str(stored).startswith("data:") or len(str(stored)) > MOST_PATH:
             raise ValueError(f"image {str(stored)[:60]!r} is an address or text: give a path inside the data, or bytes")
         if folder is None:
             raise ValueError(f"image {str(stored)!r} is a path, and this data has no folder of its own")
@@ -74,11 +74,6 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
                 raise
             raise ValueError(f"image file {str(stored)!r} cannot be read: {type(error).__name__}") from None
     raise ValueError("no image")
-
-
-def _is_no_path(text: str) -> bool:
-    """Whether it is an address, from which nothing is fetched, or an image as base64 text."""
-    return "://" in text or text.startswith("data:") or len(text) > MOST_PATH
 
 
 def image_id(stored: Any, folder: Path | None = None) -> str:

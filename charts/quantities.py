@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -119,12 +120,12 @@ def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | 
     if rest.startswith("%"):
         percent, rest = True, rest[1:].strip()
     else:
-        words, rest = _take(rest, PERCENT)
+        words, rest = take(rest, PERCENT)
         percent = bool(words)
     for table in ("currency", "of"):
         if table == "of" and rest.startswith("of "):
             rest = rest[3:]
-        words, after = _take(rest, CURRENCIES)
+        words, after = take(rest, CURRENCIES)
         if words:
             named = CURRENCIES[words]
             if currency and not (same_currency(currency, named) or same_currency(named, currency)):
@@ -135,7 +136,7 @@ def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | 
     return Quantity(value, scale, percent, currency, canonical_unit(rest))
 
 
-def _take(text: str, table) -> tuple[str, str]:
+def take(text: str, table: Collection[str]) -> tuple[str, str]:
     """The longest run of up to three words at the start of `text` that `table` knows, and what follows."""
     words = text.split(" ", 3)
     for count in range(min(3, len(words)), 0, -1):

@@ -43,11 +43,6 @@ def load_either(path: str, args: Namespace) -> Results:
     return as_results(samples, [1], default_method(found, samples.settings))
 
 
-def labels_of(a: Results, b: Results) -> tuple[str, str]:
-    """The methods' names, or the files' when both have one name."""
-    return (a.method, b.method) if a.method != b.method else (a.path.stem, b.path.stem)
-
-
 def compare(args: Namespace) -> int:
     asked = parse_ks(args.k_values)
     paths = [*args.compare, *args.blind]
@@ -95,13 +90,12 @@ def compared(a: Results, b: Results, ks: list[int]) -> dict:
     """The comparison as one JSON object."""
     rows_a, rows_b = common_rows(a, b)
     mean, bounds = paired_difference(a, b, ks)
-    label_a, label_b = labels_of(a, b)
+    labels = (a.method, b.method) if a.method != b.method else (a.path.stem, b.path.stem)
     solved = list(zip([a.ids[i] for i in rows_a], a.c[rows_a] > 0, b.c[rows_b] > 0, strict=True))
     (of_a, of_b), clusters = common_tables([a, b], ks)
     alike = charts_agree(of_a - of_b, clusters)
     return {
-        "a": label_a,
-        "b": label_b,
+        **dict(zip("ab", labels, strict=True)),
         "num_problems": len(solved),
         "num_clusters": len(set(clusters)),
         "marked_by": a.metadata.get("marked_by"),

@@ -31,17 +31,12 @@ class Gallery:
         self.method, self.folder = method, folder
 
     def visit(self, problem: dict, marks: list[bool]) -> None:
-        kind = str(problem.get("kind") or "")
-        known = self.problems.setdefault(
+        kind, gold = str(problem.get("kind") or ""), problem.get("answer")
+        known = self._known(
             str(problem["problem_id"]),
-            {
-                "id": str(problem["problem_id"]),
-                "question": str(problem.get("question") or ""),
-                "gold": str(problem.get("answer") if problem.get("answer") is not None else "not stored"),
-                "kind": self.kinds.setdefault(kind, len(self.kinds)) if kind else None,
-                "image": None,
-                "by": {},
-            },
+            str(problem.get("question") or ""),
+            str(gold if gold is not None else "not stored"),
+            self.kinds.setdefault(kind, len(self.kinds)) if kind else None,
         )
         if known["image"] is None and problem.get("image"):
             chart = known["image"] = str(problem.get("image_id") or problem["image"])
@@ -52,9 +47,12 @@ class Gallery:
     def unsampled(self, problems: list[tuple[str, str]]) -> None:
         """Problems of the present method that have no samples, with the reason."""
         for name, reason in problems:
-            blank: dict = {"id": name, "question": "", "gold": "", "kind": None, "image": None, "by": {}}
-            known = self.problems.setdefault(name, blank)
-            known["by"][self.method] = {"right": 0, "total": 0, "error": reason}
+            self._known(name)["by"][self.method] = {"right": 0, "total": 0, "error": reason}
+
+    def _known(self, name: str, question: str = "", gold: str = "", kind: int | None = None) -> dict:
+        """What is shown of a problem, begun when it comes first."""
+        blank = {"id": name, "question": question, "gold": gold, "kind": kind, "image": None, "by": {}}
+        return self.problems.setdefault(name, blank)
 
     def _by_answer(self, problem: dict, marks: list[bool]) -> dict:
         """Samples with one answer and one mark are a group; the largest groups come first, each with one completion."""

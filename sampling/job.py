@@ -6,6 +6,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,7 @@ class Sampler:
                 generate(self.model, on(self.model.device, inputs), problem_id=name, chunk=self.chunk, **options)
                 for name, inputs in prompts
             ]
-        return sample_each(self.model, prompts, chunk=self.chunk, on_chunk=self._keep_chunk, **options)
-
-    def _keep_chunk(self, chunk: int) -> None:
-        self.chunk = chunk
+        return sample_each(self.model, prompts, chunk=self.chunk, on_chunk=partial(setattr, self, "chunk"), **options)
 
     def texts(self, samples: Samples) -> list[str]:
         return self.processor.tokenizer.batch_decode(samples.token_ids, skip_special_tokens=True)

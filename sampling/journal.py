@@ -122,14 +122,11 @@ class Journal:
         part = read_part(path)
         self._stream.truncate(part.intact if part else 0)
         if part is None:
-            self._write(json.dumps({"settings": settings}, ensure_ascii=False).encode())
+            self.add(json.dumps({"settings": settings}, ensure_ascii=False).encode())
             flush(path.parent)
 
     def add(self, line: bytes) -> None:
         """Write one finished problem and wait until it is on disk."""
-        self._write(line)
-
-    def _write(self, line: bytes) -> None:
         self._stream.write(line + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
