@@ -12,7 +12,6 @@ another, not even as another kind of chart, whatever the seeds. Consecutive ques
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from charts.record import ChartQuestion
-from charts.synthetic import SPLITS, first_questions
+from charts.synthetic import SPLITS, DrawnChart, digest, first_questions, question_about
 
 COLORS = {
     "red": (200, 20, 20), "blue": (30, 60, 200), "green": (20, 120, 40), "purple": (120, 30, 160),
@@ -44,8 +43,8 @@ TINTS = {0: (255, 255, 255), 10: (255, 230, 140), 20: (160, 210, 255)}
 
 
 @dataclass(frozen=True)
-class AxisChart:
-    """What a chart shows and how: enough to draw it, byte for byte."""
+class AxisChart(DrawnChart):
+    """Bars or marks above the start of an axis."""
 
     chart_type: str
     color: str
@@ -71,12 +70,7 @@ class AxisChart:
     @property
     def part(self) -> int:
         """The hundredth of the space of charts in which this one lies: heights and start alone decide."""
-        return int(hashlib.sha256(repr((self.heights, self.start)).encode()).hexdigest(), 16) % 100
-
-    @property
-    def image_id(self) -> str:
-        """The picture is a function of these fields, and no two pictures are alike when they differ."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return int(digest((self.heights, self.start)), 16) % 100
 
 
 class Asked(NamedTuple):
@@ -183,26 +177,17 @@ def asked(split: str, seed: int, start: int = 0, marked: float = MARKED) -> Iter
             labels = tuple(rng.sample(list(chart.labelled), 1 if kind == "value" else 2))
             wanted += [labels] * (set(labels) not in map(set, wanted))
         for labels in wanted[turn:]:
-            yield Asked(_record(chart, labels, f"procedures-{split}-{seed}-{index:06d}", split), chart, labels)
+            yield Asked(_record(chart, labels, f"{seed}-{index:06d}", split), chart, labels)
             index += 1
 
 
-def _record(chart: AxisChart, labels: tuple[str, ...], name: str, split: str) -> ChartQuestion:
-    return ChartQuestion(
-        id=name,
-        question=ask(labels),
-        answers=(str(sum(chart.labelled[label] + chart.start for label in labels)),),
-        open_image=partial(draw, chart),
-        image_id=chart.image_id,
-        kind=f"{'value' if len(labels) == 1 else 'sum'} {'marked' if chart.marked else 'plain'}",
-        answer_kind="number",
-        rule="strict",
-        tolerance=0.0,
-        chart_type=chart.chart_type,
-        table=chart.table,
-        source="procedures",
-        split=split,
-    )
+def _record(chart: AxisChart, labels: tuple[str, ...], number: str, split: str) -> ChartQuestion:
+    kind = f"{'value' if len(labels) == 1 else 'sum'} {'marked' if chart.marked else 'plain'}"
+    gold = str(sum(chart.labelled[label] + chart.start for label in labels))
+    return question_about(
+        chart, partial(draw, chart), "procedures", split, number, question=ask(labels), answers=(gold,),
+        kind=kind, answer_kind="number",
+    )  # fmt: skip
 
 
 def procedure_questions(split: str, size: int, seed: int = 2025, marked: float = MARKED) -> list[ChartQuestion]:

@@ -51,7 +51,7 @@ class Gallery:
 
     def _known(self, name: str, question: str = "", gold: str = "", kind: int | None = None) -> dict:
         """What is shown of a problem, begun when it comes first."""
-        blank = {"id": name, "question": question, "gold": gold, "kind": kind, "image": None, "by": {}}
+        blank: dict = {"id": name, "question": question, "gold": gold, "kind": kind, "image": None, "by": {}}
         return self.problems.setdefault(name, blank)
 
     def _by_answer(self, problem: dict, marks: list[bool]) -> dict:
