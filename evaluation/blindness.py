@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.intervals import LEVEL, bootstrap_intervals, charts_agree, resampled_means
+from evaluation.intervals import TAILS, bootstrap_intervals, charts_agree, resampled_means
 from evaluation.results import Results, by_k, common_tables, differences
 
 
@@ -46,10 +46,10 @@ def surviving_share(
     in the difference, the exact bound of that (evaluation.intervals) is divided by the accuracy seen.
     """
     size, whole = seeing.shape[1], seeing.mean(axis=0)
-    means = np.concatenate(list(resampled_means(np.hstack([seeing, blind]), clusters)))  # (B, 2 K)
+    means = resampled_means(np.hstack([seeing, blind]), clusters)  # (B, 2 K)
     with np.errstate(divide="ignore", invalid="ignore"):
         share, drawn = blind.mean(axis=0) / whole, means[:, size:] / means[:, :size]
-        bounds = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0], axis=0).T
+        bounds = np.quantile(drawn, TAILS, axis=0).T
         lost = bootstrap_intervals(seeing - blind, clusters, within=(-1.0, 1.0)) / whole[:, None]
         left = bootstrap_intervals(blind, clusters, within=(0.0, 1.0)) / whole[:, None]
     equal, alike = charts_agree(seeing - blind, clusters), charts_agree(blind, clusters)

@@ -68,22 +68,18 @@ def compare(args: Namespace) -> int:
         content |= blindness.compared(seeing, blind, ks)
         text += blindness.lines(content)
     print("\n".join(map(printable, text)))
-    for note in notes_on(seeing, apart):
-        print(printable(f"note: {note}"), file=sys.stderr)
-    if output:
-        write_whole(output, to_text(content | {"runs_differ_in": apart}))
-        print(printable(f"✓ Comparison saved to {output}"))
-    return 0
-
-
-def notes_on(seeing: list[Results], apart: list[str]) -> list[str]:
-    """What the reader of a comparison must know."""
-    return [f"the runs differ in {reason}" for reason in apart] + [
+    notes = [f"the runs differ in {reason}" for reason in apart] + [
         f"{one.path} was sampled without the image ({one.without_image}), which measures what can be guessed, not a "
         "method: --blind sets it beside the same model's samples with the image"
         for one in seeing
         if one.without_image
     ]
+    for note in notes:
+        print(printable(f"note: {note}"), file=sys.stderr)
+    if output:
+        write_whole(output, to_text(content | {"runs_differ_in": apart}))
+        print(printable(f"✓ Comparison saved to {output}"))
+    return 0
 
 
 def compared(a: Results, b: Results, ks: list[int]) -> dict:

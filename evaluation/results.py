@@ -69,17 +69,17 @@ class Results:
         return str(self.metadata.get("without_image") or "") or None
 
 
-def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RESAMPLES, seed: int = SEED) -> dict:
+def build(samples: SampleSet, ks: list[int], method: str) -> dict:
     """The content of a results file for these problems and k."""
     table = pass_at_k(samples.n, samples.c, ks)
-    bounds = bootstrap_intervals(table, samples.clusters, resamples=resamples, seed=seed, within=(0.0, 1.0))
+    bounds = bootstrap_intervals(table, samples.clusters, within=(0.0, 1.0))
     alike = charts_agree(table, samples.clusters)
     intervals = {
         "level": LEVEL,
         "how": "percentile bootstrap over problems, clustered by chart",
         "clusters": len(set(samples.clusters)),
-        "resamples": resamples,
-        "seed": seed,
+        "resamples": RESAMPLES,
+        "seed": SEED,
         "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],  # all charts agree: see intervals.py
     }
     n, c = samples.n.tolist(), samples.c.tolist()

@@ -90,11 +90,7 @@ def read_samples(
         name = _problem_id(problem, number, path)
         runs[None if (run := problem.get("run")) is None else str(run)] += 1
         if name in seen:
-            if duplicates == "refuse":
-                raise ValueError(
-                    f"{path}: problem {name} occurs more than once (again as number {number}); keep the first of each "
-                    "with --duplicates first"
-                )
+            _check_repeat(name, number, path, duplicates)
             result.repeated += 1
             continue
         seen.add(name)
@@ -144,6 +140,14 @@ def _problem_id(problem: dict, number: int, path: Path) -> str:
     if isinstance(name, bool) or not isinstance(name, (str, int)) or name == "":
         raise ValueError(f"{path}: problem number {number} has no problem_id")
     return str(name)
+
+
+def _check_repeat(name: str, number: int, path: Path, duplicates: str) -> None:
+    if duplicates == "refuse":
+        raise ValueError(
+            f"{path}: problem {name} occurs more than once (again as number {number}); keep the first of each "
+            "with --duplicates first"
+        )
 
 
 def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[bool]:

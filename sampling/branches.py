@@ -70,7 +70,8 @@ class Branches:
         pairs, self.branch = (branch * most + tokens).unique(return_inverse=True)
         parents, chosen = pairs // most, pairs % most
         rows = len(self.positions)
-        if self.cache is not None and len(parents.unique()) == len(parents) and _most_of(len(parents), rows):
+        few_gone = max(len(parents), MIN_ROWS) > rows - max(1, rows // DROP_SHARE)
+        if self.cache is not None and len(parents.unique()) == len(parents) and few_gone:
             tokens = torch.zeros(rows, dtype=tokens.dtype)  # no branch parts: each goes on where it is
             tokens[parents] = chosen
             self.branch = parents[self.branch]
@@ -84,7 +85,3 @@ class Branches:
                 self.cache.select(parents)
         self.positions = self.positions + 1
         return tokens
-
-
-def _most_of(part: int, rows: int) -> bool:
-    return max(part, MIN_ROWS) > rows - max(1, rows // DROP_SHARE)

@@ -82,20 +82,20 @@ TABLES: dict[str, Table] = {
 }
 
 
-def rebuilt(document: str, counts: Path, size: Size = FULL) -> str:
+def rebuilt(document: str, counts: Path) -> str:
     """The document with every table computed anew. ValueError for a block that no table is for."""
 
     def replace(match: re.Match) -> str:
         if match[2] not in TABLES:
             raise ValueError(f"there is no table {match[2]}; known are {', '.join(TABLES)}")
-        return f"{match[1]}\n{TABLES[match[2]](counts, size) or NOT_RUN}\n\n{match[3]}"
+        return f"{match[1]}\n{TABLES[match[2]](counts, FULL) or NOT_RUN}\n\n{match[3]}"
 
     return BLOCK.sub(replace, document)
 
 
-def pictures(counts: Path, size: Size = FULL) -> dict[str, str]:
+def pictures(counts: Path) -> dict[str, str]:
     """File name -> SVG, those for which something is kept."""
-    every, marked = (arms(counts, size) for arms in COMMON)
+    every, marked = (arms(counts, FULL) for arms in COMMON)
     if not every or not marked:
         return {}
     drawn = {
