@@ -21,6 +21,7 @@ from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, ch
 from evaluation.names import method_key
 from evaluation.samples import SampleSet
 
+KEPT_SETTINGS = ("sampling", "data", "prompt", "image", "model", "checkpoint", "without_image")
 SAME_SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens")
 
 
@@ -103,11 +104,7 @@ def _metadata(samples: SampleSet, method: str) -> dict:
         "marks": samples.marks,
         "marked_by": samples.marked_by(),
         "problem_set": samples.fingerprint(),
-        **{
-            key: settings[key]
-            for key in ("sampling", "data", "prompt", "image", "model", "checkpoint", "without_image")
-            if key in settings
-        },
+        **{key: settings[key] for key in KEPT_SETTINGS if key in settings},
         "sampled_as": settings.get("method"),
         "run": samples.run or settings.get("run"),
         "samples_file": samples.path.name,

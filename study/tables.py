@@ -193,11 +193,8 @@ def texts(found: dict[str, Arm]) -> str | None:
     for arm in found.values():
         rates = {name: np.mean([one["rates"][name] for one in arm.kept]) for name in arm.kept[0]["rates"]}
         entropies = [one["training"]["entropy"] for one in arm.kept if one["training"]]
-        change = (
-            f"{np.mean([e[0] for e in entropies]):.3f} → {np.mean([e[-1] for e in entropies]):.3f}"
-            if entropies
-            else "–"
-        )
+        ends = (f"{np.mean([entropy[end] for entropy in entropies]):.3f}" for end in (0, -1))
+        change = " → ".join(ends) if entropies else "–"
         shares = [points(rates["well_formed"]), points(rates["truncated"])]
         rows.append([arm.label, f"{rates['tokens']:.1f}", *shares, change])
     return markdown(["", "tokens", "well-formed %", "truncated %", "entropy in training"], rows) if rows else None
