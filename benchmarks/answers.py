@@ -3,8 +3,6 @@
 python benchmarks/answers.py
 """
 
-from __future__ import annotations
-
 import random
 import sys
 import time

@@ -7,8 +7,6 @@ Moments, bytes and invocations come from a fixed seed. Every line runs in proces
 means that something was lost, and the exit code is then 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -13,8 +13,6 @@ generate. Every line is printed, and the JSON file written, as soon as it is kno
 others go on. benchmarks/GPU.md says how to run it on a machine without a network.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import json

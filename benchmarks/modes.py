@@ -9,8 +9,6 @@ bits). NSR is measured twice in every round, and what it differs from itself is 
 those of this process alone, which a busy machine does not lengthen by the time it gives to others.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import statistics

@@ -7,8 +7,6 @@ untimed pass), and for files of 100,000 and 1,000,000 samples the time and memor
 starting the interpreter with its imports, beside those of loading the file at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -12,8 +12,6 @@ two completions may part only where noise of 1e-5 on the logits, about their rou
 where there are at least 64 of them.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time

@@ -12,8 +12,6 @@ over P + sum of kept C; "tokens left" is the latter, summed over prompts. Times 
 update phase alone unless said otherwise.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import statistics

@@ -1,7 +1,5 @@
 """The models and prompts that the benchmarks work on."""
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np

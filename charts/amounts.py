@@ -1,7 +1,5 @@
 """Whether two quantities are the same amount, given what the question asks for."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from decimal import Decimal
 

@@ -3,8 +3,6 @@
 English is read (`wording`); of other languages the words of `languages` alone.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cached_property, lru_cache
 

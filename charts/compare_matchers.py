@@ -5,8 +5,6 @@ python -m charts.compare_matchers --show percent      # every case of a category
 python -m charts.compare_matchers --show wrong        # every case on which a rule errs
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging

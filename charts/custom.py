@@ -8,8 +8,6 @@
 | LLaVA | the human's turn of `conversations` | the turn of gpt | image |
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """Data sets that are drawn from a seed: no download, as many questions as are asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Images: opened lazily and safely, identified by content, resized by one rule for training and evaluation."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -1,7 +1,5 @@
 """A local copy: what was saved by `save_to_disk`, parquet and arrow files, or text files, with or without pictures."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -12,8 +12,6 @@ business alone. Neither looks at the prompt.
     <answer>42</answer>
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field

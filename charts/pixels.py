@@ -5,8 +5,6 @@ pixels, and clamps channels of more than eight bits to 255, so that a 16-bit cha
 between 0 and 1 black.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 

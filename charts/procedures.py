@@ -10,8 +10,6 @@ A chart's heights and start are hashed, and the hash says to which split it belo
 another, not even as another kind of chart, whatever the seeds. Consecutive questions share a chart, two by two.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -4,8 +4,6 @@
 5 % when both parse and the gold is not zero; otherwise case-insensitive equality.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 

@@ -1,7 +1,5 @@
 """Numbers as people write them: signs, separators, currency, magnitude words, percent and units."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Collection

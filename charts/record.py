@@ -1,7 +1,5 @@
 """What a chart question is: one record for every data set, and the set of them that a run uses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

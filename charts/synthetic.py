@@ -7,8 +7,6 @@ split can therefore occur in another, not even in other colors, whatever the see
 two by two.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

@@ -1,7 +1,5 @@
 """Hashes of weights: whether two runs, or a run and its record, have the same ones, and which file differs."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

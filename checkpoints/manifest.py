@@ -5,8 +5,6 @@ flushed to the disk and renamed into place. What a crash leaves in `.saving` is 
 full disk tears afterwards does not match its manifest. Plain files: neither torch nor transformers is needed here.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -7,8 +7,6 @@ bfloat16 rounds it once, at the end, and with it part of what a small adapter ha
 transformers alone, and main.py and generate_samples.py take it as a model that knows its prompt and image limits.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil

@@ -4,8 +4,6 @@ Its head is the metadata that the hub reads, and refuses when a name in it is a 
 folder is told in words.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

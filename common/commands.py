@@ -1,7 +1,5 @@
 """What the programs of this project share: their parser, one-line errors with exit code 2, names in a message."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable

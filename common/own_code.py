@@ -1,7 +1,5 @@
 """The user's own functions: found by path or module, run once, and told apart by a hash of their code."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util

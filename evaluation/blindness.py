@@ -4,8 +4,6 @@ A policy that answers as well without looking has learned what charts tend to sa
 base model that is there blind too is no gain in seeing. Everything is paired, problem by problem.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

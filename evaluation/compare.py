@@ -3,8 +3,6 @@
 Pairing takes out what makes a problem hard for both, so the interval is far narrower than two separate ones suggest.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from pathlib import Path

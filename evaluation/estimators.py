@@ -4,8 +4,6 @@ Pass@k = 1 - C(n-c, k) / C(n, k), the probability that k of a problem's n sample
 right one (Chen et al. 2021); unbiased for every k <= n. At k = n it only asks whether any sample at all was right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

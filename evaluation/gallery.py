@@ -1,7 +1,5 @@
 """What the report shows of each problem: its chart, question, gold answer and, per method, its samples by answer."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path

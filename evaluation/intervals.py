@@ -10,8 +10,6 @@ would show none with probability (1 - p)^m, which is below 5 % for p > 1 - 0.05^
 was seen by no more than p times the distance to the end of its range (charts of about as many questions each).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

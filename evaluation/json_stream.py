@@ -1,7 +1,5 @@
 """The values of a JSON list, of JSON lines or of one JSON object, one at a time: memory holds one, not the file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

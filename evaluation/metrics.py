@@ -3,8 +3,6 @@
 Every metric is a mean over problems of one number per problem, so each gets its interval from the same bootstrap.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import lru_cache

@@ -8,8 +8,6 @@ The estimator and its relatives are in estimators.py, the intervals in intervals
 the table in scoring.py.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

@@ -7,8 +7,6 @@
 The numbers are written beside the picture as CSV.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

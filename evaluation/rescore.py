@@ -1,7 +1,5 @@
 """Marks computed again from the stored answers, with a rule of charts.answers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 

@@ -6,8 +6,6 @@
  "problems": {"ids": [...], "n": [...], "c": [...], "clusters": [...]}}
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A samples file -> its results and the table that is printed, as the flags of pass_at_k.py say."""
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

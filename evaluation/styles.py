@@ -5,8 +5,6 @@ A method's own style stands in its file under trainers/; here are those of the u
 The colours are told apart by readers with any common colour blindness, the markers and lines in black and white.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 import trainers

@@ -3,8 +3,6 @@
 And Pass@1 and Pass@n on the held-out charts, where they were measured (--eval-samples).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -9,8 +9,6 @@ counts as positive above 0.5, negative below -0.1, zero within 0.1 of 0.
 Exit code 0: every log passed; 1: a check failed; 2: a log or mode that cannot be used.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Both keep the cache and the positions of the model's rows, and carry what the mo
 (`to_completions`) and their tokens back to its rows (`follow`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ the first 64 are drawn with them or were drawn before. What is there is kept and
 file is replaced when all is done.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 The random numbers are torch's, seeded by (seed, problem, chunk): another chunk size gives other samples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import torch

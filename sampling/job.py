@@ -1,7 +1,5 @@
 """A sampling job: every question of this process -> one line of the journal, several decoded together."""
 
-from __future__ import annotations
-
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

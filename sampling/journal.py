@@ -8,8 +8,6 @@ other settings are refused with the difference shown. A last line torn by a cras
 there the parts become the final file, which appears by renaming, and the parts are deleted.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The modules of a model's text layers: which there are, and whether `decoder_layer` can compute them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

@@ -5,8 +5,6 @@ distinct image goes through the vision tower once. On a CPU each prompt is a pas
 faster there, and so its bits do not depend on the prompts beside it.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

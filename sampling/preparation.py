@@ -1,7 +1,5 @@
 """What of a sampling job can fail for a reason of the user's: before PyTorch is imported and a model loaded."""
 
-from __future__ import annotations
-
 import os
 from argparse import Namespace
 from dataclasses import asdict, dataclass

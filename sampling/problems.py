@@ -1,7 +1,5 @@
 """A question's completions -> one line of the samples file."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """One line on the terminal: problems done, time left, samples per second, running Pass@1, truncation rate."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time

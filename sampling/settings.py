@@ -1,7 +1,5 @@
 """The numbers that fix a sampling distribution and its random streams."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

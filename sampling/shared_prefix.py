@@ -10,8 +10,6 @@ attention it has no mask function for, and none is needed: the rows of a batch h
 The same idea in the update: update/shared_prefix.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """A YAML file of settings (--config), each value read as its flag would have read it."""
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any

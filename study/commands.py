@@ -1,7 +1,5 @@
 """The command behind runs/reproduce_tiny.sh: python -m study.commands reproduce --counts ... --work ..."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -8,8 +8,6 @@ validated. Then the base and every mode with every seed are sampled on the evalu
 that are not listed here go to main.py, the same for all modes. The same command goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path

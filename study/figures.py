@@ -1,7 +1,5 @@
 """The pictures of the study, from the kept counts: Pass@k, shares of the ways to answer, what training logged."""
 
-from __future__ import annotations
-
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure

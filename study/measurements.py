@@ -12,8 +12,6 @@ The problems themselves (id, chart, kind, whether yes or no answers it) are the 
 and are kept once beside the stages, in problems_<problem_set>.json.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path

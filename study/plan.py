@@ -5,8 +5,6 @@ own rate is chosen from one grid on the validation split, which is widened where
 Everything else is the same for all: prompts (they depend on the seed only), completions, updates.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -6,8 +6,6 @@
 In the document a table stands between `<!-- table NAME -->` and `<!-- end -->`; the text around is written by hand.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys

@@ -8,8 +8,6 @@ Flags that are not listed here go to main.py. Lambda 0 is NSR, lambda 1 is REINF
 stopped; models and samples are in FOLDER/models, what the table is made of in FOLDER/counts.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """The tables of the study as markdown, from the kept counts. None for a table none of whose rows is kept yet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The shares are those of completions, the mean over problems and seeds. Intervals
 charts, for these seeds' mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """CW-NSR: confidence-weighted negative sample reinforcement."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.method import Method, Style, option

@@ -1,7 +1,5 @@
 """F-GRPO: GRPO with less weight for prompts that are solved already."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.grpo import GRPO

@@ -1,7 +1,5 @@
 """MaxRL: maximum likelihood by reinforcement learning."""
 
-from __future__ import annotations
-
 from trainers.method import Method, Paper, Style
 
 

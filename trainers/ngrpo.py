@@ -1,7 +1,5 @@
 """NGRPO: negative-enhanced group relative policy optimisation."""
 
-from __future__ import annotations
-
 from trainers.method import Method, Paper, Style
 
 

@@ -1,7 +1,5 @@
 """The user's own advantage: a function that is given the scored batch and returns one weight a completion."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from common.own_code import FORMS, load, told

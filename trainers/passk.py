@@ -1,7 +1,5 @@
 """Pass@k training: a completion has the reward of the K drawn together, worked out over all such draws."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.method import Method, Paper, Style, option

@@ -3,8 +3,6 @@
 A row is one completion with its prompt; pixel values and grids are kept as one tensor a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -5,8 +5,6 @@ so: all of them see one gradient norm and decide alike without a word between th
 discards such a step; elsewhere the gradients are dropped before it. Weights, optimiser states and its step count stay.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from contextlib import suppress

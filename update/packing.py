@@ -4,8 +4,6 @@ An optimiser step has a fixed number of micro-batches. The rows that can move th
 as a token budget allows, evenly; the others stay empty and are skipped. Pure functions on lists, no tensors.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

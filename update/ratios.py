@@ -8,8 +8,6 @@ The rollout draws a token from one computation of the model and the update diffe
 they differ by rounding alone. A gap beyond that means that one of the two is wrong.
 """
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar
 

@@ -4,8 +4,6 @@ Settings that the engine does not know (vLLM, tools, min-p, a repetition penalty
 TRL's own generation.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
