@@ -104,13 +104,8 @@ def write_samples(path: Path, samples: int) -> None:
     with path.open("w") as file:
         for i in range(-(-samples // N)):
             head = {"problem_id": f"p{i}", "question": "How tall is the red bar?", "answer": "37", "answers": ["37"]}
-            head |= {
-                "kind": "value",
-                "image_id": f"chart{i // 3}",
-                "image": None,
-                "source": "benchmark",
-                "run": "0" * 16,
-            }
+            head |= {"kind": "value", "image_id": f"chart{i // 3}", "image": None}
+            head |= {"source": "benchmark", "run": "0" * 16}
             file.write(("[\n" if i == 0 else ",\n") + json.dumps(head)[:-1] + ", " + bodies[i % BODIES])
         file.write("\n]\n")
 

@@ -71,11 +71,8 @@ def sweep(args, dtype: torch.dtype) -> None:
     works += [Work(8, kept, ratio, args.longest) for ratio in (1, 2, 8) for kept in (1.0, 0.25)]
     compare(args, works[4])
     compare(args, works[5])
-    say(
-        f"\nUpdate phase, {PROCESSES} processes, each {works[0].batch * works[0].accumulation} completions in "
-        f"micro-batches of {works[0].batch}, "
-        f"medians of {args.repeat}:"
-    )
+    size = f"{works[0].batch * works[0].accumulation} completions in micro-batches of {works[0].batch}"
+    say(f"\nUpdate phase, {PROCESSES} processes, each {size}, medians of {args.repeat}:")
     say("  G   kept  prompt/completion   stock      ours     ratio   bound   of bound   tokens left")
     points = []
     for work in works:

@@ -86,11 +86,8 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
 
 def _trained(path: str, folder: Path, settings: dict, has_adapter: bool, base_model: str | None) -> Checkpoint:
     try:
-        saved = {
-            "prompt": settings["prompt"]["name"],
-            "min_pixels": settings["image"]["min_pixels"],
-            "max_pixels": settings["image"]["max_pixels"],
-        }
+        limits = {name: settings["image"][name] for name in ("min_pixels", "max_pixels")}
+        saved = {"prompt": settings["prompt"]["name"], **limits}
         name, method = settings["model"]["name"], settings["settings"]["mode"]
         length = settings["settings"].get("max_completion_length") or COMPLETION_LENGTH
         saved_hash = settings["prompt"]["hash"]

@@ -101,16 +101,12 @@ def lines(content: dict) -> list[str]:
     """What is printed of `compared`; `content` also has the policies' names, "a" and "b"."""
     text = []
     for side, one in content["blind"].items():
-        text.append(
-            f"{content[side]} seeing minus blind (--without-image {one['without_image']}), {one['num_problems']} "
-            "problems, paired 95 % intervals:"
-        )
+        how, count = f"--without-image {one['without_image']}", one["num_problems"]
+        text.append(f"{content[side]} seeing minus blind ({how}), {count} problems, paired 95 % intervals:")
         for k, value in one["difference"].items():
             x, y = 100 * one["seeing"][k], 100 * one["blind"][k]
-            text.append(
-                f"  Pass@{k}: {x:.2f}% - {y:.2f}% = {100 * value:+.2f}   {_bounds(one['intervals'][k])}   "
-                f"survives: {_share(one['survives'][k], one['survives_intervals'][k])}"
-            )
+            lost, share = _bounds(one["intervals"][k]), _share(one["survives"][k], one["survives_intervals"][k])
+            text.append(f"  Pass@{k}: {x:.2f}% - {y:.2f}% = {100 * value:+.2f}   {lost}   survives: {share}")
     if "gain" in content:
         one = content["gain"]
         text.append(f"{content['a']} minus {content['b']}, seeing minus blind: what of the gain needs the image:")

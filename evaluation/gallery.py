@@ -30,12 +30,9 @@ class Gallery:
 
     def visit(self, problem: dict, marks: list[bool]) -> None:
         kind, gold = str(problem.get("kind") or ""), problem.get("answer")
-        known = self._known(
-            str(problem["problem_id"]),
-            str(problem.get("question") or ""),
-            str(gold if gold is not None else "not stored"),
-            self.kinds.setdefault(kind, len(self.kinds)) if kind else None,
-        )
+        place = self.kinds.setdefault(kind, len(self.kinds)) if kind else None
+        texts = str(problem.get("question") or ""), str(gold if gold is not None else "not stored")
+        known = self._known(str(problem["problem_id"]), *texts, place)
         if known["image"] is None and problem.get("image"):
             chart = known["image"] = str(problem.get("image_id") or problem["image"])
             if not self.images.get(chart):
@@ -81,10 +78,8 @@ class Gallery:
 
     def content(self, methods: int) -> dict:
         """The gallery as JSON values; `by` becomes a list over methods, None where a method lacks the problem."""
-        problems = [
-            {**problem, "by": [problem["by"].get(method) for method in range(methods)]}
-            for problem in self.problems.values()
-        ]
+        by = [[problem["by"].get(method) for method in range(methods)] for problem in self.problems.values()]
+        problems = [{**problem, "by": own} for problem, own in zip(self.problems.values(), by, strict=True)]
         return {"kinds": list(self.kinds), "images": self.images, "problems": problems}
 
 

@@ -83,13 +83,8 @@ def build(samples: SampleSet, ks: list[int], method: str) -> dict:
     }
     n, c = samples.n.tolist(), samples.c.tolist()
     problems = {"ids": samples.ids, "n": n, "c": c, "clusters": samples.clusters}
-    return {
-        "pass_at_k": by_k(ks, table.mean(axis=0)),
-        "k_values": list(ks),
-        "intervals": by_k(ks, bounds),
-        "metadata": _metadata(samples, method) | {"intervals": intervals},
-        "problems": problems,
-    }
+    tables = {"pass_at_k": by_k(ks, table.mean(axis=0)), "k_values": list(ks), "intervals": by_k(ks, bounds)}
+    return {**tables, "metadata": _metadata(samples, method) | {"intervals": intervals}, "problems": problems}
 
 
 def _metadata(samples: SampleSet, method: str) -> dict:

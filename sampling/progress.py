@@ -17,14 +17,8 @@ class Progress:
         for entry in done:
             self._count(entry)
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            initial=len(done),
-            unit="problem",
-            file=sys.stderr,
-            dynamic_ncols=terminal,
-            mininterval=0.2 if terminal else 15.0,
-        )
+        width = {"dynamic_ncols": terminal, "mininterval": 0.2 if terminal else 15.0}
+        self._bar = tqdm(total=total, initial=len(done), unit="problem", file=sys.stderr, **width)
 
     def _count(self, entry: dict[str, Any]) -> None:
         self.unreadable += "error" in entry

@@ -87,7 +87,7 @@ def _typed(setting: Setting, value: Any, path: str) -> Any:
     try:
         typed = [read(item) for item in items]
     except (TypeError, ValueError, OverflowError):
-        wanted = {int: "a whole number in digits", float: "a number in digits"}
+        wanted: dict[type | None, str] = {int: "a whole number in digits", float: "a number in digits"}
         raise ValueError(f"{place} must be {wanted.get(setting.kind, 'text')}, got {_shown(value)}") from None
     if setting.choices and typed[0] not in setting.choices:
         raise ValueError(f"{place} must be one of {', '.join(setting.choices)}, got {_shown(value)}")

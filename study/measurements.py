@@ -99,10 +99,8 @@ def log_of(run_folder: Path) -> list[dict]:
 def held_out(run_folder: Path) -> dict[str, list[float]]:
     """Accuracy on the held-out charts and the updates that it was measured after."""
     measured = [entry for entry in _history(run_folder) if HELD_OUT in entry]
-    return {
-        "update": [entry["step"] for entry in measured],
-        "accuracy": [round(entry[HELD_OUT], 4) for entry in measured],
-    }
+    accuracy = [round(entry[HELD_OUT], 4) for entry in measured]
+    return {"update": [entry["step"] for entry in measured], "accuracy": accuracy}
 
 
 def _history(run_folder: Path) -> list[dict]:

@@ -61,14 +61,10 @@ class Arm:
         def part(values: list) -> list:
             return [values[place] for place in places]
 
-        kept = [
-            {
-                **one,
-                "c": part(one["c"]),
-                **{name: {w: part(v) for w, v in one[name].items()} for name in ("taken", "right") if name in one},
-            }
-            for one in self.kept
-        ]
+        def of_ways(one: dict) -> dict:
+            return {name: {w: part(v) for w, v in one[name].items()} for name in ("taken", "right") if name in one}
+
+        kept = [{**one, "c": part(one["c"]), **of_ways(one)} for one in self.kept]
         return replace(self, kept=kept, problems={name: part(values) for name, values in self.problems.items()})
 
 

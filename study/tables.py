@@ -108,12 +108,9 @@ def progress(counts: Path, size: Size) -> str | None:
 def learning_rates(counts: Path, size: Size) -> str | None:
     """Pass@1 on the validation split: the base, and every method at every learning rate that it was tried at."""
     chosen = rates_chosen(counts, size) or {}
-    found = {
-        (mode, rate): arm
-        for mode in METHODS
-        for rate in plan.RATES
-        if (arm := read_arm(counts, mode, [plan.validation(mode, rate, size).name]))
-    }
+    every = [(mode, rate) for mode in METHODS for rate in plan.RATES]
+    read = {one: read_arm(counts, one[0], [plan.validation(*one, size).name]) for one in every}
+    found = {one: arm for one, arm in read.items() if arm}
     untrained = read_arm(counts, "base", [plan.validation_base(size).name])
     rates = [rate for rate in plan.RATES if any(tried == rate for _, tried in found)]
     if not rates:

@@ -105,11 +105,10 @@ class EngineRollouts(TrainerBase):
             merged_adapter(model),
         ):
             model.eval()
-            wanted = [
-                (name, inputs, samples)
-                for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
-                for name, samples in [self._stream(phase, key, rows)]
-            ]
+            wanted = []
+            for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields):
+                name, samples = self._stream(phase, key, rows)
+                wanted.append((name, inputs, samples))
             parts = self._decode(model, wanted, settings)
             model.train(phase == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]
