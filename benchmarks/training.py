@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import bar_chart
 from benchmarks.updates import PROCESSES, RANK, Packed, Work, run
+from benchmarks.workloads import add_update_flags
 from common.commands import Parser, check_least, program
 
 PARTS = ("sweep", "memory", "whole", "project")
@@ -35,12 +36,7 @@ TOLERANCE = 1e-6
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("--model", default="tiny")
-    parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--longest", type=int, default=64, help="tokens of the longest completion")
-    parser.add_argument("--mean-length", type=float, default=24, help="mean tokens of a sampled completion")
-    parser.add_argument("--image-tokens", type=int, default=64)
+    add_update_flags(parser)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--parts", nargs="+", default=PARTS[:3], choices=PARTS, help=", ".join(PARTS))
     parser.add_argument("--plot", type=Path, help="draw the sweep's ratios and bounds into this file")

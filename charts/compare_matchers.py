@@ -11,6 +11,7 @@ import logging
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from charts.answers import grade
@@ -36,15 +37,12 @@ def read_cases(path: Path) -> list[dict]:
 
 
 def rules() -> dict[str, Callable[[dict], bool | None]]:
-    def ours(rule: str) -> Callable[[dict], bool | None]:
-        def decide(case: dict) -> bool | None:
-            golds, kind, tolerance = tuple(case["answers"]), case["answer_kind"], case["tolerance"]
-            question = ChartQuestion(case["id"], case["question"], golds, answer_kind=kind, tolerance=tolerance)
-            return grade(case["given"], question, rule).correct
+    def ours(rule: str, case: dict) -> bool | None:
+        golds, kind, tolerance = tuple(case["answers"]), case["answer_kind"], case["tolerance"]
+        question = ChartQuestion(case["id"], case["question"], golds, answer_kind=kind, tolerance=tolerance)
+        return grade(case["given"], question, rule).correct
 
-        return decide
-
-    found = {"strict": ours("strict"), "relaxed": ours("relaxed")}
+    found: dict[str, Callable[[dict], bool | None]] = {rule: partial(ours, rule) for rule in ("strict", "relaxed")}
     try:
         import math_verify
     except ImportError:

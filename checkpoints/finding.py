@@ -65,7 +65,9 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
         raise ValueError(f"--base-model {base_model}: only an adapter has a base model, and {path} is none")
     if folder is None:
         entry = resolve_model(path)
-        return Checkpoint(path, path, entry.source, "base", max_new_tokens=_default_length(entry))
+        return Checkpoint(
+            path, path, entry.source, "base", max_new_tokens=entry.max_completion_length or COMPLETION_LENGTH
+        )
     settings = _read_settings(folder)
     has_adapter, has_model = (folder / "adapter_config.json").is_file(), (folder / "config.json").is_file()
     if not (has_adapter or has_model):
@@ -80,7 +82,9 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
                 f"{path} holds an adapter but no {SETTINGS_FILE}: it was not made by this project's main.py"
             )
         entry = resolve_model(str(folder))
-        return Checkpoint(path, str(folder), entry.source, "base", max_new_tokens=_default_length(entry))
+        return Checkpoint(
+            path, str(folder), entry.source, "base", max_new_tokens=entry.max_completion_length or COMPLETION_LENGTH
+        )
     return _trained(path, folder, settings, has_adapter, base_model)
 
 
@@ -162,10 +166,6 @@ def _check_unchanged(folder: Path, settings: dict) -> None:
         problem += " (a base model that has moved is named with --base-model, not in that file)"
     if problem:
         raise ValueError(f"checkpoint {folder} is damaged: {problem}; copy it again")
-
-
-def _default_length(entry: object) -> int:
-    return getattr(entry, "max_completion_length", None) or COMPLETION_LENGTH
 
 
 def _folder(path: str) -> Path | None:

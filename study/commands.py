@@ -11,19 +11,13 @@ from study.stages import Study
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument(
-        "what",
-        choices=("reproduce", "factors"),
-        help="reproduce: the methods against the base; factors: what makes them differ, after the former",
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
-    parser.add_argument(
-        "--counts", type=Path, default=Path("reproduction/counts"), help="what is kept (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("reproduction/models"), help="may be deleted (default: %(default)s)"
-    )
-    parser.add_argument("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
+    add, folder = parser.add_argument, Path("reproduction")
+    what = "reproduce: the methods against the base; factors: what makes them differ, after the former"
+    add("what", choices=("reproduce", "factors"), help=what)
+    add("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
+    add("--counts", type=Path, default=folder / "counts", help="what is kept (default: %(default)s)")
+    add("--work", type=Path, default=folder / "models", help="may be deleted (default: %(default)s)")
+    add("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
     return parser.parse_args(argv)
 
 

@@ -75,18 +75,13 @@ def with_main_flags(parser: Parser, argv: list[str] | None, ours: Collection[str
 
 def stages(args: argparse.Namespace) -> dict[str, list[Stage]]:
     """Lambda -> its measurement for every seed; 'base' -> the untrained model's."""
-    own: dict[str, list[Stage]] = {"base": [Stage(f"base-{args.samples}", None, *_measured(args))]}
+    measured = (args.split, args.problems, args.samples)
+    own: dict[str, list[Stage]] = {"base": [Stage(f"base-{args.samples}", None, *measured)]}
     for value in args.lambdas:
-        runs = [
-            Run(f"lambda-{value}-s{seed}", "w-reinforce", seed, ("--lambda-psr", value, *args.main_flags))
-            for seed in args.seeds
-        ]
-        own[value] = [Stage(f"{run.name}-{args.samples}", run, *_measured(args)) for run in runs]
+        flags = ("--lambda-psr", value, *args.main_flags)
+        runs = [Run(f"lambda-{value}-s{seed}", "w-reinforce", seed, flags) for seed in args.seeds]
+        own[value] = [Stage(f"{run.name}-{args.samples}", run, *measured) for run in runs]
     return own
-
-
-def _measured(args: argparse.Namespace) -> tuple[str | None, int, int]:
-    return args.split, args.problems, args.samples
 
 
 def arms(counts: Path, own: dict[str, list[Stage]]) -> dict[str, Arm]:
