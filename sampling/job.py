@@ -2,7 +2,7 @@
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,13 @@ import torch
 from transformers import PreTrainedModel, ProcessorMixin
 
 from charts.record import ChartQuestion
+from common.signals import StopSignals
 from models.inputs import blind, prompt_inputs
 from models.registry import unsampleable_token_ids
 from sampling.engine import Samples, on, sample_each
-from sampling.problems import error_record, record, save_image
+from sampling.journal import Journal
+from sampling.problems import as_line, error_record, record, save_image
+from sampling.progress import Progress
 from sampling.settings import SamplingSettings
 
 ROWS = 256  # completions decoded together, of several problems where fewer are wanted of one
@@ -82,18 +85,41 @@ def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
     return sorted({token for token in (*configured, processor.tokenizer.eos_token_id) if token is not None})
 
 
-def count(earlier: Mapping[str, dict[str, Any]], problem_id: str) -> int:
-    """Samples of a problem that are there already."""
+def run_job(
+    sampler: Sampler,
+    groups: Sequence[Sequence[ChartQuestion]],
+    finished: Container[str],
+    journal: Journal,
+    progress: Progress,
+    folder: Path,
+    run: str,
+    stop: StopSignals,
+    earlier: Mapping[str, dict[str, Any]],
+) -> None:
+    """Sample the groups with a question that is not `finished`, journal these; a stop takes effect after a group.
+
+    `earlier` has what a finished file, to which samples are added, says of its problems.
+    """
+    for group in groups:
+        if all(question.id in finished for question in group):
+            continue
+        with stop.finishing():
+            for entry in _group(sampler, group, folder, run, earlier):
+                if entry["problem_id"] not in finished:
+                    journal.add(as_line(entry))
+                    progress.add(entry, _count(earlier, entry["problem_id"]))
+
+
+def _count(earlier: Mapping[str, dict[str, Any]], problem_id: str) -> int:
     return len(earlier[problem_id]["samples"]) if problem_id in earlier else 0
 
 
-def entries(
+def _group(
     sampler: Sampler, group: Sequence[ChartQuestion], folder: Path, run: str, earlier: Mapping[str, dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """What the samples file says of each question of a group; `earlier`: what a file that is added to says already."""
     prompts, unreadable, saved = defaultdict(list), {}, {}
     for question in group:
-        first = count(earlier, question.id)
+        first = _count(earlier, question.id)
         if first == sampler.n:
             saved[question.id] = earlier[question.id]["image"]
             continue

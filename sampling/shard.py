@@ -10,10 +10,9 @@ from common.signals import StopSignals
 from common.terminal import printable
 from models.registry import load_processor
 from sampling.extension import clear_the_way
-from sampling.job import ROWS, Sampler, count, entries, in_groups
+from sampling.job import ROWS, Sampler, in_groups, run_job
 from sampling.journal import Journal, merge, part_path, read_parts
 from sampling.preparation import Prepared
-from sampling.problems import as_line
 from sampling.progress import Progress
 from sampling.settings import SamplingSettings
 
@@ -75,14 +74,8 @@ def sample(
     kept = [finished[question.id] for group in groups for question in group if question.id in finished]
     progress = Progress(sum(map(len, groups)), kept)
     try:
-        for group in groups:
-            if all(question.id in finished for question in group):
-                continue
-            with stop.finishing():  # a stop takes effect after a group
-                for entry in entries(sampler, group, args.output_path.parent, job.settings["run"], earlier):
-                    if entry["problem_id"] not in finished:
-                        journal.add(as_line(entry))
-                        progress.add(entry, count(earlier, entry["problem_id"]))
+        folder, run = args.output_path.parent, job.settings["run"]
+        run_job(sampler, groups, finished, journal, progress, folder, run, stop, earlier)
     except ValueError as error:  # not the user's: keep its traceback
         raise RuntimeError("sampling failed") from error
     finally:
