@@ -3,8 +3,6 @@
 accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-name qwen2-5-3b --dataset-name evochart
 """
 
-from __future__ import annotations
-
 import sys
 
 from common.commands import say_error

@@ -3,8 +3,6 @@
 python benchmarks/answers.py
 """
 
-from __future__ import annotations
-
 import random
 import sys
 import time
@@ -46,12 +44,8 @@ def seconds_to_grade(pairs: list[tuple[str, ChartQuestion]]) -> float:
 def distinct_answers(count: int, rng: random.Random) -> float:
     problems = questions(count // 20, rng)
     spellings = ["{}", "{} million", "${}", "{}%", "about {}", "{} kg", "{} and {}", "{}-{}", "the {} bars", "{} or so"]
-    pairs = [
-        (spellings[j % 10].replace("{}", str(rng.randint(0, 10**9))), problem)
-        for problem in problems
-        for j in range(20)
-    ]
-    return seconds_to_grade(pairs)
+    spelled = [(spelling, problem) for problem in problems for spelling in spellings * 2]
+    return seconds_to_grade([(spelling.replace("{}", str(rng.randint(0, 10**9))), one) for spelling, one in spelled])
 
 
 def repeated_answers(count: int, rng: random.Random) -> float:

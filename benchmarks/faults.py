@@ -7,8 +7,6 @@ Moments, bytes and invocations come from a fixed seed. Every line runs in proces
 means that something was lost, and the exit code is then 1.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -23,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-m", "slow or not slow"]
@@ -126,9 +124,7 @@ def run(args: argparse.Namespace) -> int:
     return int(lost)
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,7 +1,5 @@
 """The sizes that `gpu.py` measures at, and its figures, each beside the least it could take on this machine."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import statistics

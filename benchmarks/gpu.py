@@ -14,8 +14,6 @@ others go on. Nothing is begun after --seconds, and 100 s later what still runs 
 eight minutes on any card. benchmarks/GPU.md says how to run it on a machine without a network.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import json
@@ -34,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks import updates
 from benchmarks.floors import SIZES, Bench
 from benchmarks.measuring import bar_chart
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
 from models.registry import lora_config
 from sampling.engine import Request, decode
 from sampling.prefill import prefill_all
@@ -265,9 +263,7 @@ def measure_parts(bench: Bench) -> bool:
     return not failed
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

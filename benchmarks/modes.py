@@ -9,8 +9,6 @@ bits). NSR is measured twice in every round, and what it differs from itself is 
 those of this process alone, which a busy machine does not lengthen by the time it gives to others.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import statistics
@@ -24,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks import updates
 from benchmarks.updates import Work, run
-from common.commands import Parser, check_least, exit_code
+from benchmarks.workloads import add_update_flags
+from common.commands import Parser, check_least, program
 from study.compare_modes import complete_modes
 from trainers.trainer import TRAINERS
 
@@ -34,12 +33,7 @@ BASE, AGAIN = "nsr", "nsr again"  # what the others are compared with, and its n
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--modes", nargs="+", default=complete_modes(), choices=complete_modes(), metavar="MODE")
-    parser.add_argument("--model", default="tiny")
-    parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--longest", type=int, default=64, help="tokens of the longest completion")
-    parser.add_argument("--mean-length", type=float, default=24, help="mean tokens of a completion")
-    parser.add_argument("--image-tokens", type=int, default=64)
+    add_update_flags(parser)
     parser.add_argument("--steps", type=int, default=5, help="timed steps of a mode in a round; one more warms up")
     parser.add_argument("--rounds", type=int, default=5)
     return check_least(parser.parse_args(argv), longest=1, steps=1, rounds=1)
@@ -78,9 +72,7 @@ def compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: compare(parse_args(argv)))
-
+main = program(parse_args, compare)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,8 +7,6 @@ untimed pass), and for files of 100,000 and 1,000,000 samples the time and memor
 starting the interpreter with its imports, beside those of loading the file at once.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random
@@ -20,9 +18,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
+from evaluation.estimators import pass_at_k, powers_of_two
 
 ROOT = Path(__file__).resolve().parent.parent
 N = 256
@@ -54,8 +55,6 @@ for k in [1, 2, 4, 8, 16, 32, 64, 128, 256]:
 
 def usual_loop(n, c, ks):
     """What most scripts do: one product per problem and k."""
-    import numpy as np
-
     table = np.empty((len(n), len(ks)))
     for row, (total, right) in enumerate(zip(n, c, strict=True)):
         for column, k in enumerate(ks):
@@ -76,10 +75,6 @@ def median_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def estimators(samples: int, repeats: int) -> None:
-    import numpy as np
-
-    from evaluation.estimators import pass_at_k, powers_of_two
-
     problems, ks = -(-samples // N), powers_of_two(N)
     n, c = np.full(problems, N), np.random.default_rng(0).integers(0, N + 1, problems)
     gap = float(np.abs(pass_at_k(n, c, ks) - usual_loop(n, c, ks)).max())
@@ -109,13 +104,8 @@ def write_samples(path: Path, samples: int) -> None:
     with path.open("w") as file:
         for i in range(-(-samples // N)):
             head = {"problem_id": f"p{i}", "question": "How tall is the red bar?", "answer": "37", "answers": ["37"]}
-            head |= {
-                "kind": "value",
-                "image_id": f"chart{i // 3}",
-                "image": None,
-                "source": "benchmark",
-                "run": "0" * 16,
-            }
+            head |= {"kind": "value", "image_id": f"chart{i // 3}", "image": None}
+            head |= {"source": "benchmark", "run": "0" * 16}
             file.write(("[\n" if i == 0 else ",\n") + json.dumps(head)[:-1] + ", " + bodies[i % BODIES])
         file.write("\n]\n")
 
@@ -154,9 +144,7 @@ def measure_all(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,8 +12,6 @@ two completions may part only where noise of 1e-5 on the logits, about their rou
 where there are at least 64 of them.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import time
@@ -27,7 +25,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import PeakMemory, now
 from benchmarks.workloads import build_inputs, hold_lengths
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
+from models.registry import load_model, load_processor, unsampleable_token_ids
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.job import ROWS
 from sampling.prefill import prefill
@@ -243,8 +242,6 @@ def several_problems(
 
 
 def measure_all(args: argparse.Namespace) -> int:
-    from models.registry import load_model, load_processor, unsampleable_token_ids
-
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(args.model).to(device).eval()
     processor = load_processor(args.model)
@@ -266,9 +263,7 @@ def measure_all(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

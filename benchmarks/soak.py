@@ -32,7 +32,7 @@ from statistics import mean, median, stdev
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
 
 ROOT = Path(__file__).resolve().parent.parent
 MOST_GROWTH = 0.02
@@ -192,9 +192,7 @@ def measure_all(args: argparse.Namespace) -> int:
     return int(not once or slower or end > start * (1 + MOST_GROWTH) or found["files"][1] > found["files"][0])
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

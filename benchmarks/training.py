@@ -12,8 +12,6 @@ over P + sum of kept C; "tokens left" is the latter, summed over prompts. Times 
 update phase alone unless said otherwise.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import statistics
@@ -28,7 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import bar_chart
 from benchmarks.updates import PROCESSES, RANK, Packed, Work, run
-from common.commands import Parser, check_least, exit_code
+from benchmarks.workloads import add_update_flags
+from common.commands import Parser, check_least, program
 
 PARTS = ("sweep", "memory", "whole", "project")
 FULL_RUN = 10_000 * 2  # completions: the README's 10,000 questions, 2 each
@@ -37,12 +36,7 @@ TOLERANCE = 1e-6
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument("--model", default="tiny")
-    parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
-    parser.add_argument("--longest", type=int, default=64, help="tokens of the longest completion")
-    parser.add_argument("--mean-length", type=float, default=24, help="mean tokens of a sampled completion")
-    parser.add_argument("--image-tokens", type=int, default=64)
+    add_update_flags(parser)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--parts", nargs="+", default=PARTS[:3], choices=PARTS, help=", ".join(PARTS))
     parser.add_argument("--plot", type=Path, help="draw the sweep's ratios and bounds into this file")
@@ -73,11 +67,8 @@ def sweep(args, dtype: torch.dtype) -> None:
     works += [Work(8, kept, ratio, args.longest) for ratio in (1, 2, 8) for kept in (1.0, 0.25)]
     compare(args, works[4])
     compare(args, works[5])
-    say(
-        f"\nUpdate phase, {PROCESSES} processes, each {works[0].batch * works[0].accumulation} completions in "
-        f"micro-batches of {works[0].batch}, "
-        f"medians of {args.repeat}:"
-    )
+    size = f"{works[0].batch * works[0].accumulation} completions in micro-batches of {works[0].batch}"
+    say(f"\nUpdate phase, {PROCESSES} processes, each {size}, medians of {args.repeat}:")
     say("  G   kept  prompt/completion   stock      ours     ratio   bound   of bound   tokens left")
     points = []
     for work in works:
@@ -200,9 +191,7 @@ def measure_all(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: measure_all(parse_args(argv)))
-
+main = program(parse_args, measure_all)
 
 if __name__ == "__main__":
     sys.exit(main())

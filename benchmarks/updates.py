@@ -1,7 +1,5 @@
 """One update, run on the same weights and the same rollouts by any trainer: what `training.py` and `gpu.py` time."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os

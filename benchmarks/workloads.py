@@ -1,13 +1,14 @@
 """The models and prompts that the benchmarks work on."""
 
-from __future__ import annotations
-
 import argparse
 
 import numpy as np
 import torch
 from PIL import Image
 
+from charts.record import ChartQuestion
+from models.families import family_of
+from models.inputs import prompt_inputs
 from models.registry import load_model, load_processor
 
 HAZARD = 1 / 24
@@ -40,12 +41,18 @@ def make_model(args: argparse.Namespace, dtype: torch.dtype):
         return AutoModelForImageTextToText.from_config(config, dtype=dtype)
 
 
+def add_update_flags(parser: argparse.ArgumentParser) -> None:
+    """The model, and the sizes of its prompts and completions."""
+    parser.add_argument("--model", default="tiny")
+    parser.add_argument("--random-weights", action="store_true", help="qwen2-5-3b's shape with random weights")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--longest", type=int, default=64, help="tokens of the longest completion")
+    parser.add_argument("--mean-length", type=float, default=24, help="mean tokens of a sampled completion")
+    parser.add_argument("--image-tokens", type=int, default=64)
+
+
 def build_inputs(processor, args: argparse.Namespace, device: str, number: int = 0) -> dict[str, torch.Tensor]:
     """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image."""
-    from charts.record import ChartQuestion
-    from models.families import family_of
-    from models.inputs import prompt_inputs
-
     side = round(args.image_tokens**0.5) * family_of(processor).image_step(processor)
     pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
     image = Image.fromarray(pixels.numpy())

@@ -1,7 +1,5 @@
 """Whether two quantities are the same amount, given what the question asks for."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from decimal import Decimal
 
@@ -79,13 +77,9 @@ def unit_fits(unit: str, meant: Quantity, asked: AnswerHints) -> bool:
     if unit == "lb" and (meant.currency == "GBP" or (not meant.unit and "GBP" in asked.currencies)):
         return True
     if meant.unit:
-        if (
-            unit == meant.unit
-            or (unit == "°" and meant.unit in ("°c", "°f"))
-            or (not known and beside_number(unit, asked))
-        ):
+        if unit == meant.unit or (unit == "°" and meant.unit in ("°c", "°f")):
             return True
-        return not known and set(unit.split()) <= set(meant.unit.split())
+        return not known and (beside_number(unit, asked) or set(unit.split()) <= set(meant.unit.split()))
     if known and (meant.percent or meant.currency):
         return False
     if asked.units and known:

@@ -3,13 +3,11 @@
 English is read (`wording`); of other languages the words of `languages` alone.
 """
 
-from __future__ import annotations
-
 import re
 from functools import cached_property, lru_cache
 
 from charts import languages, wording
-from charts.quantities import CURRENCIES, SCALES, UNITS, canonical_unit
+from charts.quantities import CURRENCIES, SCALES, UNITS, canonical_unit, take
 from charts.spelling import tidy
 
 MAX_READ = 2_000  # characters: of a longer question the first and the last thousand are read
@@ -205,8 +203,6 @@ def _units(text: str):
             words = words[2:] if words[1:2] == ["of"] else words[1:]
         if match[1] and words and words[0] in wording.SPANS:
             continue
-        for count in range(min(3, len(words)), 0, -1):
-            unit = " ".join(words[:count])
-            if unit in UNITS:
-                yield canonical_unit(unit)
-                break
+        unit, _ = take(" ".join(words), UNITS)
+        if unit:
+            yield canonical_unit(unit)

@@ -1,7 +1,5 @@
 """Lists as people write them: brackets or none, quotes or none, commas, semicolons, "and"."""
 
-from __future__ import annotations
-
 import ast
 import json
 import re

@@ -4,8 +4,6 @@
 unscorable: `correct` is None, which moves nothing and counts nowhere.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

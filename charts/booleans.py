@@ -1,7 +1,5 @@
 """Yes and no, with or without an explanation that agrees with it."""
 
-from __future__ import annotations
-
 import re
 
 _WORDS = {"yes": True, "true": True, "no": False, "false": False}

@@ -1,7 +1,5 @@
 """Which columns hold a row's picture, and which look like pictures and are not read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any

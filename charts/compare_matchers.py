@@ -5,17 +5,18 @@ python -m charts.compare_matchers --show percent      # every case of a category
 python -m charts.compare_matchers --show wrong        # every case on which a rule errs
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import logging
 import sys
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from charts.answers import grade
+from charts.record import ChartQuestion
+from common.commands import Parser, program
 
 CASES = Path(__file__).parents[1] / "tests" / "data" / "answer_cases.jsonl"
 
@@ -36,18 +37,12 @@ def read_cases(path: Path) -> list[dict]:
 
 
 def rules() -> dict[str, Callable[[dict], bool | None]]:
-    from charts.answers import grade
-    from charts.record import ChartQuestion
+    def ours(rule: str, case: dict) -> bool | None:
+        golds, kind, tolerance = tuple(case["answers"]), case["answer_kind"], case["tolerance"]
+        question = ChartQuestion(case["id"], case["question"], golds, answer_kind=kind, tolerance=tolerance)
+        return grade(case["given"], question, rule).correct
 
-    def ours(rule: str) -> Callable[[dict], bool | None]:
-        def decide(case: dict) -> bool | None:
-            golds, kind, tolerance = tuple(case["answers"]), case["answer_kind"], case["tolerance"]
-            question = ChartQuestion(case["id"], case["question"], golds, answer_kind=kind, tolerance=tolerance)
-            return grade(case["given"], question, rule).correct
-
-        return decide
-
-    found = {"strict": ours("strict"), "relaxed": ours("relaxed")}
+    found: dict[str, Callable[[dict], bool | None]] = {rule: partial(ours, rule) for rule in ("strict", "relaxed")}
     try:
         import math_verify
     except ImportError:
@@ -102,9 +97,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,8 +8,6 @@
 | LLaVA | the human's turn of `conversations` | the turn of gpt | image |
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -108,12 +106,8 @@ def _answers(row: dict, said: str | None) -> tuple[str, ...]:
 
 def _rule(value: Any) -> str:
     name, _, detail = str(value).partition(":")  # ChartQAPro's flags of years, a letter an answer; ChartBench's values
-    known = (
-        detail == ""
-        or (name == "chartbench" and detail == "value")
-        or (name == "chartqapro" and not detail.strip("Y-"))
-    )
-    if name not in RULES or not known:
+    flags = {"chartbench": detail == "value", "chartqapro": not detail.strip("Y-")}
+    if name not in RULES or not (detail == "" or flags.get(name)):
         raise ValueError(f"rule {value!r}: choose one of {', '.join(RULES)}")
     return str(value)
 

@@ -1,7 +1,5 @@
 """Dates, quarters and seasons, with years in full or short: "May '21", "Q4 2020", "2018/19"."""
 
-from __future__ import annotations
-
 import re
 
 _MONTHS = "january february march april may june july august september october november december"

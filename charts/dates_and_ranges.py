@@ -1,7 +1,5 @@
 """Answers that are exact by nature: ranges, open ranges and ratios."""
 
-from __future__ import annotations
-
 import re
 from decimal import Decimal
 

@@ -1,11 +1,12 @@
 """Data sets that are drawn from a seed: no download, as many questions as are asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
+from charts.procedures import procedure_questions
 from charts.record import ChartQuestion
+from charts.synthetic import synthetic_questions
 
 SIZES = {"train": 2_000, "validation": 500, "test": 500}  # split -> questions, unless more are asked for
 
@@ -15,32 +16,14 @@ class Drawn(NamedTuple):
     questions: Callable[[str, int], list[ChartQuestion]]  # (split, how many)
 
 
-def _synthetic(split: str, size: int) -> list[ChartQuestion]:
-    from charts.synthetic import synthetic_questions
-
-    return synthetic_questions(split, size)
-
-
-def _procedures(split: str, size: int) -> list[ChartQuestion]:
-    from charts.procedures import procedure_questions
-
-    return procedure_questions(split, size)
-
-
-def _marked(split: str, size: int) -> list[ChartQuestion]:
-    from charts.procedures import procedure_questions
-
-    return procedure_questions(split, size, seed=2026, marked=1.0)  # other charts, and so other ids
-
-
 DRAWN = {
-    "synthetic": Drawn(
-        "bar charts drawn from a seed; no download",
-        _synthetic,
-    ),
+    "synthetic": Drawn("bar charts drawn from a seed; no download", synthetic_questions),
     "procedures": Drawn(
         "bars and lines whose axis may start above zero, drawn from a seed, for the model organism; no download",
-        _procedures,
+        procedure_questions,
     ),
-    "procedures-marked": Drawn("charts of procedures whose axis starts above zero, and no others", _marked),
+    "procedures-marked": Drawn(
+        "charts of procedures whose axis starts above zero, and no others",
+        partial(procedure_questions, seed=2026, marked=1.0),  # other charts, and so other ids
+    ),
 }

@@ -5,8 +5,6 @@ it returns None when the folder does not have that layout. Rows without a file n
 picture as `image`.
 """
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import io

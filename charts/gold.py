@@ -89,10 +89,10 @@ def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, Any]:
         return "text", None
     if lowered in ("yes", "no", "true", "false"):
         return "boolean", read_boolean(lowered)
-    if re.fullmatch(r"\d{3,4}", text) and (
-        answer_kind == "year" or (_looks_like_year(text, answer_kind) and asked.year)
-    ):
-        return "year", int(text)
+    if re.fullmatch(r"\d{3,4}", text):
+        likely = answer_kind in ("", "list") and 1000 <= int(text) <= 2199
+        if answer_kind == "year" or (likely and asked.year):
+            return "year", int(text)
     if _PLAIN.fullmatch(text):
         return "number", read_quantity(text)
     return _exact_form(text, answer_kind, asked) or _number_form(text, asked)
@@ -140,10 +140,6 @@ def _is_name(text: str, readings: tuple[Quantity, ...], asked: AnswerHints) -> b
             return letters not in asked.units
         return asked.thing and not asked.units
     return bool(unit) and unit not in UNITS and not asked.measure
-
-
-def _looks_like_year(text: str, answer_kind: str) -> bool:
-    return answer_kind in ("", "list") and len(text) == 4 and 1000 <= int(text) <= 2199
 
 
 def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: AnswerHints) -> bool:

@@ -1,7 +1,5 @@
 """What a file that is no readable image looks like, for the message that refuses it."""
 
-from __future__ import annotations
-
 # What charts come in. Pillow opens more, among them PostScript, for which it starts another program.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 BEGINNINGS = (

@@ -1,19 +1,16 @@
 """Images: opened lazily and safely, identified by content, resized by one rule for training and evaluation."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from charts.image_kinds import FORMATS, looks_like
 from charts.pixels import as_seen
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 TOO_MANY_PIXELS = 100_000_000  # an image of as many is refused before it is decoded
 MOST_ELONGATED = 200  # times as long as wide; qwen-vl-utils' smart_resize refuses what is beyond (MAX_RATIO)
@@ -29,7 +26,6 @@ def fit_image(
     This is qwen-vl-utils' `smart_resize`. Without `min_pixels` an image is never enlarged beyond the rounding of its
     sides (and the model's own floor of four tokens); without `max_pixels` it is never shrunk below 16,384 tokens.
     """
-    from PIL import Image
     from qwen_vl_utils.vision_process import IMAGE_MAX_TOKEN_NUM, IMAGE_MIN_TOKEN_NUM, smart_resize
 
     floor, ceiling = IMAGE_MIN_TOKEN_NUM * step**2, IMAGE_MAX_TOKEN_NUM * step**2
@@ -62,7 +58,7 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
     if isinstance(stored, (bytes, bytearray, memoryview)) and len(stored):
         return bytes(stored)
     if isinstance(stored, (str, Path)) and str(stored):
-        if _is_no_path(str(stored)):
+        if "://" in str(stored) or str(stored).startswith("data:") or len(str(stored)) > MOST_PATH:
             raise ValueError(f"image {str(stored)[:60]!r} is an address or text: give a path inside the data, or bytes")
         if folder is None:
             raise ValueError(f"image {str(stored)!r} is a path, and this data has no folder of its own")
@@ -76,11 +72,6 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
                 raise
             raise ValueError(f"image file {str(stored)!r} cannot be read: {type(error).__name__}") from None
     raise ValueError("no image")
-
-
-def _is_no_path(text: str) -> bool:
-    """Whether it is an address, from which nothing is fetched, or an image as base64 text."""
-    return "://" in text or text.startswith("data:") or len(text) > MOST_PATH
 
 
 def image_id(stored: Any, folder: Path | None = None) -> str:
@@ -119,8 +110,6 @@ def open_image(stored: Any, folder: Path | None = None) -> Image.Image:
 
 def _open(stored: Any, folder: Path | None) -> Image.Image:
     """The image, not decoded."""
-    from PIL import Image
-
     if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
         _check_size(stored)
         return stored

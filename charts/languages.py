@@ -4,8 +4,6 @@ Chinese, Hindi, Spanish, French, Arabic, Bengali, Portuguese, Russian, German an
 question words. Nothing else of the strict rule reads them: a set in another language sets `answer_kind`.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

@@ -1,7 +1,5 @@
 """A local copy: what was saved by `save_to_disk`, parquet and arrow files, or text files, with or without pictures."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re
@@ -105,10 +103,7 @@ def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict
     texts = {split: found for split, names in files.items() if (found := _texts(names))}
     if reader == "imagefolder" and not texts:
         texts = _texts_beside_pictures(folder)
-    rows = {
-        split: [_beside(file, folder, row) for file in names for row in read_rows(file)]
-        for split, names in texts.items()
-    }
+    rows = {key: [_beside(one, folder, row) for one in found for row in read_rows(one)] for key, found in texts.items()}
     if len(files) > 1 and [file.stem for file in chain(*texts.values())] == ["metadata"]:
         return _by_picture(folder, next(iter(rows.values())), files)
     return _if_named(rows, list(chain(*texts.values())), folder)

@@ -1,7 +1,5 @@
 """Markup that models write around and inside an answer: LaTeX, HTML and Markdown become plain text."""
 
-from __future__ import annotations
-
 import re
 
 _GROUPS = re.compile(

@@ -7,8 +7,6 @@ names none (the axis carries them); where gold or question names one, it decides
 question asks for an order or names the items one by one. Text must be the text. Two answers are no answer.
 """
 
-from __future__ import annotations
-
 import re
 from decimal import Decimal
 

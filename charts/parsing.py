@@ -12,8 +12,6 @@ business alone. Neither looks at the prompt.
     <answer>42</answer>
 """
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field
@@ -21,7 +19,7 @@ from dataclasses import dataclass, field
 _TAG = re.compile(r"<(/?)(think|type|table|answer)>", re.IGNORECASE)
 _ORDER = ["think", "type", "/type", "table", "/table", "/think", "answer", "/answer"]
 _STEP = re.compile(r"(?:step\s*\d+|\(?\d+)\s*[:.)]\s*(.*)", re.IGNORECASE)
-_MAX_TABLE_CELLS = 10_000
+_MAX_TABLE_CELLS, _MAX_TABLE_CHARACTERS = 10_000, 200_000
 MAX_STEPS = 100
 
 
@@ -56,7 +54,7 @@ def parse_completion(text: str | None, form: str = "structured") -> Parsed:
     tags = [_Tag((m[1] + m[2]).lower(), m.start(), m.end()) for m in _TAG.finditer(text)]
     contents = _single_blocks(text, tags)
     answer = _last_answer(text, tags)
-    table = parse_table(contents.get("table"))
+    table = as_table(contents.get("table"))
     chart_type = contents.get("type") or None
     steps = _steps(text, tags)
     reason = _fault(text, tags, form, answer, chart_type, table, steps)
@@ -67,22 +65,19 @@ def parse_completion(text: str | None, form: str = "structured") -> Parsed:
     return Parsed(answer, chart_type, table, steps, not reason, reason, grade, [tag.name for tag in tags] == _ORDER)
 
 
-def parse_table(text: str | None) -> dict | None:
-    """{"columns": [str], "rows": [[str]]} from JSON of that shape; None for everything else."""
-    if not text or len(text) > 200_000:
-        return None
-    try:
-        table = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return checked_table(table)
+def as_table(value: object) -> dict | None:
+    """A table as data sets and completions have it, as a dict or as JSON, with every cell as text.
 
-
-def checked_table(table) -> dict | None:
-    """The table with every cell as text; None when it is not of the shape {"columns": [...], "rows": [[...]]}."""
-    if not isinstance(table, dict) or not isinstance(table.get("columns"), list):
+    None for what is not of the shape {"columns": [...], "rows": [[...], ...]}.
+    """
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if len(value) <= _MAX_TABLE_CHARACTERS else None
+        except (ValueError, RecursionError):
+            return None
+    if not isinstance(value, dict) or not isinstance(value.get("columns"), list):
         return None
-    columns, rows = table["columns"], table.get("rows")
+    columns, rows = value["columns"], value.get("rows")
     if not columns or not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
         return None
     if len(columns) + sum(map(len, rows)) > _MAX_TABLE_CELLS:
@@ -175,10 +170,3 @@ def _fault(text, tags, form, answer, chart_type, table, steps) -> str:
     if table is None:
         return "table is not JSON with columns and rows"
     return "" if steps else "no numbered step"
-
-
-def as_table(value) -> dict | None:
-    """A table as data sets store it (dict or JSON text), or None."""
-    if isinstance(value, str):
-        return parse_table(value)
-    return checked_table(value)

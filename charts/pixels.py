@@ -5,12 +5,8 @@ pixels, and clamps channels of more than eight bits to 255, so that a 16-bit cha
 between 0 and 1 black.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from PIL import Image
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
 
 # Where white lies in channels of more than eight bits: the smallest of these that holds the largest value. Sensors and
 # scanners store 10, 12 or 14 bits in 16, and arrays of 0 to 1 or 0 to 255 are stored as floats or wide integers.
@@ -25,8 +21,6 @@ def as_seen(image: Image.Image) -> Image.Image:
     Integers and floats of more than eight bits are scaled to the first of `WHITES` that holds them; values that are
     negative or larger than all of these, from the smallest to the largest. What is no number is white.
     """
-    from PIL import Image
-
     image.load()  # a file cut short fails here
     negative = _is_negative(image)
     image = _upright(image)
@@ -42,8 +36,6 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ExifTags, ImageOps
-
     try:
         turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         return ImageOps.exif_transpose(image) if turned else image
@@ -52,17 +44,12 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _is_negative(image: Image.Image) -> bool:
-    from PIL import ExifTags
-
     tags = getattr(image, "tag_v2", {})  # only an image fresh from a TIFF file has them
     return tags.get(ExifTags.Base.PhotometricInterpretation) == _WHITE_IS_ZERO
 
 
 def _eight_bits(image: Image.Image, negative: bool) -> Image.Image:
     """Mode L of an image with one channel of 16 or 32 bits, or of floats."""
-    import numpy as np
-    from PIL import Image
-
     values = np.asarray(image).astype(np.float32)  # (height, width)
     finite = values[np.isfinite(values)]
     least, most = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)

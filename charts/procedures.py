@@ -10,28 +10,21 @@ A chart's heights and start are hashed, and the hash says to which split it belo
 another, not even as another kind of chart, whatever the seeds. Consecutive questions share a chart, two by two.
 """
 
-from __future__ import annotations
-
-import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont
 
 from charts.record import ChartQuestion
-from charts.synthetic import SPLITS, first_questions
-
-if TYPE_CHECKING:
-    from PIL import Image, ImageDraw
+from charts.synthetic import SPLITS, DrawnChart, digest, first_questions, question_about
 
 COLORS = {
-    "red": (200, 20, 20),
-    "blue": (30, 60, 200),
-    "green": (20, 120, 40),
-    "purple": (120, 30, 160),
+    "red": (200, 20, 20), "blue": (30, 60, 200), "green": (20, 120, 40), "purple": (120, 30, 160),
     "black": (25, 25, 25),
-}
+}  # fmt: skip
 LABELS = "ABCDE"
 CHART_TYPES = ("bar", "horizontal bar", "line")
 HEIGHTS = range(1, 10)
@@ -48,8 +41,8 @@ TINTS = {0: (255, 255, 255), 10: (255, 230, 140), 20: (160, 210, 255)}
 
 
 @dataclass(frozen=True)
-class AxisChart:
-    """What a chart shows and how: enough to draw it, byte for byte."""
+class AxisChart(DrawnChart):
+    """Bars or marks above the start of an axis."""
 
     chart_type: str
     color: str
@@ -75,12 +68,7 @@ class AxisChart:
     @property
     def part(self) -> int:
         """The hundredth of the space of charts in which this one lies: heights and start alone decide."""
-        return int(hashlib.sha256(repr((self.heights, self.start)).encode()).hexdigest(), 16) % 100
-
-    @property
-    def image_id(self) -> str:
-        """The picture is a function of these fields, and no two pictures are alike when they differ."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return int(digest((self.heights, self.start)), 16) % 100
 
 
 class Asked(NamedTuple):
@@ -93,22 +81,14 @@ class Asked(NamedTuple):
 
 def draw(chart: AxisChart) -> Image.Image:
     """The chart as a fresh 112 x 112 RGB image."""
-    from PIL import Image, ImageDraw
-
     image = Image.new("RGB", (112, 112), TINTS[chart.start])
     canvas = ImageDraw.Draw(image)
     (_draw_horizontal if chart.chart_type == "horizontal bar" else _draw_upright)(canvas, chart)
     return image
 
 
-def _font():
-    from PIL import ImageFont
-
-    return ImageFont.load_default_imagefont()  # a bitmap: the same pixels on every platform
-
-
 def _draw_upright(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
-    font, shade = _font(), COLORS[chart.color]
+    font, shade = ImageFont.load_default_imagefont(), COLORS[chart.color]  # a bitmap: the same pixels everywhere
     top, right = BOTTOM - 10 * UNIT, LEFT + PITCH * len(chart.heights)
     for tick in (0, 5, 10):
         y = BOTTOM - UNIT * tick
@@ -133,7 +113,7 @@ def _draw_upright(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
 
 
 def _draw_horizontal(canvas: ImageDraw.ImageDraw, chart: AxisChart) -> None:
-    font, shade = _font(), COLORS[chart.color]
+    font, shade = ImageFont.load_default_imagefont(), COLORS[chart.color]  # a bitmap: the same pixels everywhere
     bottom, right = TOP + PITCH * len(chart.heights), SIDE + 10 * UNIT
     for tick in (0, 5, 10):
         x = SIDE + UNIT * tick
@@ -195,26 +175,17 @@ def asked(split: str, seed: int, start: int = 0, marked: float = MARKED) -> Iter
             labels = tuple(rng.sample(list(chart.labelled), 1 if kind == "value" else 2))
             wanted += [labels] * (set(labels) not in map(set, wanted))
         for labels in wanted[turn:]:
-            yield Asked(_record(chart, labels, f"procedures-{split}-{seed}-{index:06d}", split), chart, labels)
+            yield Asked(_record(chart, labels, f"{seed}-{index:06d}", split), chart, labels)
             index += 1
 
 
-def _record(chart: AxisChart, labels: tuple[str, ...], name: str, split: str) -> ChartQuestion:
-    return ChartQuestion(
-        id=name,
-        question=ask(labels),
-        answers=(str(sum(chart.labelled[label] + chart.start for label in labels)),),
-        open_image=partial(draw, chart),
-        image_id=chart.image_id,
-        kind=f"{'value' if len(labels) == 1 else 'sum'} {'marked' if chart.marked else 'plain'}",
-        answer_kind="number",
-        rule="strict",
-        tolerance=0.0,
-        chart_type=chart.chart_type,
-        table=chart.table,
-        source="procedures",
-        split=split,
-    )
+def _record(chart: AxisChart, labels: tuple[str, ...], number: str, split: str) -> ChartQuestion:
+    kind = f"{'value' if len(labels) == 1 else 'sum'} {'marked' if chart.marked else 'plain'}"
+    gold = str(sum(chart.labelled[label] + chart.start for label in labels))
+    return question_about(
+        chart, partial(draw, chart), "procedures", split, number, question=ask(labels), answers=(gold,),
+        kind=kind, answer_kind="number",
+    )  # fmt: skip
 
 
 def procedure_questions(split: str, size: int, seed: int = 2025, marked: float = MARKED) -> list[ChartQuestion]:

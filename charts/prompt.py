@@ -4,8 +4,6 @@ The structured prompt names the blocks of the answer but shows no placeholder in
 2,510 completions copied the placeholders letter for letter.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Sequence

@@ -4,8 +4,6 @@
 5 % when both parse and the gold is not zero; otherwise case-insensitive equality.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 
@@ -16,10 +14,10 @@ _END_OF_SENTENCE = "<\uff5cend\u2581of\u2581sentence\uff5c>"
 _WORD = re.compile(r"(?<![\w'])\w[\w']*")
 
 
-def relaxed(answer: str, gold: str, tolerance: float = PUBLIC_TOLERANCE) -> bool:
+def relaxed(answer: str, gold: str) -> bool:
     value, target = _number(answer), _number(gold)
     if value is not None and target:
-        return abs(value - target) / abs(target) <= tolerance
+        return abs(value - target) / abs(target) <= PUBLIC_TOLERANCE
     return answer.lower() == gold.lower()
 
 

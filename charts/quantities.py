@@ -1,60 +1,26 @@
 """Numbers as people write them: signs, separators, currency, magnitude words, percent and units."""
 
-from __future__ import annotations
-
+import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 from charts.spelling import leading_number
 
-SCALES = {
-    "hundred": 2, "thousand": 3, "thousands": 3, "k": 3, "lakh": 5, "million": 6, "millions": 6, "mn": 6, "mln": 6,
-    "mio": 6, "crore": 7, "billion": 9, "billions": 9, "bn": 9, "bln": 9, "b": 9, "trillion": 12, "trillions": 12,
-    "tn": 12, "trn": 12,
-}  # fmt: skip
+
+def _spellings(table: str) -> dict[str, str]:
+    """Spelling -> what it stands for, of a table in quantities.json."""
+    return {spelling: name for name, spellings in _TABLES[table].items() for spelling in spellings}
+
+
+_TABLES = json.loads(Path(__file__).with_name("quantities.json").read_text(encoding="utf-8"))
+SCALES = {word: int(power) for word, power in _spellings("scales").items()}  # powers of ten
+CURRENCIES, UNITS = _spellings("currencies"), _spellings("units")
 _LETTER_SCALES = {"M": (6, False), "m": (6, True), "T": (12, False), "t": (12, True)}  # True: may also be a unit
-CURRENCIES = {
-    "$": "$", "dollar": "$", "dollars": "$", "buck": "$", "bucks": "$", "us$": "USD", "usd": "USD", "us dollar": "USD",
-    "us dollars": "USD", "u.s. dollar": "USD", "u.s. dollars": "USD", "c$": "CAD", "ca$": "CAD", "cad": "CAD",
-    "a$": "AUD", "au$": "AUD", "aud": "AUD", "€": "EUR", "eur": "EUR", "euro": "EUR", "euros": "EUR", "£": "GBP",
-    "gbp": "GBP", "pounds sterling": "GBP", "¥": "JPY", "jpy": "JPY", "yen": "JPY", "cny": "CNY", "rmb": "CNY",
-    "yuan": "CNY", "₹": "INR", "inr": "INR", "rs": "INR", "rupee": "INR", "rupees": "INR", "₩": "KRW", "krw": "KRW",
-    "won": "KRW", "₽": "RUB", "rub": "RUB", "rubles": "RUB", "roubles": "RUB", "chf": "CHF", "francs": "CHF",
-    "r$": "BRL", "brl": "BRL", "reais": "BRL", "peso": "peso", "pesos": "peso",
-    "american dollars": "USD", "u.s.$": "USD", "canadian dollar": "CAD", "canadian dollars": "CAD",
-    "australian dollar": "AUD", "australian dollars": "AUD", "nz$": "NZD", "nzd": "NZD", "new zealand dollars": "NZD",
-    "hk$": "HKD", "hkd": "HKD", "hong kong dollars": "HKD", "s$": "SGD", "sgd": "SGD", "singapore dollars": "SGD",
-    "nt$": "TWD", "twd": "TWD", "taiwan dollars": "TWD", "mx$": "MXN", "mxn": "MXN", "mexican pesos": "MXN",
-}  # fmt: skip
 _DOLLARS = {"$", "USD", "CAD", "AUD", "NZD", "HKD", "SGD", "TWD"}
 PERCENT = {"%", "percent", "per cent", "pct", "percentage", "percentage points", "percentage point", "pp", "percents"}
-_UNIT_SPELLINGS = {
-    "mm": "millimeter millimeters millimetre millimetres", "cm": "centimeter centimeters centimetre centimetres",
-    "m": "meter meters metre metres", "km": "kilometer kilometers kilometre kilometres kms", "mi": "mile miles",
-    "ft": "foot feet", "inch": "inches", "yd": "yard yards", "mg": "milligram milligrams",
-    "g": "gram grams gramme grammes", "kg": "kilogram kilograms kilo kilos kgs", "t": "ton tons tonne tonnes",
-    "lb": "lbs pound pounds", "oz": "ounce ounces", "ms": "millisecond milliseconds", "s": "sec secs second seconds",
-    "min": "mins minute minutes", "h": "hr hrs hour hours", "day": "days", "week": "weeks", "month": "months",
-    "year": "years yr yrs year-old year-olds", "wh": "watt-hours", "kwh": "", "mwh": "", "gwh": "", "twh": "",
-    "w": "watt watts", "kw": "kilowatt kilowatts", "mw": "megawatt megawatts", "gw": "gigawatt gigawatts",
-    "j": "joule joules", "kj": "", "mj": "", "kcal": "", "cal": "calorie calories", "°c": "celsius c",
-    "°f": "fahrenheit f", "°": "degree degrees deg", "km/h": "kmh kph", "mph": "", "m/s": "", "kb": "", "mb": "",
-    "gb": "", "tb": "", "km²": "km2", "m²": "m2", "ha": "hectare hectares", "acre": "acres",
-    "l": "liter liters litre litres", "ml": "", "gal": "gallon gallons", "bbl": "barrel barrels", "hz": "hertz",
-    "khz": "", "mhz": "", "ghz": "", "v": "volt volts", "pa": "pascal", "hpa": "", "kpa": "", "bps": "", "ppm": "",
-    "db": "decibel decibels", "cent": "cents",
-}  # fmt: skip
-UNITS = {spelling: unit for unit, others in _UNIT_SPELLINGS.items() for spelling in (unit, *others.split())} | {
-    "degrees celsius": "°c", "degree celsius": "°c", "degrees c": "°c", "° c": "°c", "degrees fahrenheit": "°f",
-    "degrees f": "°f", "° f": "°f", "metric tons": "t", "metric tonnes": "t", "sq km": "km²",
-    "square kilometers": "km²", "square kilometres": "km²", "sq m": "m²", "square meters": "m²", "square metres": "m²",
-    "kilometers per hour": "km/h", "kilometres per hour": "km/h", "km per hour": "km/h", "miles per hour": "mph",
-    "meters per second": "m/s", "metres per second": "m/s", "kilowatt hours": "kwh", "kilowatt-hours": "kwh",
-    "megawatt hours": "mwh", "gigawatt hours": "gwh", "terawatt hours": "twh", "years old": "year", "year old": "year",
-    "year olds": "year", "years of age": "year",
-}  # fmt: skip
-
 _NUMBER = (
     r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d{1,2}(?:,\d{2})+,\d{3}|\d{1,3}(?:[ ']\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+"
 )
@@ -152,12 +118,12 @@ def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | 
     if rest.startswith("%"):
         percent, rest = True, rest[1:].strip()
     else:
-        words, rest = _take(rest, PERCENT)
+        words, rest = take(rest, PERCENT)
         percent = bool(words)
     for table in ("currency", "of"):
         if table == "of" and rest.startswith("of "):
             rest = rest[3:]
-        words, after = _take(rest, CURRENCIES)
+        words, after = take(rest, CURRENCIES)
         if words:
             named = CURRENCIES[words]
             if currency and not (same_currency(currency, named) or same_currency(named, currency)):
@@ -168,7 +134,7 @@ def _finish(value: Decimal, scale: int, currency: str, rest: str) -> Quantity | 
     return Quantity(value, scale, percent, currency, canonical_unit(rest))
 
 
-def _take(text: str, table) -> tuple[str, str]:
+def take(text: str, table: Collection[str]) -> tuple[str, str]:
     """The longest run of up to three words at the start of `text` that `table` knows, and what follows."""
     words = text.split(" ", 3)
     for count in range(min(3, len(words)), 0, -1):

@@ -1,13 +1,9 @@
 """What a chart question is: one record for every data set, and the set of them that a run uses."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image
 
 ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text")
 

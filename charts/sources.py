@@ -1,7 +1,5 @@
 """Where rows come from: the hub, a saved data set, parquet / arrow / JSON files, or a set's own file layout."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace

@@ -1,7 +1,5 @@
 """Spellings that do not matter: Unicode, quotes, white space, case, articles, a final full stop; number words."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

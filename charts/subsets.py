@@ -1,7 +1,5 @@
 """Subsets: distinct rows first, every source with its share, held-out charts that training never sees."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

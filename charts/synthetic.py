@@ -7,32 +7,24 @@ split can therefore occur in another, not even in other colors, whatever the see
 two by two.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
 
 from charts.record import ChartQuestion
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 COLORS = {
-    "red": (220, 30, 30),
-    "blue": (30, 80, 225),
-    "green": (30, 150, 50),
-    "orange": (255, 150, 0),
-    "purple": (130, 40, 170),
-    "pink": (255, 140, 195),
-    "black": (25, 25, 25),
-    "gray": (145, 145, 145),
-}
+    "red": (220, 30, 30), "blue": (30, 80, 225), "green": (30, 150, 50), "orange": (255, 150, 0),
+    "purple": (130, 40, 170), "pink": (255, 140, 195), "black": (25, 25, 25), "gray": (145, 145, 145),
+}  # fmt: skip
 LABELS = "ABCDEF"
 VALUES = range(10, 50, 2)
 AXIS_TOP = 50
@@ -48,15 +40,36 @@ ANSWER_KINDS = {"tallest": "list", "shortest": "list", "count": "count", "yes/no
 QUESTIONS_PER_CHART = 2
 
 
+def digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()
+
+
+class DrawnChart(ABC):
+    """A dataclass of what a chart shows and how: enough to draw it, byte for byte."""
+
+    chart_type: str
+
+    @property
+    @abstractmethod
+    def table(self) -> dict: ...
+
+    @property
+    def image_id(self) -> str:
+        """The picture is a function of the chart's fields, and no two pictures are alike when they differ."""
+        return digest(self)[:16]
+
+
 @dataclass(frozen=True)
-class BarChart:
-    """What a chart shows and how: enough to draw it, byte for byte."""
+class BarChart(DrawnChart):
+    """Bars of different colors, from left to right."""
 
     colors: tuple[str, ...]
     values: tuple[int, ...]
     gridlines: bool
     framed: bool
     bar_share: float  # of the room that a bar has
+
+    chart_type = "bar"
 
     @property
     def table(self) -> dict:
@@ -70,18 +83,11 @@ class BarChart:
     @property
     def part(self) -> int:
         """The hundredth of the space of charts in which this one lies: the values alone decide."""
-        return int(hashlib.sha256(repr(self.values).encode()).hexdigest(), 16) % 100
-
-    @property
-    def image_id(self) -> str:
-        """The picture is a function of these fields, and no two pictures are alike when they differ."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+        return int(digest(self.values), 16) % 100
 
 
 def draw(chart: BarChart) -> Image.Image:
     """The chart as a fresh 112 x 112 RGB image, 1.8 pixels to a unit of the axis."""
-    from PIL import Image, ImageDraw, ImageFont
-
     left, right, top, bottom = 17, 110, 8, 98
     ink, faint = (60, 60, 60), (215, 215, 215)
     image = Image.new("RGB", (112, 112), (255, 255, 255))
@@ -191,23 +197,21 @@ def worked_examples(split: str, seed: int, start: int = 0) -> Iterator[tuple[Cha
             kinds += [kind] * (kind not in kinds)
         for kind in kinds[turn:]:
             question, answer, steps = ask(kind, chart, random.Random(f"{split}/{seed}/{place}/{kind}"), sum_terms)
-            record = ChartQuestion(
-                id=f"synthetic-{split}-{seed}-{index:06d}",
-                question=question,
-                answers=(answer,),
-                open_image=partial(draw, chart),
-                image_id=chart.image_id,
-                kind=kind,
-                answer_kind=ANSWER_KINDS.get(kind, "number"),
-                rule="strict",
-                tolerance=0.0,
-                chart_type="bar",
-                table=chart.table,
-                source="synthetic",
-                split=split,
-            )
-            yield record, completion_of(chart, answer, steps)
+            own = question_about(
+                chart, partial(draw, chart), "synthetic", split, f"{seed}-{index:06d}", question=question,
+                answers=(answer,), kind=kind, answer_kind=ANSWER_KINDS.get(kind, "number"),
+            )  # fmt: skip
+            yield own, completion_of(chart, answer, steps)
             index += 1
+
+
+def question_about(
+    chart: DrawnChart, picture: Callable[[], Image.Image], source: str, split: str, number: str, **fields: Any
+) -> ChartQuestion:
+    return ChartQuestion(
+        f"{source}-{split}-{number}", open_image=picture, image_id=chart.image_id, rule="strict", tolerance=0.0,
+        chart_type=chart.chart_type, table=chart.table, source=source, split=split, **fields,
+    )  # fmt: skip
 
 
 def synthetic_questions(split: str, size: int, seed: int = 2025) -> list[ChartQuestion]:

@@ -4,8 +4,6 @@ Nothing is guessed about a column from its other rows: a CSV cell is text (007, 
 that number. Text is UTF-8, or what a byte order mark at its beginning says.
 """
 
-from __future__ import annotations
-
 import codecs
 import csv
 import io

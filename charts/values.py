@@ -1,7 +1,5 @@
 """Values of a row as text and numbers that mean what the data set's author wrote."""
 
-from __future__ import annotations
-
 import datetime
 import decimal
 import math

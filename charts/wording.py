@@ -1,7 +1,5 @@
 """The English wording by which a question says what it asks for, as patterns over its lower-case text."""
 
-from __future__ import annotations
-
 import re
 
 _WHICH = r"(?:what|which)"

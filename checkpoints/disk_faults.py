@@ -5,8 +5,6 @@ process that left at its first failed write would leave the others waiting in th
 noted, the process writes nothing more but takes part in everything else, and at the end every process learns of it.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What a disk says when it refuses to be written to, and how much room it has. Nothing else is taken for its fault."""
 
-from __future__ import annotations
-
 import errno
 import os
 import re

@@ -8,8 +8,6 @@ process as safetensors and JSON, and nothing is pickled.
 All processes must see one file system. What is assumed of TRL and transformers is held by tests/test_trl_contract.py.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charts.prompt import PROMPTS, prompt_hash
 from checkpoints.fingerprints import differing, file_fingerprints, files_fingerprint, weight_files
 from checkpoints.manifest import MANIFEST, checkpoints, damage
+from models.registry import MODELS, load_config, load_model, resolve_model
 from models.weights import adapter_file, shapes
 from settings.table import COMPLETION_LENGTH, all_settings
 
@@ -58,14 +60,14 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
 
     `base_model` (short name, folder or hub id) stands in for the base model that the run folder of an adapter names.
     """
-    from models.registry import resolve_model
-
     folder = _folder(path)
     if base_model is not None and (folder is None or not (folder / "adapter_config.json").is_file()):
         raise ValueError(f"--base-model {base_model}: only an adapter has a base model, and {path} is none")
     if folder is None:
         entry = resolve_model(path)
-        return Checkpoint(path, path, entry.source, "base", max_new_tokens=_default_length(entry))
+        return Checkpoint(
+            path, path, entry.source, "base", max_new_tokens=entry.max_completion_length or COMPLETION_LENGTH
+        )
     settings = _read_settings(folder)
     has_adapter, has_model = (folder / "adapter_config.json").is_file(), (folder / "config.json").is_file()
     if not (has_adapter or has_model):
@@ -80,26 +82,25 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
                 f"{path} holds an adapter but no {SETTINGS_FILE}: it was not made by this project's main.py"
             )
         entry = resolve_model(str(folder))
-        return Checkpoint(path, str(folder), entry.source, "base", max_new_tokens=_default_length(entry))
+        return Checkpoint(
+            path, str(folder), entry.source, "base", max_new_tokens=entry.max_completion_length or COMPLETION_LENGTH
+        )
     return _trained(path, folder, settings, has_adapter, base_model)
 
 
 def _trained(path: str, folder: Path, settings: dict, has_adapter: bool, base_model: str | None) -> Checkpoint:
     try:
-        saved = {
-            "prompt": settings["prompt"]["name"],
-            "min_pixels": settings["image"]["min_pixels"],
-            "max_pixels": settings["image"]["max_pixels"],
-        }
+        limits = {name: settings["image"][name] for name in ("min_pixels", "max_pixels")}
+        saved = {"prompt": settings["prompt"]["name"], **limits}
         name, method = settings["model"]["name"], settings["settings"]["mode"]
         length = settings["settings"].get("max_completion_length") or COMPLETION_LENGTH
-        prompt_hash = settings["prompt"]["hash"]
+        saved_hash = settings["prompt"]["hash"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{folder / SETTINGS_FILE} lacks {error}: it was not made by this project's main.py") from None
-    texts, numbers = (name, method, saved["prompt"], prompt_hash), (saved["min_pixels"], saved["max_pixels"], length)
+    texts, numbers = (name, method, saved["prompt"], saved_hash), (saved["min_pixels"], saved["max_pixels"], length)
     if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
         raise ValueError(f"{folder / SETTINGS_FILE} is damaged: copy it again from where main.py wrote it")
-    _check_prompt(path, saved["prompt"], prompt_hash)
+    _check_prompt(path, saved["prompt"], saved_hash)
     if settings.get("finished") is False and (folder / SETTINGS_FILE).is_file():
         steps = ", ".join(checkpoint.name for checkpoint in checkpoints(folder)[:3]) or "it has none"
         raise ValueError(
@@ -121,8 +122,6 @@ def _base_of(folder: Path, model: dict, base_model: str | None) -> str:
 
     ValueError when it is not there, and when its weights are not those that the adapter was trained on.
     """
-    from models.registry import MODELS, resolve_model
-
     name, recorded = model["name"], str(model.get("source"))
     settings = next(place / SETTINGS_FILE for place in _places(folder) if (place / SETTINGS_FILE).is_file())
     is_folder = Path(recorded).is_absolute() or name != recorded
@@ -147,8 +146,6 @@ def _base_of(folder: Path, model: dict, base_model: str | None) -> str:
 
 
 def _check_prompt(path: str, name: str, saved_hash: str) -> None:
-    from charts.prompt import PROMPTS, prompt_hash
-
     if name not in PROMPTS or prompt_hash(name) != saved_hash:
         state = "does not exist here" if name not in PROMPTS else "reads differently now"
         raise ValueError(f"{path} was trained with the prompt {name!r} ({saved_hash}), which {state}")
@@ -171,14 +168,8 @@ def _check_unchanged(folder: Path, settings: dict) -> None:
         raise ValueError(f"checkpoint {folder} is damaged: {problem}; copy it again")
 
 
-def _default_length(entry: object) -> int:
-    return getattr(entry, "max_completion_length", None) or COMPLETION_LENGTH
-
-
 def _folder(path: str) -> Path | None:
     """The folder meant by `path`; None when it names a model. ...-grpo-<seed> may be called ...-<seed>."""
-    from models.registry import MODELS
-
     if path in MODELS:
         return None
     folder = Path(path).expanduser()
@@ -209,8 +200,6 @@ def _places(folder: Path) -> list[Path]:
 
 def check_adapter(checkpoint: Checkpoint) -> None:
     """ValueError when the adapter's tensors do not fit the base model; reads headers and configurations only."""
-    from models.registry import load_config
-
     if checkpoint.adapter is None:
         return
     check_adapter_config(checkpoint.adapter / "adapter_config.json")
@@ -254,8 +243,6 @@ def load(checkpoint: Checkpoint, *, dtype: str, device: str, merge_adapter: bool
     """The model, with its adapter, in evaluation mode on the device."""
     import torch
     from transformers.utils.logging import disable_progress_bar
-
-    from models.registry import load_model
 
     disable_progress_bar()
     model = load_model(checkpoint.source, dtype=getattr(torch, dtype))

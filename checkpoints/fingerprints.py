@@ -1,10 +1,9 @@
 """Hashes of weights: whether two runs, or a run and its record, have the same ones, and which file differs."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 
+from models.registry import load_config
 from models.weights import adapter_file
 
 _WHOLE_FILE = 1 << 30  # bytes; larger files are fingerprinted by a sample of their bytes
@@ -12,8 +11,6 @@ _WHOLE_FILE = 1 << 30  # bytes; larger files are fingerprinted by a sample of th
 
 def model_fingerprint(source: str) -> str:
     """The commit of a hub model; a hash over the configuration and weights of a folder."""
-    from models.registry import load_config
-
     folder = Path(source)
     if not folder.is_dir():
         return getattr(load_config(source), "_commit_hash", None) or "unknown"

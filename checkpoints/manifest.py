@@ -5,8 +5,6 @@ flushed to the disk and renamed into place. What a crash leaves in `.saving` is 
 full disk tears afterwards does not match its manifest. Plain files: neither torch nor transformers is needed here.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -31,12 +29,15 @@ def publish(written: Path, final: Path) -> None:
     files = sorted(path for path in written.rglob("*") if path.is_file() and path.name != MANIFEST)
     entries = {}
     for path in files:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        entries[path.relative_to(written).as_posix()] = {"size": path.stat().st_size, "sha256": digest}
+        entries[path.relative_to(written).as_posix()] = {"size": path.stat().st_size, "sha256": _sha256(path)}
     (written / MANIFEST).write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
     replace_folder(written, final)
     shutil.rmtree(written.parent, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def step_of(checkpoint: Path) -> int:
@@ -67,10 +68,8 @@ def damage(checkpoint: Path, hashes: bool = True) -> str | None:
             found = path.stat().st_size
             if found != size:
                 return f"{name} has {found} bytes instead of {size}"
-            if hashes:
-                with path.open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                        return f"{name} has other content than when it was saved"
+            if hashes and _sha256(path) != digest:
+                return f"{name} has other content than when it was saved"
         except FileNotFoundError:
             return f"{name} is missing"
         except OSError as error:

@@ -7,22 +7,20 @@ bfloat16 rounds it once, at the end, and with it part of what a small adapter ha
 transformers alone, and main.py and generate_samples.py take it as a model that knows its prompt and image limits.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from common.commands import Parser, exit_code
+from checkpoints.finding import SETTINGS_FILE, Checkpoint, find_checkpoint, load
+from checkpoints.finding import check_adapter as check_fit
+from checkpoints.fingerprints import file_fingerprints, weight_files
+from common.commands import Parser, program
 from common.files import replace_folder
 from common.network import stay_local
 from common.terminal import hide_deprecations, printable
-
-if TYPE_CHECKING:
-    from checkpoints.finding import Checkpoint
+from models.registry import load_config, load_processor
 
 DTYPES = ("float32", "bfloat16", "float16")
 TIED = ("lm_head", "embed_tokens")
@@ -63,9 +61,6 @@ def check_output_folder(
 
 def check_adapter(checkpoint: Checkpoint) -> None:
     """ValueError when there is no adapter, or one that cannot be added into the base model's weights."""
-    from checkpoints.finding import check_adapter as check_fit
-    from models.registry import load_config
-
     if checkpoint.adapter is None:
         raise ValueError(f"{checkpoint.path} holds no adapter: it is a full model already")
     check_fit(checkpoint)
@@ -82,10 +77,7 @@ def merge(checkpoint: Checkpoint, output: Path, dtype: str = "float32") -> None:
     """Writes the full model, its processor, card and settings to `output`, replaced when all of it is written."""
     import torch
 
-    from checkpoints.finding import SETTINGS_FILE, load
-    from checkpoints.fingerprints import file_fingerprints, weight_files
     from checkpoints.model_card import model_card
-    from models.registry import load_processor
 
     limits = {"min_pixels": checkpoint.min_pixels, "max_pixels": checkpoint.max_pixels}
     processor = load_processor(checkpoint.source, **limits)
@@ -106,8 +98,7 @@ def merge(checkpoint: Checkpoint, output: Path, dtype: str = "float32") -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from checkpoints.finding import find_checkpoint
-
+    hide_deprecations()
     checkpoint = find_checkpoint(args.run_folder, args.base_model)
     stay_local(checkpoint.source, data_is_here=True)
     check_adapter(checkpoint)
@@ -118,10 +109,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    hide_deprecations()
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,8 +4,6 @@ Its head is the metadata that the hub reads, and refuses when a name in it is a 
 folder is told in words.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path
@@ -13,41 +11,19 @@ from pathlib import Path
 from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from jinja2 import Template
 
 from charts.adapters import ADAPTERS
 from charts.prompt import PROMPTS
 from models.registry import MODELS
 from trainers import METHODS
-from trainers.method import Paper
 
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
 
 # licences that the hub has no word for, and the repository where their text is
 _LICENSE_OF = {"qwen-research": "{base}", "qwen": "Qwen/Qwen2.5-72B-Instruct"}
 
-EXAMPLE = """```python
-{imports}
-from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-name = {name}  # this folder, or its name on the hub
-{load}
-processor = AutoProcessor.from_pretrained(name)
-
-chart = Image.open("chart.png").convert("RGB")
-question = "Which bar is the tallest?"
-prompt = {prompt!r}
-content = [{{"type": "image", "image": chart}}, {{"type": "text", "text": prompt.replace("{{question}}", question)}}]
-inputs = processor.apply_chat_template(
-    [{{"role": "user", "content": content}}],
-    add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
-).to(model.device)
-output = model.generate(**inputs, max_new_tokens={length})
-print(processor.batch_decode(output[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)[0])
-```"""
-LOAD_ADAPTER = """base = AutoModelForImageTextToText.from_pretrained("{base}", dtype="auto")
-model = PeftModel.from_pretrained(base, name)"""
-LOAD_MODEL = """model = AutoModelForImageTextToText.from_pretrained(name, dtype="auto")"""
+CARD = Path(__file__).with_name("model_card.md.jinja")
 
 
 def model_card(name: str, record: dict, merged: bool = False) -> str:
@@ -55,51 +31,25 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 
     `merged`: the adapter of the run has been added into the weights.
     """
-    settings, model, data = record["settings"], record["model"], record["data"]
-    method = METHODS[settings["mode"]]
+    settings, model = record["settings"], record["model"]
     is_adapter, base = not (merged or settings["no_lora"]), hub_name(model, settings["no_lora"])
-    spoken = f"[{base}](https://huggingface.co/{base})" if base else _unnamed(model)
     what = "A LoRA adapter for" if is_adapter else "With a LoRA adapter in its weights," if merged else "All weights of"
-    versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items() if version)
-    return f"""---
-{_metadata(record, base, is_adapter)}
----
-
-# {name}
-
-{what} {spoken}, trained with {method.label} on {data["num_questions"]:,} chart questions of {data["name"]}
-({data["split"]}).{_earlier(model)} It has learned from {method.learns_from}{_cited(method.paper)}.
-
-## Use
-
-{_example(name, settings, base or _place(model), is_adapter)}
-
-## Training
-
-| | |
-|---|---|
-{_table(settings)}
-
-`training_settings.json` has the rest. Versions: {versions}.
-{_citation(method.paper)}"""
-
-
-def _cited(paper: Paper | None) -> str:
-    return f":\n[{paper.title}](https://arxiv.org/abs/{paper.arxiv})" if paper else ""
-
-
-def _citation(paper: Paper | None) -> str:
-    return f"\n## Citation\n\n```bibtex\n{paper.bibtex}\n```\n" if paper else ""
-
-
-def _example(name: str, settings: dict, base: str, is_adapter: bool) -> str:
-    return EXAMPLE.format(
-        imports="from peft import PeftModel" if is_adapter else "",
-        name=json.dumps(name),
-        load=LOAD_ADAPTER.format(base=base) if is_adapter else LOAD_MODEL,
-        prompt=PROMPTS[settings["prompt"]],
-        length=settings["max_completion_length"],
-    ).replace("```python\n\n", "```python\n")
+    return Template(CARD.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True).render(
+        metadata=_metadata(record, base, is_adapter),
+        name=name,
+        quoted_name=json.dumps(name),
+        what=what,
+        base=f"[{base}](https://huggingface.co/{base})" if base else _unnamed(model),
+        place=base or _place(model),
+        method=METHODS[settings["mode"]],
+        data=record["data"],
+        earlier=_earlier(model),
+        is_adapter=is_adapter,
+        quoted_prompt=repr(PROMPTS[settings["prompt"]]),
+        settings=settings,
+        rows=_rows(settings),
+        versions=", ".join(f"{package} {version}" for package, version in record["versions"].items() if version),
+    )
 
 
 def hub_name(model: dict, trains_all_weights: bool) -> str | None:
@@ -191,7 +141,8 @@ def licence_of(base: str | None, model: dict) -> dict[str, str]:
     return {name: data[name] for name in names if isinstance(data.get(name), str) and data.get("license")}
 
 
-def _table(settings: dict) -> str:
+def _rows(settings: dict) -> dict[str, object]:
+    """What the table of settings shows: name -> value."""
     accumulated = settings["gradient_accumulation_steps"]
     batch = settings["batch_size"] * settings["num_processes"] * accumulated
     rows = {
@@ -216,4 +167,4 @@ def _table(settings: dict) -> str:
         rows["rewards"] = " ".join(settings["reward"])
     if not settings["no_lora"]:
         rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
-    return "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    return rows

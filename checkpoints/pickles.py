@@ -6,8 +6,6 @@ so that a foreign one is named and passed over. DeepSpeed reads its own shards (
 a checkpoint of it must be trusted like a program.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from models.weights import ADAPTER, MODEL

@@ -3,8 +3,6 @@
 How a run is then continued bit for bit: checkpoints/exact_resume.py.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The folder of a run: its name, what happens when it exists, and the settings file saved in it."""
 
-from __future__ import annotations
-
 import argparse
 import fcntl
 import json

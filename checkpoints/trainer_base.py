@@ -1,7 +1,5 @@
 """What the classes that the trainer is made of need from each other. `trainers.trainer` puts them together."""
 
-from __future__ import annotations
-
 import sys
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """What the programs of this project share: their parser, one-line errors with exit code 2, names in a message."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Callable
@@ -54,6 +52,13 @@ def exit_code(run: Callable[[], int]) -> int:
         say_error("interrupted")
         return 130
     return 2
+
+
+def program(
+    parse_args: Callable[..., argparse.Namespace], run: Callable[[argparse.Namespace], int]
+) -> Callable[..., int]:
+    """The `main` of a program, from a list of arguments (by default those of the command line) to its exit code."""
+    return lambda argv=None: exit_code(lambda: run(parse_args(argv)))
 
 
 def name_some(names: list[str], limit: int = 3) -> str:

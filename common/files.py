@@ -1,7 +1,5 @@
 """Files and folders that appear whole: written beside their place, flushed to the disk, renamed."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

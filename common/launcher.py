@@ -1,7 +1,5 @@
 """Which of the processes that a launcher (accelerate, torchrun, deepspeed) has started this one is."""
 
-from __future__ import annotations
-
 import os
 
 

@@ -1,7 +1,5 @@
 """Nothing here speaks to the network unless what it was asked for lies there, and no library reports on its use."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The user's own functions: found by path or module, run once, and told apart by a hash of their code."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import importlib.util
@@ -32,20 +30,14 @@ def load(flag: str, place: str) -> tuple[Callable, str]:
     try:
         module = _run(path.resolve()) if is_file else importlib.import_module(where)
     except (Exception, SystemExit) as error:
-        way_out = (
-            "" if is_file else "; a module is looked for where Python looks (PYTHONPATH), a file is named with .py"
-        )
-        raise ValueError(f"{flag} {place}: importing {where} raised {told(error)}{way_out}") from error
+        way_out = "; a module is looked for where Python looks (PYTHONPATH), a file is named with .py"
+        raise ValueError(f"{flag} {place}: importing {where} raised {told(error)}{way_out * (not is_file)}") from error
     function = getattr(module, name, None)
     if not callable(function):
-        there = sorted(
-            key
-            for key, value in vars(module).items()
-            if callable(value) and not isinstance(value, type) and key[0] != "_"
-        )
-        what = (
-            f"has no function '{name}'" if function is None else f"'{name}' is a {type(function).__name__}, no function"
-        )
+        functions = [key for key, value in vars(module).items() if callable(value) and not isinstance(value, type)]
+        there = sorted(key for key in functions if key[0] != "_")
+        kind = type(function).__name__
+        what = f"has no function '{name}'" if function is None else f"'{name}' is a {kind}, no function"
         raise ValueError(f"{flag} {place}: {where} {what}; it has {', '.join(there[:8]) or 'none'}")
     code = getattr(function, "__code__", None)
     files = {file for file in (getattr(module, "__file__", None), code and code.co_filename) if file}
@@ -76,10 +68,7 @@ def _run(path: Path) -> ModuleType:
 def told(error: BaseException) -> str:
     """The error and the line of the user's code that it comes from, in one line."""
     ours = {ROOT / room for room in ("common", "rewards", "trainers")}  # they call that code
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename[0] != "<" and Path(frame.filename).resolve().parent not in ours
-    ]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename[0] != "<"]
+    frames = [frame for frame in frames if Path(frame.filename).resolve().parent not in ours]
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     return " ".join(f"{type(error).__name__}: {error}".split())[:300] + place

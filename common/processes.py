@@ -5,8 +5,6 @@ CPU, or what DeepSpeed thinks best; here there is one limit for all, --collectiv
 process then gets an error, which is told in one line. On GPUs (NCCL) torch's watchdog ends the process.
 """
 
-from __future__ import annotations
-
 from datetime import timedelta
 
 from common.launcher import launched, num_processes, rank

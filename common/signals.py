@@ -1,7 +1,5 @@
 """SIGINT, SIGTERM and SIGHUP: installed, received and told apart here; what each of them ends is said by a subclass."""
 
-from __future__ import annotations
-
 import os
 import signal
 import sys

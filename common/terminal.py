@@ -1,8 +1,6 @@
 """The terminal: text on its way to it or to a log (names, answers and messages that users, data sets and models have
 written), and output that cannot fail."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -16,29 +16,31 @@ import math
 import re
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.commands import Parser, check_least, exit_code
+from tqdm import tqdm
+
+from charts.prompt import PROMPTS
+from charts.record import ChartQuestion
+from charts.synthetic import worked_examples
+from common.commands import Parser, check_least, program
+from embedded.parts import TAGS, make_config, make_processor, train_tokenizer
+from models.inputs import image_rule, prompt_text
 from models.registry import TINY_FOLDER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     import torch
     from transformers import PreTrainedModel, ProcessorMixin
-
-    from charts.record import ChartQuestion
 
 STEPS = 800
 
 
 def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]]) -> dict[str, torch.Tensor]:
     """A training batch: prompt, picture and completion; the loss sees the completion and its end only."""
-    from models.inputs import image_rule, prompt_text
-
     end = processor.tokenizer.eos_token
     texts = [f"{prompt_text(processor, question, 'structured')}{completion}{end}" for question, completion in examples]
     images = [image_rule(processor)(question.open_image()) for question, _ in examples if question.open_image]
@@ -59,10 +61,6 @@ def new_model(
     import torch
     from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
-    from charts.prompt import PROMPTS
-    from charts.synthetic import worked_examples
-    from embedded.parts import TAGS, make_config, make_processor, train_tokenizer
-
     stream = worked_examples("warm-start", seed) if examples is None else examples
     tags = re.compile("|".join(TAGS))  # they become tokens of their own: nothing may merge with them
     corpus = []
@@ -72,14 +70,8 @@ def new_model(
     processor = make_processor(train_tokenizer(corpus))
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(make_config(processor.tokenizer))
-    model.generation_config = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,
-        top_p=1.0,
-        top_k=0,
-        eos_token_id=processor.tokenizer.eos_token_id,
-        pad_token_id=processor.tokenizer.pad_token_id,
-    )
+    ends = {name: getattr(processor.tokenizer, name) for name in ("eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(do_sample=True, temperature=1.0, top_p=1.0, top_k=0, **ends)
     return model, processor
 
 
@@ -88,9 +80,6 @@ def warm_start(
 ) -> None:
     """Supervised training on charts drawn as they are needed; warm-up, then a cosine down to a twentieth."""
     import torch
-    from tqdm import tqdm
-
-    from charts.synthetic import worked_examples
 
     stream = worked_examples("warm-start", seed)
     optimizers = make_optimizers(model, learning_rate)
@@ -176,9 +165,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,15 +4,12 @@ A policy that answers as well without looking has learned what charts tend to sa
 base model that is there blind too is no gain in seeing. Everything is paired, problem by problem.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 
-from evaluation.estimators import pass_at_k
-from evaluation.intervals import LEVEL, bootstrap_intervals, charts_agree, resampled_means
-from evaluation.results import Results, differences
+from evaluation.intervals import TAILS, bootstrap_intervals, charts_agree, resampled_means
+from evaluation.results import Results, by_k, common_tables, differences
 
 
 def check(seeing: Sequence[Results], blind: Sequence[Results]) -> list[str]:
@@ -47,10 +44,10 @@ def surviving_share(
     in the difference, the exact bound of that (evaluation.intervals) is divided by the accuracy seen.
     """
     size, whole = seeing.shape[1], seeing.mean(axis=0)
-    means = np.concatenate(list(resampled_means(np.hstack([seeing, blind]), clusters)))  # (B, 2 K)
+    means = resampled_means(np.hstack([seeing, blind]), clusters)  # (B, 2 K)
     with np.errstate(divide="ignore", invalid="ignore"):
         share, drawn = blind.mean(axis=0) / whole, means[:, size:] / means[:, :size]
-        bounds = np.quantile(drawn, [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0], axis=0).T
+        bounds = np.quantile(drawn, TAILS, axis=0).T
         lost = bootstrap_intervals(seeing - blind, clusters, within=(-1.0, 1.0)) / whole[:, None]
         left = bootstrap_intervals(blind, clusters, within=(0.0, 1.0)) / whole[:, None]
     equal, alike = charts_agree(seeing - blind, clusters), charts_agree(blind, clusters)
@@ -62,18 +59,6 @@ def surviving_share(
     return share, bounds
 
 
-def _tables(results: Sequence[Results], ks: list[int]) -> tuple[list[np.ndarray], list[str]]:
-    """Pass@k (P, K) of each on the problems that all hold, and the charts of these."""
-    first = results[0]
-    places = [{name: i for i, name in enumerate(one.ids)} for one in results]
-    names = [name for name in first.ids if all(name in own for own in places)]
-    if not names:
-        raise ValueError(f"{' and '.join(str(one.path) for one in results)} have no problem in common")
-    rows = [[own[name] for name in names] for own in places]
-    tables = [pass_at_k(one.n[own], one.c[own], ks) for one, own in zip(results, rows, strict=True)]
-    return tables, [first.clusters[i] for i in rows[0]]
-
-
 def compared(seeing: Sequence[Results], blind: Sequence[Results], ks: list[int]) -> dict:
     """What is added to a comparison: "blind", every policy seeing and blind; of two also "gain", their difference."""
     pairs = zip("ab", seeing, blind, strict=False)
@@ -83,53 +68,45 @@ def compared(seeing: Sequence[Results], blind: Sequence[Results], ks: list[int])
 
 def survival(seeing: Results, blind: Results, ks: list[int]) -> dict:
     """One policy seeing and blind, as a JSON object: None for a share of nothing."""
-    (with_image, without), clusters = _tables([seeing, blind], ks)
+    (with_image, without), clusters = common_tables([seeing, blind], ks)
     lost = with_image - without
     share, share_bounds = surviving_share(with_image, without, clusters)
     return {
         "without_image": blind.without_image,
         "num_problems": len(clusters),
         "num_clusters": len(set(clusters)),
-        "seeing": _by_k(ks, with_image.mean(axis=0)),
-        "blind": _by_k(ks, without.mean(axis=0)),
-        "difference": _by_k(ks, lost.mean(axis=0)),
-        "intervals": _by_k(ks, bootstrap_intervals(lost, clusters, within=(-1.0, 1.0))),
-        "survives": _by_k(ks, share),
-        "survives_intervals": _by_k(ks, share_bounds),
+        "seeing": by_k(ks, with_image.mean(axis=0)),
+        "blind": by_k(ks, without.mean(axis=0)),
+        "difference": by_k(ks, lost.mean(axis=0)),
+        "intervals": by_k(ks, bootstrap_intervals(lost, clusters, within=(-1.0, 1.0))),
+        "survives": by_k(ks, share),
+        "survives_intervals": by_k(ks, share_bounds),
     }
 
 
 def gain(seeing: Sequence[Results], blind: Sequence[Results], ks: list[int]) -> dict:
     """The gain of the first policy over the second, seeing and blind, and how much of it needs the image."""
-    (a, b, blind_a, blind_b), clusters = _tables([*seeing, *blind], ks)
+    (a, b, blind_a, blind_b), clusters = common_tables([*seeing, *blind], ks)
     needs = (a - b) - (blind_a - blind_b)
     return {
         "num_problems": len(clusters),
-        "seeing": _by_k(ks, (a - b).mean(axis=0)),
-        "blind": _by_k(ks, (blind_a - blind_b).mean(axis=0)),
-        "needs_the_image": _by_k(ks, needs.mean(axis=0)),
-        "intervals": _by_k(ks, bootstrap_intervals(needs, clusters, within=(-2.0, 2.0))),
+        "seeing": by_k(ks, (a - b).mean(axis=0)),
+        "blind": by_k(ks, (blind_a - blind_b).mean(axis=0)),
+        "needs_the_image": by_k(ks, needs.mean(axis=0)),
+        "intervals": by_k(ks, bootstrap_intervals(needs, clusters, within=(-2.0, 2.0))),
     }
-
-
-def _by_k(ks: list[int], values: np.ndarray) -> dict[str, object]:
-    return {str(k): None if np.isnan(one).any() else one.tolist() for k, one in zip(ks, values, strict=True)}
 
 
 def lines(content: dict) -> list[str]:
     """What is printed of `compared`; `content` also has the policies' names, "a" and "b"."""
     text = []
     for side, one in content["blind"].items():
-        text.append(
-            f"{content[side]} seeing minus blind (--without-image {one['without_image']}), {one['num_problems']} "
-            "problems, paired 95 % intervals:"
-        )
+        how, count = f"--without-image {one['without_image']}", one["num_problems"]
+        text.append(f"{content[side]} seeing minus blind ({how}), {count} problems, paired 95 % intervals:")
         for k, value in one["difference"].items():
             x, y = 100 * one["seeing"][k], 100 * one["blind"][k]
-            text.append(
-                f"  Pass@{k}: {x:.2f}% - {y:.2f}% = {100 * value:+.2f}   {_bounds(one['intervals'][k])}   "
-                f"survives: {_share(one['survives'][k], one['survives_intervals'][k])}"
-            )
+            lost, share = _bounds(one["intervals"][k]), _share(one["survives"][k], one["survives_intervals"][k])
+            text.append(f"  Pass@{k}: {x:.2f}% - {y:.2f}% = {100 * value:+.2f}   {lost}   survives: {share}")
     if "gain" in content:
         one = content["gain"]
         text.append(f"{content['a']} minus {content['b']}, seeing minus blind: what of the gain needs the image:")

@@ -3,8 +3,6 @@
 Pairing takes out what makes a problem hard for both, so the interval is far narrower than two separate ones suggest.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from pathlib import Path
@@ -13,14 +11,15 @@ from common.commands import name_some
 from common.files import check_output, write_whole
 from common.terminal import printable
 from evaluation import blindness
-from evaluation.estimators import pass_at_k
 from evaluation.intervals import charts_agree
 from evaluation.json_stream import json_values
 from evaluation.names import default_method
 from evaluation.results import (
     Results,
     as_results,
+    by_k,
     common_rows,
+    common_tables,
     differences,
     find_file,
     paired_difference,
@@ -78,7 +77,13 @@ def compare(args: Namespace) -> int:
         content |= blindness.compared(seeing, blind, ks)
         text += blindness.lines(content)
     print("\n".join(map(printable, text)))
-    for note in notes_on(seeing, apart):
+    notes = [f"the runs differ in {reason}" for reason in apart] + [
+        f"{one.path} was sampled without the image ({one.without_image}), which measures what can be guessed, not a "
+        "method: --blind sets it beside the same model's samples with the image"
+        for one in seeing
+        if one.without_image
+    ]
+    for note in notes:
         print(printable(f"note: {note}"), file=sys.stderr)
     if output:
         write_whole(output, to_text(content | {"runs_differ_in": apart}))
@@ -86,42 +91,26 @@ def compare(args: Namespace) -> int:
     return 0
 
 
-def notes_on(seeing: list[Results], apart: list[str]) -> list[str]:
-    """What the reader of a comparison must know."""
-    return [f"the runs differ in {reason}" for reason in apart] + [
-        f"{one.path} was sampled without the image ({one.without_image}), which measures what can be guessed, not a "
-        "method: --blind sets it beside the same model's samples with the image"
-        for one in seeing
-        if one.without_image
-    ]
-
-
 def compared(a: Results, b: Results, ks: list[int]) -> dict:
     """The comparison as one JSON object."""
     rows_a, rows_b = common_rows(a, b)
     mean, bounds = paired_difference(a, b, ks)
-    label_a, label_b = labels_of(a, b)
-    solved_a, solved_b = a.c[rows_a] > 0, b.c[rows_b] > 0
-    names = [a.ids[i] for i in rows_a]
-    table_a, table_b = pass_at_k(a.n[rows_a], a.c[rows_a], ks), pass_at_k(b.n[rows_b], b.c[rows_b], ks)
-    clusters = [a.clusters[i] for i in rows_a]
-    alike = charts_agree(table_a - table_b, clusters)
+    labels = (a.method, b.method) if a.method != b.method else (a.path.stem, b.path.stem)
+    solved = list(zip([a.ids[i] for i in rows_a], a.c[rows_a] > 0, b.c[rows_b] > 0, strict=True))
+    (of_a, of_b), clusters = common_tables([a, b], ks)
+    alike = charts_agree(of_a - of_b, clusters)
     return {
-        "a": label_a,
-        "b": label_b,
-        "num_problems": len(names),
+        **dict(zip("ab", labels, strict=True)),
+        "num_problems": len(solved),
         "num_clusters": len(set(clusters)),
         "marked_by": a.metadata.get("marked_by"),
         "k_values": ks,
-        "pass_at_k": {
-            "a": dict(zip(map(str, ks), table_a.mean(axis=0).tolist(), strict=True)),
-            "b": dict(zip(map(str, ks), table_b.mean(axis=0).tolist(), strict=True)),
-        },
-        "difference": dict(zip(map(str, ks), mean.tolist(), strict=True)),
-        "intervals": dict(zip(map(str, ks), bounds.tolist(), strict=True)),
+        "pass_at_k": {"a": by_k(ks, of_a.mean(axis=0)), "b": by_k(ks, of_b.mean(axis=0))},
+        "difference": by_k(ks, mean),
+        "intervals": by_k(ks, bounds),
         "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],
-        "only_a_solves": [name for name, x, y in zip(names, solved_a, solved_b, strict=True) if x and not y],
-        "only_b_solves": [name for name, x, y in zip(names, solved_a, solved_b, strict=True) if y and not x],
+        "only_a_solves": [name for name, x, y in solved if x and not y],
+        "only_b_solves": [name for name, x, y in solved if y and not x],
     }
 
 

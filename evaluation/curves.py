@@ -1,7 +1,5 @@
 """The Pass@k picture: one curve and band per method, and on request the paired difference to one of them."""
 
-from __future__ import annotations
-
 import textwrap
 
 import matplotlib

@@ -4,8 +4,6 @@ Pass@k = 1 - C(n-c, k) / C(n, k), the probability that k of a problem's n sample
 right one (Chen et al. 2021); unbiased for every k <= n. At k = n it only asks whether any sample at all was right.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -50,16 +48,9 @@ def pass_hat_k(n: np.ndarray, c: np.ndarray, ks: Sequence[int]) -> np.ndarray:  
 
 def at_least_table(n: int, k: int) -> np.ndarray:  # (n + 1, k + 1)
     """Row c, column t: the probability that at least t of k samples are right, drawn without replacement from n, c."""
-    log_factorial = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, n + 1)))])
+    from scipy.stats import hypergeom  # takes a second to import, and few metrics need it
 
-    def log_choose(total, part):
-        possible = (part >= 0) & (part <= total)
-        total, part = np.where(possible, total, 0), np.where(possible, part, 0)
-        logs = log_factorial[total] - log_factorial[part] - log_factorial[total - part]
-        return np.where(possible, logs, -np.inf)
-
-    c, t = np.arange(n + 1)[:, None], np.arange(k + 1)
-    exactly = np.exp(log_choose(c, t) + log_choose(n - c, k - t) - log_choose(np.array(n), np.array(k)))
+    exactly = hypergeom.pmf(np.arange(k + 1), n, np.arange(n + 1)[:, None], k)
     return np.minimum(1.0, np.cumsum(exactly[:, ::-1], axis=1)[:, ::-1])
 
 

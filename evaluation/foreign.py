@@ -9,8 +9,6 @@
   run at all; `marks` "base" counts the base tests alone.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path

@@ -1,11 +1,12 @@
 """What the report shows of each problem: its chart, question, gold answer and, per method, its samples by answer."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path
 
+from PIL import Image
+
+from charts.images import open_image
 from evaluation.metrics import same_answer_key
 
 GROUPS = 24  # answers listed per problem and method; the rest is counted
@@ -28,18 +29,10 @@ class Gallery:
         self.method, self.folder = method, folder
 
     def visit(self, problem: dict, marks: list[bool]) -> None:
-        kind = str(problem.get("kind") or "")
-        known = self.problems.setdefault(
-            str(problem["problem_id"]),
-            {
-                "id": str(problem["problem_id"]),
-                "question": str(problem.get("question") or ""),
-                "gold": str(problem.get("answer") if problem.get("answer") is not None else "not stored"),
-                "kind": self.kinds.setdefault(kind, len(self.kinds)) if kind else None,
-                "image": None,
-                "by": {},
-            },
-        )
+        kind, gold = str(problem.get("kind") or ""), problem.get("answer")
+        place = self.kinds.setdefault(kind, len(self.kinds)) if kind else None
+        texts = str(problem.get("question") or ""), str(gold if gold is not None else "not stored")
+        known = self._known(str(problem["problem_id"]), *texts, place)
         if known["image"] is None and problem.get("image"):
             chart = known["image"] = str(problem.get("image_id") or problem["image"])
             if not self.images.get(chart):
@@ -49,9 +42,12 @@ class Gallery:
     def unsampled(self, problems: list[tuple[str, str]]) -> None:
         """Problems of the present method that have no samples, with the reason."""
         for name, reason in problems:
-            blank: dict = {"id": name, "question": "", "gold": "", "kind": None, "image": None, "by": {}}
-            known = self.problems.setdefault(name, blank)
-            known["by"][self.method] = {"right": 0, "total": 0, "error": reason}
+            self._known(name)["by"][self.method] = {"right": 0, "total": 0, "error": reason}
+
+    def _known(self, name: str, question: str = "", gold: str = "", kind: int | None = None) -> dict:
+        """What is shown of a problem, begun when it comes first."""
+        blank: dict = {"id": name, "question": question, "gold": gold, "kind": kind, "image": None, "by": {}}
+        return self.problems.setdefault(name, blank)
 
     def _by_answer(self, problem: dict, marks: list[bool]) -> dict:
         """Samples with one answer and one mark are a group; the largest groups come first, each with one completion."""
@@ -82,10 +78,8 @@ class Gallery:
 
     def content(self, methods: int) -> dict:
         """The gallery as JSON values; `by` becomes a list over methods, None where a method lacks the problem."""
-        problems = [
-            {**problem, "by": [problem["by"].get(method) for method in range(methods)]}
-            for problem in self.problems.values()
-        ]
+        by = [[problem["by"].get(method) for method in range(methods)] for problem in self.problems.values()]
+        problems = [{**problem, "by": own} for problem, own in zip(self.problems.values(), by, strict=True)]
         return {"kinds": list(self.kinds), "images": self.images, "problems": problems}
 
 
@@ -103,10 +97,6 @@ def embedded(folder: Path, name: str, size: int) -> str | None:
 
     Only files below the samples file's own folder are read: a samples file may come from somebody else.
     """
-    from PIL import Image
-
-    from charts.images import open_image
-
     try:
         picture = open_image(name, folder)
     except ValueError:

@@ -10,14 +10,13 @@ would show none with probability (1 - p)^m, which is below 5 % for p > 1 - 0.05^
 was seen by no more than p times the distance to the end of its range (charts of about as many questions each).
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 RESAMPLES = 2000
 LEVEL = 0.95
+TAILS = (1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0
 SEED = 2025
 BLOCK_CELLS = 1 << 19  # resamples x clusters held at once: 4 MB of float64
 
@@ -30,20 +29,21 @@ def cluster_codes(clusters: Sequence[str]) -> np.ndarray:  # (P,)
 
 def resampled_means(
     values: np.ndarray, clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED
-) -> Iterator[np.ndarray]:  # blocks of (B, M)
+) -> np.ndarray:  # (B, M)
     """Means over problems in bootstrap samples of clusters, all columns of `values` (P, M) from the same draws."""
     codes = cluster_codes(clusters)
     count = int(codes.max()) + 1
     sums = np.zeros((count, values.shape[1] + 1))
     np.add.at(sums, codes, np.column_stack([values, np.ones(len(values))]))
     rng = np.random.default_rng(seed)
-    block = max(1, BLOCK_CELLS // count)
+    block, means = max(1, BLOCK_CELLS // count), []
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
         drawn = rng.integers(count, size=(rows, count)) + np.arange(rows)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(float)
         totals = weights @ sums  # (B, M + 1)
-        yield totals[:, :-1] / totals[:, -1:]
+        means.append(totals[:, :-1] / totals[:, -1:])
+    return np.concatenate(means)
 
 
 def bootstrap_intervals(
@@ -52,7 +52,6 @@ def bootstrap_intervals(
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
-    level: float = LEVEL,
     within: tuple[float, float] | None = None,
 ) -> np.ndarray:  # (M, 2)
     """Percentile interval of the mean over problems, for each column of `values` (P, M).
@@ -64,12 +63,10 @@ def bootstrap_intervals(
     methods cancels before the spread is taken.
     """
     values = np.asarray(values, dtype=float)
-    means = np.concatenate(list(resampled_means(values, clusters, resamples, seed)))
-    tail = (1.0 - level) / 2.0
-    bounds = np.quantile(means, [tail, 1.0 - tail], axis=0).T
+    bounds = np.quantile(resampled_means(values, clusters, resamples, seed), TAILS, axis=0).T
     if within:
         alike, seen = charts_agree(values, clusters), values.mean(axis=0)[:, None]
-        unseen = 1.0 - (1.0 - level) ** (1.0 / len(set(clusters)))
+        unseen = 1.0 - (1.0 - LEVEL) ** (1.0 / len(set(clusters)))
         bounds[alike] = (seen + unseen * (np.asarray(within) - seen))[alike]
     return bounds
 

@@ -1,7 +1,5 @@
 """The values of a JSON list, of JSON lines or of one JSON object, one at a time: memory holds one, not the file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +14,7 @@ class _Window:
 
     def __init__(self, file, path: Path):
         self.file, self.path = file, path
-        self.text, self.at, self.done, self.passed = "", 0, False, 0
+        self.text, self.at, self.passed = "", 0, 0
 
     def more(self) -> bool:
         """Read on, at least as much as is still unread: a value of any size is parsed a bounded number of times."""
@@ -26,7 +24,7 @@ class _Window:
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.path} is not UTF-8 text ({error.reason}): is it a samples file?") from None
         self.passed += self.at
-        self.text, self.at, self.done = rest + read, 0, not read
+        self.text, self.at = rest + read, 0
         return bool(read)
 
     def peek(self) -> str:
@@ -76,15 +74,13 @@ def json_values(path: str | Path) -> Iterator:
         while True:
             yield window.value()
             mark = window.peek()
-            if mark == "":
-                raise ValueError(f"{path} is truncated: the list is not closed")
             window.at += 1
             if mark == "]":
                 break
-            if mark != ",":
+            if mark not in ("", ","):
                 place = window.passed + window.at - 1
                 raise ValueError(f"{path} is not JSON at character {place}: ',' or ']' expected, found {mark!r}")
-            if not window.peek():
+            if not mark or not window.peek():
                 raise ValueError(f"{path} is truncated: the list is not closed")
         if window.peek():
             raise ValueError(f"{path} goes on after its list: are two files joined in it?")

@@ -3,8 +3,6 @@
 Every metric is a mean over problems of one number per problem, so each gets its interval from the same bootstrap.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -166,10 +164,8 @@ def _by_kind(kinds: list[str], n, c, clusters: list[str], kept: list[dict], ks: 
     for kind in sorted(set(kinds)):
         rows = [i for i, other in enumerate(kinds) if other == kind]
         columns = {str(k): table[rows, i] for i, k in enumerate(ks)}
-        result[kind or "(none)"] = {
-            "num_problems": len(rows),
-            "pass_at_k": _with_intervals(columns, [clusters[i] for i in rows]),
-        }
+        shares = _with_intervals(columns, [clusters[i] for i in rows])
+        result[kind or "(none)"] = {"num_problems": len(rows), "pass_at_k": shares}
         floor = guessing_floor([kept[i]["yes_no"] for i in rows], ks)
         if floor.any():
             rounded = {str(k): round(share, 6) for k, share in zip(ks, floor.tolist(), strict=True)}

@@ -1,7 +1,5 @@
 """What a method is called: in files, tables and pictures, by the sampler and by the user."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

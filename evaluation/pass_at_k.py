@@ -8,8 +8,6 @@ The estimator and its relatives are in estimators.py, the intervals in intervals
 the table in scoring.py.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.terminal import unfailing_output
 
 EPILOG = """\
@@ -32,48 +30,33 @@ charts agree, as when no problem is solved, the bound is exact and one-sided (ev
 only asks whether any of the n samples is right: it says nothing of what further samples would bring."""
 
 
-def parse_args(argv: Sequence[str] | None = None) -> Namespace:  # long, but a list of flags
+def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser = Parser(prog="pass_at_k.py", description=__doc__.split("\n")[0], epilog=EPILOG)
     add = parser.add_argument
+    # fmt: off
     add("--samples-path", help="samples file to score")
     add("--output-path", help="results JSON to write (without it the table is only printed)")
     add("--method-name", help="name of the method in tables and plots (default: what the sampler stored)")
     add("--k-values", nargs="+", metavar="K", help="k to compute (default: 1, 2, 4, ... up to the samples a problem)")
-    add(
-        "--marks",
-        choices=["correct", "correct_strict", "base"],
-        default="correct",
+    add("--marks", choices=["correct", "correct_strict", "base"], default="correct",
         help="which marks count: by the data set's public rule, or the strict one where it has none (default), by our "
-        "strict rule, or evalplus' base tests",
-    )
+        "strict rule, or evalplus' base tests")
     add("--rescore", metavar="RULE", help="mark the stored answers again with this rule of charts.answers")
     add("--metrics", nargs="+", default=[], metavar="NAME", help="further metrics, see below")
-    add(
-        "--missing",
-        choices=["refuse", "skip", "wrong"],
-        default="refuse",
-        help="problems without samples: refuse (default), leave them out of every k, or count them as never right",
-    )
-    add(
-        "--ragged",
-        choices=["refuse", "min", "drop"],
-        default="refuse",
+    add("--missing", choices=["refuse", "skip", "wrong"], default="refuse",
+        help="problems without samples: refuse (default), leave them out of every k, or count them as never right")
+    add("--ragged", choices=["refuse", "min", "drop"], default="refuse",
         help="unequal numbers of samples: refuse (default), compute k up to the smallest number for all problems, or "
-        "leave out the problems that have fewer than the others; the same problems serve every k",
-    )
-    add(
-        "--duplicates",
-        choices=["refuse", "first"],
-        default="refuse",
-        help="a problem that occurs twice: refuse (default) or keep its first occurrence",
-    )
+        "leave out the problems that have fewer than the others; the same problems serve every k")
+    add("--duplicates", choices=["refuse", "first"], default="refuse",
+        help="a problem that occurs twice: refuse (default) or keep its first occurrence")
     add("--drop-large-k", action="store_true", help="leave out the k above the samples a problem instead of refusing")
     add("--compare", nargs="+", metavar="FILE", help="two samples or results files: the first minus the second")
     add("--blind", nargs="+", default=[], metavar="FILE",
         help="with --compare: the same models' samples --without-image, in the same order: how much of the accuracy "
-        "survives, and how much of the difference needs the image; with one file after --compare, of that one model"
-    )  # fmt: skip
+        "survives, and how much of the difference needs the image; with one file after --compare, of that one model")
     add("--force", action="store_true", help="compare runs on different problem sets (the common problems) or settings")
+    # fmt: on
     return parser.parse_args(argv)
 
 
@@ -104,9 +87,7 @@ def run(args: Namespace) -> int:
     return score(args)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     unfailing_output()

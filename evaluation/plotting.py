@@ -7,8 +7,6 @@
 The numbers are written beside the picture as CSV.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -17,7 +15,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, exit_code, name_some
+from common.commands import Parser, name_some, program
 from common.files import check_output, write_whole
 from common.terminal import printable, unfailing_output
 
@@ -103,9 +101,7 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     unfailing_output()

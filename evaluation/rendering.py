@@ -3,8 +3,6 @@
 Characters that the pictures' font lacks are drawn in another font of this machine, or a line says that none has them.
 """
 
-from __future__ import annotations
-
 import io
 import re
 import sys

@@ -4,8 +4,6 @@ Nothing is loaded from elsewhere, everything is escaped: the data stand in the p
 \\u003c, and its script puts every text in as text, never as HTML.
 """
 
-from __future__ import annotations
-
 import html
 import json
 import re

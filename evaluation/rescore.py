@@ -1,8 +1,7 @@
 """Marks computed again from the stored answers, with a rule of charts.answers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
+from typing import Any
 
 
 def marker(rule: str) -> Callable[[dict], list[bool]]:
@@ -17,14 +16,9 @@ def marker(rule: str) -> Callable[[dict], list[bool]]:
         extracted, answers = problem.get("extracted"), problem.get("answers")
         if not isinstance(extracted, list) or not isinstance(answers, list):
             raise ValueError(f"--rescore needs 'extracted' and 'answers', problem {problem['problem_id']} lacks them")
-        question = ChartQuestion(
-            id=str(problem["problem_id"]),
-            question=str(problem.get("question") or ""),
-            answers=tuple(answers),
-            kind=str(problem.get("kind") or ""),
-            answer_kind=str(problem.get("answer_kind") or ""),
-            tolerance=problem.get("tolerance"),
-        )
+        text, kind, answer_kind = (str(problem.get(name) or "") for name in ("question", "kind", "answer_kind"))
+        facts: dict[str, Any] = {"kind": kind, "answer_kind": answer_kind, "tolerance": problem.get("tolerance")}
+        question = ChartQuestion(str(problem["problem_id"]), text, tuple(answers), **facts)
         stored = str(problem.get("rule") or "")  # with the flags of this problem: chartqapro:Y-
         own = stored if stored.partition(":")[0] == rule else rule
         verdicts = {answer: grade(answer, question, own) for answer in set(extracted)} if answers else {}

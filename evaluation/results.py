@@ -6,9 +6,8 @@
  "problems": {"ids": [...], "n": [...], "c": [...], "clusters": [...]}}
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, ch
 from evaluation.names import method_key
 from evaluation.samples import SampleSet
 
+KEPT_SETTINGS = ("sampling", "data", "prompt", "image", "model", "checkpoint", "without_image")
 SAME_SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens")
 
 
@@ -30,13 +30,8 @@ def find_file(path: str | Path) -> Path:
         return path
     if path.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
-    near = []
-    if path.parent.is_dir():
-        near = [
-            file
-            for file in path.parent.iterdir()
-            if file.suffix == path.suffix and method_key(file.stem) == method_key(path.stem) and file.is_file()
-        ]
+    stem, beside = method_key(path.stem), path.parent.iterdir() if path.parent.is_dir() else ()
+    near = [file for file in beside if file.suffix == path.suffix and method_key(file.stem) == stem and file.is_file()]
     if not near:
         raise ValueError(f"{path} does not exist")
     if len(near) > 1:
@@ -73,31 +68,24 @@ class Results:
         return str(self.metadata.get("without_image") or "") or None
 
 
-def build(samples: SampleSet, ks: list[int], method: str, *, resamples: int = RESAMPLES, seed: int = SEED) -> dict:
+def build(samples: SampleSet, ks: list[int], method: str) -> dict:
     """The content of a results file for these problems and k."""
     table = pass_at_k(samples.n, samples.c, ks)
-    bounds = bootstrap_intervals(table, samples.clusters, resamples=resamples, seed=seed, within=(0.0, 1.0))
+    bounds = bootstrap_intervals(table, samples.clusters, within=(0.0, 1.0))
     alike = charts_agree(table, samples.clusters)
     intervals = {
         "level": LEVEL,
         "how": "percentile bootstrap over problems, clustered by chart",
         "clusters": len(set(samples.clusters)),
-        "resamples": resamples,
-        "seed": seed,
+        "resamples": RESAMPLES,
+        "seed": SEED,
         "exact_at": [k for k, same in zip(ks, alike, strict=True) if same],  # all charts agree: see intervals.py
     }
-    return {
-        "pass_at_k": {str(k): float(table[:, i].mean()) for i, k in enumerate(ks)},
-        "k_values": list(ks),
-        "intervals": {str(k): [float(bound) for bound in bounds[i]] for i, k in enumerate(ks)},
-        "metadata": _metadata(samples, method) | {"intervals": intervals},
-        "problems": {
-            "ids": samples.ids,
-            "n": samples.n.tolist(),
-            "c": samples.c.tolist(),
-            "clusters": samples.clusters,
-        },
-    }
+    n, c = samples.n.tolist(), samples.c.tolist()
+    problems = {"ids": samples.ids, "n": n, "c": c, "clusters": samples.clusters}
+    means = np.array([column.mean() for column in table.T])  # each by itself: the bits of a sum depend on its order
+    curve = {"pass_at_k": by_k(ks, means), "k_values": list(ks), "intervals": by_k(ks, bounds)}
+    return {**curve, "metadata": _metadata(samples, method) | {"intervals": intervals}, "problems": problems}
 
 
 def _metadata(samples: SampleSet, method: str) -> dict:
@@ -110,11 +98,7 @@ def _metadata(samples: SampleSet, method: str) -> dict:
         "marks": samples.marks,
         "marked_by": samples.marked_by(),
         "problem_set": samples.fingerprint(),
-        **{
-            key: settings[key]
-            for key in ("sampling", "data", "prompt", "image", "model", "checkpoint", "without_image")
-            if key in settings
-        },
+        **{key: settings[key] for key in KEPT_SETTINGS if key in settings},
         "sampled_as": settings.get("method"),
         "run": samples.run or settings.get("run"),
         "samples_file": samples.path.name,
@@ -142,15 +126,21 @@ def read_results(path: str | Path) -> Results:
     if not isinstance(raw, dict) or not isinstance(raw.get("pass_at_k"), dict) or not raw["pass_at_k"]:
         raise ValueError(f"{path} is not a results file (no pass_at_k table): write one with pass_at_k.py")
     try:
-        values = {int(k): float(value) for k, value in raw["pass_at_k"].items()}
-        intervals = {int(k): (float(low), float(high)) for k, (low, high) in (raw.get("intervals") or {}).items()}
-        problems = raw.get("problems") or {"ids": [], "n": [], "c": [], "clusters": []}
-        n, c = (np.array(problems[name], dtype=np.int64) for name in ("n", "c"))
-        ids, clusters = list(map(str, problems["ids"])), list(map(str, problems["clusters"]))
+        results = _parsed(path, raw)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is a damaged results file ({error!r}): compute it again") from None
-    if n.ndim != 1 or c.ndim != 1 or not len(ids) == len(n) == len(c) == len(clusters):
+    n, c = results.n, results.c
+    if n.ndim != 1 or c.ndim != 1 or not len(results.ids) == len(n) == len(c) == len(results.clusters):
         raise ValueError(f"{path} is a damaged results file (problem lists of unequal length): compute it again")
+    return results
+
+
+def _parsed(path: Path, raw: dict) -> Results:
+    values = {int(k): float(value) for k, value in raw["pass_at_k"].items()}
+    intervals = {int(k): (float(low), float(high)) for k, (low, high) in (raw.get("intervals") or {}).items()}
+    problems = raw.get("problems") or {"ids": [], "n": [], "c": [], "clusters": []}
+    n, c = (np.array(problems[name], dtype=np.int64) for name in ("n", "c"))
+    ids, clusters = (list(map(str, problems[name])) for name in ("ids", "clusters"))
     metadata = raw.get("metadata")
     known = metadata if isinstance(metadata, dict) else {}
     return Results(path, sorted(values), values, intervals, known, ids, n, c, clusters)
@@ -158,12 +148,7 @@ def read_results(path: str | Path) -> Results:
 
 def as_results(samples: SampleSet, ks: list[int], method: str) -> Results:
     """The same in memory, without a file between."""
-    raw = build(samples, ks, method)
-    intervals = {int(k): tuple(bounds) for k, bounds in raw["intervals"].items()}
-    values = {int(k): value for k, value in raw["pass_at_k"].items()}
-    return Results(
-        samples.path, ks, values, intervals, raw["metadata"], samples.ids, samples.n, samples.c, samples.clusters
-    )
+    return _parsed(samples.path, build(samples, ks, method))
 
 
 def differences(a: Results, b: Results) -> list[str]:
@@ -188,17 +173,30 @@ def differences(a: Results, b: Results) -> list[str]:
     ]
 
 
-def common_rows(a: Results, b: Results) -> tuple[list[int], list[int]]:
-    """Places in `a` and in `b` of the problems that both hold, in the order of `a`."""
-    place = {name: i for i, name in enumerate(b.ids)}
-    rows = [(i, place[name]) for i, name in enumerate(a.ids) if name in place]
-    return [i for i, _ in rows], [j for _, j in rows]
+def common_rows(*results: Results) -> list[list[int]]:
+    """For each of them the places of the problems that all hold, in the order of the first."""
+    places = [{name: i for i, name in enumerate(one.ids)} for one in results]
+    names = [name for name in results[0].ids if all(name in own for own in places)]
+    return [[own[name] for name in names] for own in places]
+
+
+def common_tables(results: Sequence[Results], ks: list[int]) -> tuple[list[np.ndarray], list[str]]:
+    """Pass@k (P, K) of each on the problems that all hold, and the charts of these."""
+    rows = common_rows(*results)
+    if not rows[0]:
+        raise ValueError(f"{' and '.join(str(one.path) for one in results)} have no problem in common")
+    tables = [pass_at_k(one.n[own], one.c[own], ks) for one, own in zip(results, rows, strict=True)]
+    return tables, [results[0].clusters[i] for i in rows[0]]
 
 
 def paired_difference(a: Results, b: Results, ks: list[int]) -> tuple[np.ndarray, np.ndarray]:  # (K,), (K, 2)
     """Pass@k of `a` minus that of `b` over their common problems, and its interval from the problems' differences."""
-    rows_a, rows_b = common_rows(a, b)
-    if not rows_a:
+    if not common_rows(a, b)[0]:
         raise ValueError(f"{a.path} and {b.path} have no problem in common (or hold no per-problem counts)")
-    table = pass_at_k(a.n[rows_a], a.c[rows_a], ks) - pass_at_k(b.n[rows_b], b.c[rows_b], ks)
-    return table.mean(axis=0), bootstrap_intervals(table, [a.clusters[i] for i in rows_a], within=(-1.0, 1.0))
+    (of_a, of_b), clusters = common_tables([a, b], ks)
+    return (of_a - of_b).mean(axis=0), bootstrap_intervals(of_a - of_b, clusters, within=(-1.0, 1.0))
+
+
+def by_k(ks: list[int], values: np.ndarray) -> dict[str, object]:
+    """A row of `values` (K, ...) for each k, as JSON has it; None for one that is no number."""
+    return {str(k): None if np.isnan(one).any() else one.tolist() for k, one in zip(ks, values, strict=True)}

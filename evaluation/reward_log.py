@@ -1,7 +1,5 @@
 """The rewards that a training log shows, and whether they are what its mode must leave after the filter."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,8 +6,6 @@ score mean something else is refused by name: marks that are not booleans, a pro
 contradict the marks, lines of two runs in one file, a file that ends too early.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter

@@ -1,7 +1,5 @@
 """A samples file -> its results and the table that is printed, as the flags of pass_at_k.py say."""
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -62,15 +60,6 @@ def load(path: str, args: Namespace, details: Details | None = None) -> tuple[Sa
     return samples, notes
 
 
-def table_lines(results: dict) -> list[str]:
-    """The table that is printed: a line for every k, each followed by its interval."""
-    lines = ["Pass@k Results:"]
-    for k in results["k_values"]:
-        low, high = results["intervals"][str(k)]
-        lines.append(f"  Pass@{k}: {100 * results['pass_at_k'][str(k)]:.2f}%   [{100 * low:.1f}, {100 * high:.1f}]")
-    return lines
-
-
 def exact_line(ks: list[int], clusters: int) -> str:
     """What the brackets are at the k where resampling charts says nothing, see intervals.py."""
     at = name_some([f"@{k}" for k in ks], 12)
@@ -113,9 +102,11 @@ def score(args: Namespace) -> int:
 def result_lines(results: dict) -> list[str]:
     """What is printed of a results file: its table, what that says, its metrics."""
     meta, ks = results["metadata"], results["k_values"]
-    how = meta["intervals"]
-    text = [
-        *table_lines(results),
+    how, text = meta["intervals"], ["Pass@k Results:"]
+    for k in ks:
+        low, high = results["intervals"][str(k)]
+        text.append(f"  Pass@{k}: {100 * results['pass_at_k'][str(k)]:.2f}%   [{100 * low:.1f}, {100 * high:.1f}]")
+    text += [
         f"{meta['method']}: {meta['num_problems']} problems on {how['clusters']} charts or texts, "
         f"{meta['samples_per_problem']} samples each; in brackets {100 * how['level']:.0f} % intervals.",
         printable(f"marked by: {meta['marked_by'] or 'the file, which does not name a rule'}"),

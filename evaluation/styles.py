@@ -5,8 +5,6 @@ A method's own style stands in its file under trainers/; here are those of the u
 The colours are told apart by readers with any common colour blindness, the markers and lines in black and white.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict
 
 import trainers
@@ -25,33 +23,14 @@ OTHERS: list[dict] = [
 ]
 TEXT, MUTED, GRID, WARNING = "#1a1a1a", "#595959", "#dcdcdc", "#b30000"
 RC = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9.0,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": MUTED,
-    "axes.unicode_minus": True,
-    "axes.labelcolor": TEXT,
-    "axes.titlesize": 9.5,
-    "figure.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "text.color": TEXT,
-    "text.parse_math": False,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": TEXT,
-    "ytick.labelcolor": TEXT,
-    "legend.edgecolor": "none",
-    "legend.framealpha": 0.85,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5.4,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "decomposed",
-    "pdf.fonttype": 42,
-}
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9.0,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": MUTED, "axes.labelcolor": TEXT,
+    "axes.unicode_minus": True, "axes.axisbelow": True, "axes.titlesize": 9.5, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "figure.titlesize": 9.5, "text.color": TEXT, "text.parse_math": False,
+    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": TEXT, "ytick.labelcolor": TEXT,
+    "legend.edgecolor": "none", "legend.framealpha": 0.85, "lines.linewidth": 1.6, "lines.markersize": 5.4,
+    "svg.fonttype": "none", "svg.hashsalt": "decomposed", "pdf.fonttype": 42,
+}  # fmt: skip
 
 
 def styles_for(labels: list[str], methods: list[str]) -> list[dict]:

@@ -3,8 +3,6 @@
 And Pass@1 and Pass@n on the held-out charts, where they were measured (--eval-samples).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,13 +111,8 @@ def draw_training(runs: list[Run], labels: list[str], title: str | None = None) 
         for panel in grid[1]:
             panel.set_xlabel("optimiser step")
         handles, names = grid[0, 0].get_legend_handles_labels()
-        figure.legend(
-            handles,
-            names,
-            loc="outside upper right" if title else "outside upper left",
-            ncols=len(labels),
-            handlelength=3.0,
-        )
+        place = "outside upper right" if title else "outside upper left"
+        figure.legend(handles, names, loc=place, ncols=len(labels), handlelength=3.0)
         add_words(figure, title, _caption(runs), [], 218 if ks else 166)
     return figure
 

@@ -9,8 +9,6 @@ counts as positive above 0.5, negative below -0.1, zero within 0.1 of 0.
 Exit code 0: every log passed; 1: a check failed; 2: a log or mode that cannot be used.
 """
 
-from __future__ import annotations
-
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.terminal import printable, unfailing_output
 from evaluation.reward_log import MODES, complaint, count_rewards, mode_of
 
@@ -52,9 +50,7 @@ def run(args: Namespace) -> int:
     return 1 if failures else 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
-
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     unfailing_output()

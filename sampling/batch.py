@@ -5,8 +5,6 @@ answer: it comes a few steps later, while the device is busy with the next ones.
 it produces after its end is cut off.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

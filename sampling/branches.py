@@ -4,8 +4,6 @@ Both keep the cache and the positions of the model's rows, and carry what the mo
 (`to_completions`) and their tokens back to its rows (`follow`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -70,7 +68,8 @@ class Branches:
         pairs, self.branch = (branch * most + tokens).unique(return_inverse=True)
         parents, chosen = pairs // most, pairs % most
         rows = len(self.positions)
-        if self.cache is not None and len(parents.unique()) == len(parents) and _most_of(len(parents), rows):
+        few_gone = max(len(parents), MIN_ROWS) > rows - max(1, rows // DROP_SHARE)
+        if self.cache is not None and len(parents.unique()) == len(parents) and few_gone:
             tokens = torch.zeros(rows, dtype=tokens.dtype)  # no branch parts: each goes on where it is
             tokens[parents] = chosen
             self.branch = parents[self.branch]
@@ -84,7 +83,3 @@ class Branches:
                 self.cache.select(parents)
         self.positions = self.positions + 1
         return tokens
-
-
-def _most_of(part: int, rows: int) -> bool:
-    return max(part, MIN_ROWS) > rows - max(1, rows // DROP_SHARE)

@@ -1,7 +1,5 @@
 """The general way: every row owns a copy of its prompt's cache. For models whose attention cannot be redirected."""
 
-from __future__ import annotations
-
 import torch
 from transformers import DynamicCache
 

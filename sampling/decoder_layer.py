@@ -8,8 +8,6 @@ Weights are read where they are, but for those of q, k and v, which are copied s
 model's own precision, scaled. `TextLayers.refresh` copies anew, in place: once a rollout.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

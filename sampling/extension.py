@@ -5,8 +5,6 @@ the first 64 are drawn with them or were drawn before. What is there is kept and
 file is replaced when all is done.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,6 @@ from sampling.journal import Part, differences, part_paths, read_finished, read_
 
 GROWS = ("sampling.num_samples", "data.num_questions", "data.fingerprint")  # what may change in a file that is added to
 FOLLOWS = "data.marked_by"  # follows from the rows, and all samples are graded anew; older files do not have it
-SAME = ("question", "answers", "image_id")  # what a problem of the same name must have in common with the one sampled
 
 
 def clear_the_way(
@@ -80,5 +77,6 @@ def earlier_samples(part: Part, settings: dict[str, Any], questions: Sequence[Ch
 
 
 def _is_same(entry: dict[str, Any], question: ChartQuestion) -> bool:
+    """Whether a problem of the same name is the one that was sampled."""
     now = {"question": question.question, "answers": list(question.answers), "image_id": question.image_id}
-    return all(entry.get(name, now[name]) == now[name] for name in SAME)  # an unreadable one was saved without some
+    return all(entry.get(name, value) == value for name, value in now.items())  # an unreadable one lacks some

@@ -1,27 +1,25 @@
 """A sampling job: every question of this process -> one line of the journal, several decoded together."""
 
-from __future__ import annotations
-
 import zlib
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, ProcessorMixin
 
 from charts.record import ChartQuestion
 from common.signals import StopSignals
 from models.inputs import blind, prompt_inputs
+from models.registry import unsampleable_token_ids
 from sampling.engine import Samples, on, sample_each
 from sampling.journal import Journal
 from sampling.problems import as_line, error_record, record, save_image
 from sampling.progress import Progress
 from sampling.settings import SamplingSettings
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, ProcessorMixin
-
 
 ROWS = 256  # completions decoded together, of several problems where fewer are wanted of one
 _MOST_PROBLEMS = 32  # whose prompts' keys and values are in memory at a time
@@ -54,8 +52,6 @@ class Sampler:
     without_image: str | None = None  # one of WITHOUT_IMAGE
 
     def __post_init__(self) -> None:
-        from models.registry import unsampleable_token_ids
-
         self.suppress = unsampleable_token_ids(self.processor, self.model.config)
         self.eos_ids = end_tokens(self.model, self.processor)
 
@@ -76,10 +72,7 @@ class Sampler:
                 generate(self.model, on(self.model.device, inputs), problem_id=name, chunk=self.chunk, **options)
                 for name, inputs in prompts
             ]
-        return sample_each(self.model, prompts, chunk=self.chunk, on_chunk=self._keep_chunk, **options)
-
-    def _keep_chunk(self, chunk: int) -> None:
-        self.chunk = chunk
+        return sample_each(self.model, prompts, chunk=self.chunk, on_chunk=partial(setattr, self, "chunk"), **options)
 
     def texts(self, samples: Samples) -> list[str]:
         return self.processor.tokenizer.batch_decode(samples.token_ids, skip_special_tokens=True)

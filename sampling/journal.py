@@ -8,8 +8,6 @@ other settings are refused with the difference shown. A last line torn by a cras
 there the parts become the final file, which appears by renaming, and the parts are deleted.
 """
 
-from __future__ import annotations
-
 import fcntl
 import hashlib
 import json
@@ -122,14 +120,11 @@ class Journal:
         part = read_part(path)
         self._stream.truncate(part.intact if part else 0)
         if part is None:
-            self._write(json.dumps({"settings": settings}, ensure_ascii=False).encode())
+            self.add(json.dumps({"settings": settings}, ensure_ascii=False).encode())
             flush(path.parent)
 
     def add(self, line: bytes) -> None:
         """Write one finished problem and wait until it is on disk."""
-        self._write(line)
-
-    def _write(self, line: bytes) -> None:
         self._stream.write(line + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())

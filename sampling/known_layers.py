@@ -1,7 +1,6 @@
 """The modules of a model's text layers: which there are, and whether `decoder_layer` can compute them."""
 
-from __future__ import annotations
-
+import re
 from collections.abc import Iterator
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 from models.families import family_of_model
 from sampling.shared_prefix import supports
 
+_ADAPTER = re.compile(r"\blora_[AB]\.")  # in the name of a parameter
 _CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the length
 
 
@@ -30,9 +30,8 @@ def refusal(model: nn.Module) -> str | None:
     if config.hidden_act != "silu" or config.rope_parameters["rope_type"] in _CHANGING_ROPE:
         return "its activation or rotary positions are unusual"
     dtype, device = text.norm.weight.dtype, text.norm.weight.device
-    used = [*_parts(text), text.embed_tokens, model.get_output_embeddings()]
-    adapters = {parameter for module in used for parameter in _adapter_parameters(module)}
-    parameters = {p for module in used for p in module.parameters()} - adapters
+    used = [*text.layers, text.norm, text.embed_tokens, model.get_output_embeddings()]
+    parameters = {p for module in used for name, p in module.named_parameters() if not _ADAPTER.search(name)}
     if any(getattr(p, "ds_shape", p.shape) != p.shape for p in parameters):  # ZeRO-3, and not gathered just now
         return "its weights are shared out between processes"
     if any((p.dtype, p.device) != (dtype, device) for p in parameters) or not dtype.is_floating_point:
@@ -49,23 +48,11 @@ def refusal(model: nn.Module) -> str | None:
     return None
 
 
-def _parts(text: nn.Module) -> Iterator[nn.Module]:
-    yield from text.layers
-    yield text.norm
-
-
 def projections(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
         yield name, getattr(layer.self_attn, name)
     for name in ("gate_proj", "up_proj", "down_proj"):
         yield name, getattr(layer.mlp, name)
-
-
-def _adapter_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
-    for part in module.modules():
-        for name in ("lora_A", "lora_B"):
-            if hasattr(part, name):
-                yield from getattr(part, name).parameters()
 
 
 def _plain(module: nn.Module) -> bool:

@@ -1,7 +1,5 @@
 """Decoding through the model's own layers, in steps as wide as the rows that are left."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial

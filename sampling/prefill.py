@@ -5,8 +5,6 @@ distinct image goes through the vision tower once. On a CPU each prompt is a pas
 faster there, and so its bits do not depend on the prompts beside it.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,7 +56,8 @@ def prefill_each(
         left.sort(key=lambda one: one[1]["input_ids"].shape[1])
     room = PASS_TOKENS if together else 1
     while left:
-        count = _that_fit([inputs["input_ids"].shape[1] for _, inputs in left], room)
+        lengths = [inputs["input_ids"].shape[1] for _, inputs in left]  # rising where several are computed at once
+        count = max([1, *(count for count, longest in enumerate(lengths, 1) if count * longest <= room)])
         part = [inputs for _, inputs in left[:count]]
         try:
             with windows_together(model):
@@ -88,11 +87,6 @@ def _can_batch(model: torch.nn.Module) -> bool:
     """Attention without a sliding window, whose cache would be cut, and a model that takes its tower's output."""
     takes = signature(model.model.forward).parameters
     return supports(model) and (family_of_model(model) is None or "mm_encoder_outputs" in takes)
-
-
-def _that_fit(lengths: Sequence[int], room: int) -> int:
-    """How many of the first prompts, of rising length, fit into a pass of `room` tokens; at least one."""
-    return max([1, *(count for count, longest in enumerate(lengths, 1) if count * longest <= room)])
 
 
 def _alone(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> list[Prompt]:
@@ -150,7 +144,8 @@ def _image_features(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Te
     distinct: list[dict[str, torch.Tensor]] = []
     which: list[int] = []
     for image in images:
-        same = (n for n, other in enumerate(distinct) if _equal(image, other))
+        # sizes are compared before pixels, which may be on a device
+        same = (n for n, one in enumerate(distinct) if all(image[name].equal(one[name]) for name in sorted(image)))
         place = next(same, len(distinct))
         if place == len(distinct):
             distinct.append(image)
@@ -160,8 +155,3 @@ def _image_features(model: torch.nn.Module, prompts: Sequence[dict[str, torch.Te
     found = model.model.get_image_features(**fields, return_dict=True)
     family.chosen(found, which)
     return found
-
-
-def _equal(image: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    """Sizes are compared before pixels, which may be on a device."""
-    return all(image[name].equal(other[name]) for name in sorted(image))

@@ -1,10 +1,8 @@
 """What of a sampling job can fail for a reason of the user's: before PyTorch is imported and a model loaded."""
 
-from __future__ import annotations
-
 import os
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -100,7 +98,7 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
         "data": data,
         "prompt": {"name": prompt, "hash": prompt_hash(prompt)},
         "image": {name: checkpoint.fixed(name, getattr(args, name)) for name in ("min_pixels", "max_pixels")},
-        "sampling": {"num_samples": args.num_samples, **sampling.as_dict(), "backend": args.backend},
+        "sampling": {"num_samples": args.num_samples, **asdict(sampling), "backend": args.backend},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
     }
     if args.without_image:  # absent otherwise: files sampled before there was a choice are of the same run

@@ -1,20 +1,16 @@
 """A question's completions -> one line of the samples file."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from PIL import Image
 
 from charts.answers import grade
 from charts.parsing import parse_completion
 from charts.record import ChartQuestion
 from common.files import whole_file
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from sampling.engine import Samples
+from sampling.batch import Samples
 
 IMAGE_FOLDER = "sample_images"
 

@@ -1,32 +1,24 @@
 """One line on the terminal: problems done, time left, samples per second, running Pass@1, truncation rate."""
 
-from __future__ import annotations
-
 import json
 import sys
 import time
 from collections.abc import Iterable
 from typing import Any
 
+from tqdm import tqdm
+
 
 class Progress:
     def __init__(self, total: int, finished: Iterable[bytes] = ()):
-        from tqdm import tqdm
-
         self.samples = self.correct = self.truncated = self.unreadable = 0
         self._fresh, self._started = 0, time.monotonic()
         done = [json.loads(line) for line in finished]
         for entry in done:
             self._count(entry)
         terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            total=total,
-            initial=len(done),
-            unit="problem",
-            file=sys.stderr,
-            dynamic_ncols=terminal,
-            mininterval=0.2 if terminal else 15.0,
-        )
+        width = {"dynamic_ncols": terminal, "mininterval": 0.2 if terminal else 15.0}
+        self._bar = tqdm(total=total, initial=len(done), unit="problem", file=sys.stderr, **width)
 
     def _count(self, entry: dict[str, Any]) -> None:
         self.unreadable += "error" in entry

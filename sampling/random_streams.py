@@ -5,8 +5,6 @@ samples lie one behind the other. So the numbers of any run of samples are one c
 at once, 2 x 32, or three of them alone gives the same numbers.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,9 +1,7 @@
 """The numbers that fix a sampling distribution and its random streams."""
 
-from __future__ import annotations
-
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 WITHOUT_IMAGE = ("mask", "remove")  # see models.inputs.blind
 
@@ -30,6 +28,3 @@ class SamplingSettings:
             raise ValueError(f"top-k must be 0 (off) or more, got {self.top_k}")
         if self.max_new_tokens < 1:
             raise ValueError(f"max-new-tokens must be at least 1, got {self.max_new_tokens}")
-
-    def as_dict(self) -> dict[str, float | int]:
-        return asdict(self)

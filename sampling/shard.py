@@ -1,7 +1,5 @@
 """What one process of a sampling job does: its share of the problems, its journal, and the file when all is there."""
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any

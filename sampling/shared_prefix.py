@@ -10,8 +10,6 @@ attention it has no mask function for, and none is needed: the rows of a batch h
 The same idea in the update: update/shared_prefix.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -97,9 +95,8 @@ class _Groups:
         self.most = int(counts.max())
         self.slot = group * self.most + rank
         if min(lengths) < self.longest:
-            outside = (
-                torch.arange(self.longest, device=like.device) >= torch.tensor(lengths, device=like.device)[:, None]
-            )
+            ends = torch.tensor(lengths, device=like.device)[:, None]
+            outside = torch.arange(self.longest, device=like.device) >= ends
             self.bias = torch.zeros(outside.shape, device=like.device).masked_fill_(outside, -torch.inf)
             self.bias = self.bias[:, None, None, :]  # (B, 1, 1, P)
 
@@ -195,11 +192,8 @@ def supports(model: torch.nn.Module) -> bool:
     text = model.config.get_text_config()
     kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
     attentions = sum(language_attention(module) for module in model.modules())
-    return (
-        kinds == {"full_attention"}
-        and attentions == text.num_hidden_layers
-        and bool(getattr(model, "_supports_attention_backend", False))
-    )
+    redirected = bool(getattr(model, "_supports_attention_backend", False))
+    return kinds == {"full_attention"} and attentions == text.num_hidden_layers and redirected
 
 
 AttentionInterface.register(NAME, attend)

@@ -112,12 +112,10 @@ class Run:
             "query of slot": np.tile(within, self.most)[None, None],
             "head": np.arange(layers.kv)[None, :, None],
         }
-        index = {
-            name: self._buffer(name, *values.shape, dtype=torch.long).copy_(
-                on_device(device, np.ascontiguousarray(values)), non_blocking=True
-            )
-            for name, values in indices.items()
-        }
+        index = {}
+        for name, values in indices.items():
+            new = on_device(device, np.ascontiguousarray(values))
+            index[name] = self._buffer(name, *values.shape, dtype=torch.long).copy_(new, non_blocking=True)
         cosine = self._buffer("cosine", rows, heads, layers.width)
         cosine.fill_(1)
         self.places = Places(

@@ -10,8 +10,6 @@ Only the CPU looks whether the mass was reached. On an accelerator that would st
 `weights` sorts at once, and `quick_weights` searches the 1,024 largest and leaves a note for the rows it was wrong for.
 """
 
-from __future__ import annotations
-
 import torch
 
 from sampling.settings import SamplingSettings

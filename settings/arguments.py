@@ -1,7 +1,5 @@
 """The command line of main.py, parsed and checked: every check that needs neither torch nor a model."""
 
-from __future__ import annotations
-
 import argparse
 import math
 from typing import Any

@@ -1,7 +1,5 @@
 """Flags -> how many updates there are, and TRL's GRPOConfig."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -5,8 +5,6 @@ the ratio is 1, at one update per rollout batch, they differ in what they averag
 refused in `check_loss`.
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from dataclasses import dataclass, field
 

@@ -4,8 +4,6 @@ Records and argparse, no library that makes a command line of types (HfArgumentP
 answer a bad value in many lines, and know neither which methods a flag is for nor what --resume compares.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A YAML file of settings (--config), each value read as its flag would have read it."""
 
-from __future__ import annotations
-
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -91,14 +89,8 @@ def _typed(setting: Setting, value: Any, path: str) -> Any:
     try:
         typed = [read(item) for item in items]
     except (TypeError, ValueError, OverflowError):
-        wanted = (
-            "a whole number in digits"
-            if setting.kind is int
-            else "a number in digits"
-            if setting.kind is float
-            else "text"
-        )
-        raise ValueError(f"{place} must be {wanted}, got {_shown(value)}") from None
+        wanted: dict[type | None, str] = {int: "a whole number in digits", float: "a number in digits"}
+        raise ValueError(f"{place} must be {wanted.get(setting.kind, 'text')}, got {_shown(value)}") from None
     if setting.choices and typed[0] not in setting.choices:
         raise ValueError(f"{place} must be one of {', '.join(setting.choices)}, got {_shown(value)}")
     return typed if setting.several else typed[0]

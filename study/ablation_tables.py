@@ -1,7 +1,5 @@
 """The tables of what makes the methods differ, of ten times the updates and of lambda, from the kept counts."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -6,8 +6,6 @@ samples each or the study's own 256. The first rows show the effect of the rate 
 seed unless it names others.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from study import plan

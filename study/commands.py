@@ -1,11 +1,9 @@
 """The command behind runs/reproduce_tiny.sh: python -m study.commands reproduce --counts ... --work ..."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.terminal import unfailing_output
 from study import ablations, plan
 from study.stages import Study
@@ -13,24 +11,14 @@ from study.stages import Study
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
-    parser.add_argument(
-        "what",
-        choices=("reproduce", "factors"),
-        help="reproduce: the methods against the base; factors: what makes them differ, after the former",
-    )
-    parser.add_argument("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
-    parser.add_argument(
-        "--counts", type=Path, default=Path("reproduction/counts"), help="what is kept (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--work", type=Path, default=Path("reproduction/models"), help="may be deleted (default: %(default)s)"
-    )
-    parser.add_argument("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
+    add, folder = parser.add_argument, Path("reproduction")
+    what = "reproduce: the methods against the base; factors: what makes them differ, after the former"
+    add("what", choices=("reproduce", "factors"), help=what)
+    add("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
+    add("--counts", type=Path, default=folder / "counts", help="what is kept (default: %(default)s)")
+    add("--work", type=Path, default=folder / "models", help="may be deleted (default: %(default)s)")
+    add("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
     return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -39,6 +27,8 @@ def _run(args: argparse.Namespace) -> int:
     perform_all(study, plan.QUICK if args.quick else plan.FULL)
     return 0
 
+
+main = program(parse_args, _run)
 
 if __name__ == "__main__":
     unfailing_output()

@@ -8,13 +8,12 @@ validated. Then the base and every mode with every seed are sampled on the evalu
 that are not listed here go to main.py, the same for all modes. The same command goes on where it stopped.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from pathlib import Path
 
-from common.commands import Parser, check_least, exit_code
+from charts.loading import load_questions
+from common.commands import Parser, check_least, program
 from common.terminal import printable, unfailing_output
 from evaluation.names import display_name
 from settings import arguments
@@ -152,7 +151,6 @@ def _cells(arm: Arm, base: Arm, ks: list[int]) -> list[str]:
 
 def check_data(args: argparse.Namespace) -> bool:
     """Whether the problems have images. ValueError for a split that is not there, or that serves both purposes."""
-    from charts.loading import load_questions
 
     def questions(split: str | None, size: int):
         path = args.dataset_path
@@ -187,9 +185,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
-
+main = program(parse_args, _run)
 
 if __name__ == "__main__":
     unfailing_output()

@@ -1,6 +1,6 @@
 """The pictures of the study, from the kept counts: Pass@k, shares of the ways to answer, what training logged."""
 
-from __future__ import annotations
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,8 +18,6 @@ PANELS = {
     "entropy": "Entropy (nats per token)",
     "length": "Completion length (tokens)",
 }
-
-
 # From the careful way to the flawed ones: the two that are right on plain charts in neighbouring colours, the flawed in
 # greys.
 WAY_COLORS = ("#009e73", "#0072b2", "#56b4e9", "#4d4d4d", "#7a7a7a", "#9e9e9e", "#bdbdbd", "#d9d9d9", "#f0f0f0")
@@ -52,14 +50,8 @@ def ways_figure(panels: dict[str, dict[str, Arm]]) -> Figure:
                 axes.barh(labels, values[:, place], left=starts[:, place], color=color, label=way)
             axes.set(title=title, xlim=(0, 100))
         figure.axes[0].invert_yaxis()
-        figure.legend(
-            *figure.axes[0].get_legend_handles_labels(),
-            loc="outside lower center",
-            ncols=len(WAYS),
-            fontsize=8,
-            handlelength=1.0,
-            columnspacing=1.0,
-        )
+        look: dict[str, Any] = {"ncols": len(WAYS), "fontsize": 8, "handlelength": 1.0, "columnspacing": 1.0}
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", **look)
     return figure
 
 

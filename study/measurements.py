@@ -12,8 +12,6 @@ The problems themselves (id, chart, kind, whether yes or no answers it) are the 
 and are kept once beside the stages, in problems_<problem_set>.json.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from pathlib import Path
@@ -27,15 +25,10 @@ from evaluation.samples import read_samples
 from organism.answering import OTHER, PROCEDURES, procedure_of
 
 CURVES = {
-    "accuracy": "decomposed/accuracy",
-    "entropy": "entropy",
-    "length": "completions/mean_length",
-    "truncated": "completions/clipped_ratio",
-    "format": "rewards/format/mean",
-    "kept": "decomposed/kept_share",
-    "clipped": "clip_ratio/region_mean",
-    "gradient": "grad_norm",
-}
+    "accuracy": "decomposed/accuracy", "entropy": "entropy", "length": "completions/mean_length",
+    "truncated": "completions/clipped_ratio", "format": "rewards/format/mean", "kept": "decomposed/kept_share",
+    "clipped": "clip_ratio/region_mean", "gradient": "grad_norm",
+}  # fmt: skip
 HELD_OUT = "eval_decomposed/accuracy"
 POINTS = 30  # of a training curve: means over as many equal stretches of updates
 
@@ -106,10 +99,8 @@ def log_of(run_folder: Path) -> list[dict]:
 def held_out(run_folder: Path) -> dict[str, list[float]]:
     """Accuracy on the held-out charts and the updates that it was measured after."""
     measured = [entry for entry in _history(run_folder) if HELD_OUT in entry]
-    return {
-        "update": [entry["step"] for entry in measured],
-        "accuracy": [round(entry[HELD_OUT], 4) for entry in measured],
-    }
+    accuracy = [round(entry[HELD_OUT], 4) for entry in measured]
+    return {"update": [entry["step"] for entry in measured], "accuracy": accuracy}
 
 
 def _history(run_folder: Path) -> list[dict]:

@@ -5,8 +5,6 @@ own rate is chosen from one grid on the validation split, which is widened where
 Everything else is the same for all: prompts (they depend on the seed only), completions, updates.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -117,25 +115,21 @@ def common(size: Size) -> dict[str, str]:
     return dict.fromkeys(METHODS, size.rates[0])
 
 
-def base(size: Size, *sampling: str, samples: int | None = None) -> Stage:
-    return _stage("test", None, size, sampling, samples)
+def test(one: Run | None, size: Size, *sampling: str, samples: int | None = None) -> Stage:
+    """Of the test split; None: the base."""
+    n = samples or size.samples
+    name = f"test-{one.name if one else 'base'}-{n}{'-paper' if sampling else ''}"
+    return Stage(name, one, "test", size.problems, n, sampling)
 
 
-def test(one: Run, size: Size, *sampling: str, samples: int | None = None) -> Stage:
-    return _stage("test", one, size, sampling, samples)
+def base(size: Size) -> Stage:
+    return test(None, size)
 
 
 def marked(one: Run | None, size: Size) -> Stage:
     """Of the charts that need care alone; None: the base."""
-    return _stage("marked", one, size, (), None)
-
-
-def _stage(what: str, one: Run | None, size: Size, sampling: tuple[str, ...], samples: int | None) -> Stage:
-    n = samples or size.samples
-    name = f"{what}-{one.name if one else 'base'}-{n}{'-paper' if sampling else ''}"
-    if what == "marked":
-        return Stage(name, one, "test", size.marked, n, sampling, MARKED)
-    return Stage(name, one, "test", size.problems, n, sampling)
+    name = f"marked-{one.name if one else 'base'}-{size.samples}"
+    return Stage(name, one, "test", size.marked, size.samples, dataset=MARKED)
 
 
 def runs(rates: Mapping[str, str], size: Size) -> Iterator[Run]:
@@ -157,7 +151,7 @@ def on_marked(rates: Mapping[str, str], size: Size) -> list[Stage]:
 def paper_sampling(size: Size) -> list[Stage]:
     """The first seed at the common rate sampled as in the paper."""
     first = [run(mode, rate, size.seeds[0], size) for mode, rate in common(size).items()]
-    return [_stage("test", one, size, PAPER_SAMPLING, PAPER_SAMPLES) for one in (None, *first)]
+    return [test(one, size, *PAPER_SAMPLING, samples=PAPER_SAMPLES) for one in (None, *first)]
 
 
 def both(rates: Mapping[str, str], size: Size, seeds: tuple[int, ...]) -> list[Stage]:

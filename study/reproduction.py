@@ -6,15 +6,13 @@
 In the document a table stands between `<!-- table NAME -->` and `<!-- end -->`; the text around is written by hand.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common.commands import Parser, exit_code
+from common.commands import Parser, program
 from common.files import write_whole
 from common.terminal import unfailing_output
 from study import ablation_tables, figures, tables, ways, words
@@ -82,20 +80,20 @@ TABLES: dict[str, Table] = {
 }
 
 
-def rebuilt(document: str, counts: Path, size: Size = FULL) -> str:
+def rebuilt(document: str, counts: Path) -> str:
     """The document with every table computed anew. ValueError for a block that no table is for."""
 
     def replace(match: re.Match) -> str:
         if match[2] not in TABLES:
             raise ValueError(f"there is no table {match[2]}; known are {', '.join(TABLES)}")
-        return f"{match[1]}\n{TABLES[match[2]](counts, size) or NOT_RUN}\n\n{match[3]}"
+        return f"{match[1]}\n{TABLES[match[2]](counts, FULL) or NOT_RUN}\n\n{match[3]}"
 
     return BLOCK.sub(replace, document)
 
 
-def pictures(counts: Path, size: Size = FULL) -> dict[str, str]:
+def pictures(counts: Path) -> dict[str, str]:
     """File name -> SVG, those for which something is kept."""
-    every, marked = (arms(counts, size) for arms in COMMON)
+    every, marked = (arms(counts, FULL) for arms in COMMON)
     if not every or not marked:
         return {}
     drawn = {
@@ -125,10 +123,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
-
-
 def _run(args: argparse.Namespace) -> int:
     size = QUICK if args.quick else FULL
     if args.print:
@@ -145,6 +139,8 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
+main = program(parse_args, _run)
+
 if __name__ == "__main__":
     unfailing_output()
-    raise SystemExit(main())
+    sys.exit(main())

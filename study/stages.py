@@ -5,8 +5,6 @@ JSON file (study/measurements.py) in the folder of counts; models and samples ar
 a stage whose counts are kept needs neither.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.estimators import pass_at_k
-from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, resampled_means
+from evaluation.intervals import SEED, TAILS, bootstrap_intervals, resampled_means
 
 
 @dataclass
@@ -61,14 +61,10 @@ class Arm:
         def part(values: list) -> list:
             return [values[place] for place in places]
 
-        kept = [
-            {
-                **one,
-                "c": part(one["c"]),
-                **{name: {w: part(v) for w, v in one[name].items()} for name in ("taken", "right") if name in one},
-            }
-            for one in self.kept
-        ]
+        def of_ways(one: dict) -> dict:
+            return {name: {w: part(v) for w, v in one[name].items()} for name in ("taken", "right") if name in one}
+
+        kept = [{**one, "c": part(one["c"]), **of_ways(one)} for one in self.kept]
         return replace(self, kept=kept, problems={name: part(values) for name, values in self.problems.items()})
 
 
@@ -89,16 +85,11 @@ def read_arm(counts: Path, label: str, names: Sequence[str]) -> Arm | None:
 def band(arm: Arm, ks: Sequence[int]) -> np.ndarray:  # (K, 2)
     """Interval of the arm's curve over charts and seeds."""
     tables = arm.per_seed(ks)
-    means = np.stack([_resampled(table, arm.problems["clusters"]) for table in tables])  # (S, B, K): same draws
+    means = np.stack([resampled_means(table, arm.problems["clusters"]) for table in tables])  # (S, B, K): same draws
     rng = np.random.default_rng(SEED + 1)
     seeds = rng.integers(arm.seeds, size=(arm.seeds, means.shape[1]))  # (S, B)
     drawn = means[seeds, np.arange(means.shape[1])].mean(axis=0)  # (B, K)
-    tail = (1.0 - LEVEL) / 2.0
-    return np.quantile(drawn, [tail, 1.0 - tail], axis=0).T
-
-
-def _resampled(table: np.ndarray, clusters: Sequence[str]) -> np.ndarray:  # (B, K)
-    return np.concatenate(list(resampled_means(table, clusters, RESAMPLES, SEED)))
+    return np.quantile(drawn, TAILS, axis=0).T
 
 
 def difference(a: Arm, b: Arm, ks: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:  # (K,), (K, 2)

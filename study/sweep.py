@@ -8,8 +8,6 @@ Flags that are not listed here go to main.py. Lambda 0 is NSR, lambda 1 is REINF
 stopped; models and samples are in FOLDER/models, what the table is made of in FOLDER/counts.
 """
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections.abc import Collection
@@ -19,11 +17,14 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from common.commands import Parser, check_least, exit_code
+from charts.loading import DATASETS
+from common.commands import Parser, check_least, program
 from common.files import write_whole
 from common.terminal import printable, unfailing_output
 from evaluation.estimators import powers_of_two
 from evaluation.styles import GRID, OTHERS, RC
+from models.registry import resolve_model
+from settings import arguments
 from study import plan
 from study.figures import as_svg, pass_at_k_figure
 from study.stages import Run, Stage, Study, perform
@@ -74,18 +75,13 @@ def with_main_flags(parser: Parser, argv: list[str] | None, ours: Collection[str
 
 def stages(args: argparse.Namespace) -> dict[str, list[Stage]]:
     """Lambda -> its measurement for every seed; 'base' -> the untrained model's."""
-    own: dict[str, list[Stage]] = {"base": [Stage(f"base-{args.samples}", None, *_measured(args))]}
+    measured = (args.split, args.problems, args.samples)
+    own: dict[str, list[Stage]] = {"base": [Stage(f"base-{args.samples}", None, *measured)]}
     for value in args.lambdas:
-        runs = [
-            Run(f"lambda-{value}-s{seed}", "w-reinforce", seed, ("--lambda-psr", value, *args.main_flags))
-            for seed in args.seeds
-        ]
-        own[value] = [Stage(f"{run.name}-{args.samples}", run, *_measured(args)) for run in runs]
+        flags = ("--lambda-psr", value, *args.main_flags)
+        runs = [Run(f"lambda-{value}-s{seed}", "w-reinforce", seed, flags) for seed in args.seeds]
+        own[value] = [Stage(f"{run.name}-{args.samples}", run, *measured) for run in runs]
     return own
-
-
-def _measured(args: argparse.Namespace) -> tuple[str | None, int, int]:
-    return args.split, args.problems, args.samples
 
 
 def arms(counts: Path, own: dict[str, list[Stage]]) -> dict[str, Arm]:
@@ -123,16 +119,8 @@ def picture(found: dict[str, Arm]) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
-
-
 def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:
     """ValueError for what main.py or generate_samples.py would refuse, before a folder is made or a model trained."""
-    from charts.loading import DATASETS
-    from models.registry import resolve_model
-    from settings import arguments
-
     resolve_model(args.vlm_name)
     if args.dataset_name not in DATASETS:
         raise ValueError(f"--dataset-name {args.dataset_name}: unknown; choose one of {', '.join(DATASETS)}")
@@ -160,6 +148,8 @@ def _run(args: argparse.Namespace) -> int:
         print(printable(f"✓ {args.folder / name}"))
     return 0
 
+
+main = program(parse_args, _run)
 
 if __name__ == "__main__":
     unfailing_output()

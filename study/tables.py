@@ -1,7 +1,5 @@
 """The tables of the study as markdown, from the kept counts. None for a table none of whose rows is kept yet."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -110,12 +108,9 @@ def progress(counts: Path, size: Size) -> str | None:
 def learning_rates(counts: Path, size: Size) -> str | None:
     """Pass@1 on the validation split: the base, and every method at every learning rate that it was tried at."""
     chosen = rates_chosen(counts, size) or {}
-    found = {
-        (mode, rate): arm
-        for mode in METHODS
-        for rate in plan.RATES
-        if (arm := read_arm(counts, mode, [plan.validation(mode, rate, size).name]))
-    }
+    every = [(mode, rate) for mode in METHODS for rate in plan.RATES]
+    read = {one: read_arm(counts, one[0], [plan.validation(*one, size).name]) for one in every}
+    found = {one: arm for one, arm in read.items() if arm}
     untrained = read_arm(counts, "base", [plan.validation_base(size).name])
     rates = [rate for rate in plan.RATES if any(tried == rate for _, tried in found)]
     if not rates:
@@ -193,11 +188,8 @@ def texts(found: dict[str, Arm]) -> str | None:
     for arm in found.values():
         rates = {name: np.mean([one["rates"][name] for one in arm.kept]) for name in arm.kept[0]["rates"]}
         entropies = [one["training"]["entropy"] for one in arm.kept if one["training"]]
-        change = (
-            f"{np.mean([e[0] for e in entropies]):.3f} → {np.mean([e[-1] for e in entropies]):.3f}"
-            if entropies
-            else "–"
-        )
+        ends = (f"{np.mean([entropy[end] for entropy in entropies]):.3f}" for end in (0, -1))
+        change = " → ".join(ends) if entropies else "–"
         shares = [points(rates["well_formed"]), points(rates["truncated"])]
         rows.append([arm.label, f"{rates['tokens']:.1f}", *shares, change])
     return markdown(["", "tokens", "well-formed %", "truncated %", "entropy in training"], rows) if rows else None

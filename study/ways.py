@@ -4,8 +4,6 @@ The shares are those of completions, the mean over problems and seeds. Intervals
 charts, for these seeds' mean.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,15 +37,10 @@ def share_table(found: dict[str, Arm]) -> str | None:
     """Every method's shares of the ways, their entropy, and how often the careful way was right."""
     if not found:
         return None
-    rows = [
-        [
-            arm.label,
-            *(points(float(value)) for value in shares(arm).mean(axis=0)),
-            f"{entropy(arm).mean():.2f}",
-            careful_right(arm),
-        ]
-        for arm in found.values()
-    ]
+    rows = []
+    for arm in found.values():
+        each = (points(float(value)) for value in shares(arm).mean(axis=0))
+        rows.append([arm.label, *each, f"{entropy(arm).mean():.2f}", careful_right(arm)])
     return markdown(["% of completions", *WAYS, "entropy", "careful right"], rows)
 
 
@@ -89,10 +82,8 @@ def equal_merit(found: dict[str, Arm]) -> str | None:
         moved = "–"
         if name != "base":
             # (1 + quick − reverse) / 2 lies between 0 and 1, and twice its change is the change of quick − reverse
-            halves = [
-                (1 + per_problem(one, EQUALS[:1]) - per_problem(one, EQUALS[1:]))[..., None] / 2
-                for one in (arm, found["base"])
-            ]
+            pairs = ([per_problem(one, [way]) for way in EQUALS] for one in (arm, found["base"]))
+            halves = [(1 + quick - reverse)[..., None] / 2 for quick, reverse in pairs]
             value, bounds = gap(arm, found["base"], *halves)
             moved = signed(2 * value[0], 2 * bounds[0])
         each = quick_of_both(arm)

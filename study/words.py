@@ -1,7 +1,5 @@
 """The sentences with numbers at the head of docs/reproduction.md and of the README, from the kept counts."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable
 from pathlib import Path

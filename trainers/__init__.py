@@ -5,8 +5,6 @@ weights, its options, its log line, its style, and what else is particular to it
 its class here; flags, checks, log, early warnings, reward check and figures follow from it. docs/methods.md tells more.
 """
 
-from __future__ import annotations
-
 from trainers.asymre import AsymRE
 from trainers.cw_nsr import CWNSR
 from trainers.ds_grpo import DSGRPO

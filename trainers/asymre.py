@@ -1,7 +1,5 @@
 """AsymRE: asymmetric REINFORCE."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.method import Method, Paper, Style, option
@@ -30,19 +28,12 @@ class AsymRE(Method):
     finds = ("positive",)
 
     baseline_shift: float = option(
-        -0.1,
-        "added to the baseline; below 0 leans on correct ones, 0 is RLOO",
-        shown="Baseline shift",
-        least=-1,
-        most=1,
+        -0.1, "added to the baseline; below 0 leans on correct ones, 0 is RLOO", "Baseline shift", least=-1, most=1
     )
 
     def weights(self, batch):
         share = batch.group_sum(batch.correct) / batch.group_sum(batch.scorable)
         return (batch.correct - share - self.baseline_shift).where(batch.scorable, 0.0)
-
-    def printed_rewards(self, batch, weights):
-        return weights.sign()
 
     def line(self, batch):
         return f"ASYMRE: baseline {(batch.correct - self.weights(batch))[batch.scorable].mean():.3f} on average"

@@ -1,7 +1,5 @@
 """CW-NSR: confidence-weighted negative sample reinforcement."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.method import Method, Style, option
@@ -42,9 +40,6 @@ class CWNSR(Method):
         likelihood = batch.mean_logp.exp()
         confidence = likelihood / likelihood[batch.scorable].mean()
         return 0 - confidence.clamp(self.weight_least, self.weight_most).where(batch.correct == 0, 0.0)
-
-    def printed_rewards(self, batch, weights):
-        return weights.sign()  # before the confidence
 
     def line(self, batch):
         wrong = batch.correct == 0

@@ -1,7 +1,5 @@
 """DS-GRPO: differential smoothing."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.method import Method, Paper, Style, option

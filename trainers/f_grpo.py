@@ -1,9 +1,8 @@
 """F-GRPO: GRPO with less weight for prompts that are solved already."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
+from trainers.grpo import GRPO
 from trainers.method import Method, Paper, Style, option
 
 
@@ -26,10 +25,7 @@ class FGRPO(Method):
     learns_from = "every completion, by its reward within the group of its prompt, the less the oftener that is solved"
     style = Style("#000000", "x", (0, (3, 1, 1, 1)))
     finds = ("positive",)
-    remedies_without_signal = (
-        "more generations (--num-generations), or questions that the model answers right sometimes, neither always nor "
-        "never."
-    )
+    remedies_without_signal = GRPO.remedies_without_signal
 
     focal_gamma: float = option(1.0, "power of the share of wrong completions; 0 is GRPO", shown="Gamma", least=0)
 

@@ -1,7 +1,5 @@
 """GRPO: what TRL does by itself, the baseline of the others."""
 
-from __future__ import annotations
-
 from trainers.method import Method, Paper, Style
 
 

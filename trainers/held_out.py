@@ -5,8 +5,6 @@ on however many processes, and with more than one completion unbiased Pass@k is 
 measurement computes no loss: its completions, up to hundreds of a question, are drawn and scored and that is all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """MaxRL: maximum likelihood by reinforcement learning."""
 
-from __future__ import annotations
-
 from trainers.method import Method, Paper, Style
 
 
@@ -35,9 +33,6 @@ class MaxRL(Method):
         r = batch.correct
         p = batch.group_sum(r) / batch.group_sum(batch.scorable)
         return ((r - p) / p).where(batch.scorable & (p > 0), 0.0)
-
-    def printed_rewards(self, batch, weights):
-        return weights.sign()
 
     def line(self, batch):
         mixed = batch.prompt[self.weights(batch) != 0].unique()

@@ -128,8 +128,8 @@ class Method(ABC):
         """One weight a completion (B,), the advantage of every token of it; 0 for unscorable ones."""
 
     def printed_rewards(self, batch: ScoredBatch, weights: Tensor) -> Tensor:
-        """What the line `Rewards Accuracy: [...]` shows of a batch and its weights: (B,)."""
-        return weights
+        """What the line `Rewards Accuracy: [...]` shows of a batch and its weights, by default their signs: (B,)."""
+        return weights.sign()
 
     def line(self, batch: ScoredBatch) -> str | None:
         """The method's own line about a rollout batch."""

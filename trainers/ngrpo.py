@@ -1,7 +1,5 @@
 """NGRPO: negative-enhanced group relative policy optimisation."""
 
-from __future__ import annotations
-
 from trainers.method import Method, Paper, Style
 
 
@@ -32,9 +30,6 @@ class NGRPO(Method):
         mean = (right + 1) / (size + 1)
         deviation = (mean * (1 - mean) * (size + 1) / size).sqrt()
         return ((batch.correct - mean) / (deviation + 1e-6)).where(batch.scorable, 0.0)
-
-    def printed_rewards(self, batch, weights):
-        return weights.sign()
 
     def line(self, batch):
         wrong = batch.prompt[batch.scorable & (batch.group_sum(batch.correct) == 0)].unique()

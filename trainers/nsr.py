@@ -1,7 +1,5 @@
 """NSR: negative sample reinforcement."""
 
-from __future__ import annotations
-
 from trainers.method import Method, Style
 from trainers.psr import ZHU
 

@@ -1,7 +1,5 @@
 """The user's own advantage: a function that is given the scored batch and returns one weight a completion."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from common.own_code import FORMS, load, told
@@ -55,6 +53,9 @@ class OwnAdvantage(Method):
             raise AdvantageError(f"{FLAG} {self.advantage} must return {wrong}")
         return weights.detach()
 
+    def printed_rewards(self, batch, weights):
+        return weights
+
     def line(self, batch):
         right, wrong = (int((batch.correct == verdict).sum()) for verdict in (1, 0))
         return f"OWN-ADVANTAGE: {right} correct, {wrong} incorrect"  # not its weights: it is asked once a batch
@@ -91,13 +92,7 @@ def trial(generations: int) -> ScoredBatch:
     groups = [[1, 0, *[0] * rest], [1, *[0] * rest, nan], [1] * generations, [0] * generations, [nan] * generations]
     correct = torch.tensor(groups, dtype=torch.float32)
     centred = correct - correct.nanmean(1, keepdim=True)
-    return ScoredBatch(
-        correct=correct.flatten(),
-        accuracy=correct.flatten(),
-        reward=correct.flatten(),
-        advantages=(centred / (centred.nan_to_num().std(1, keepdim=True) + 1e-4)).nan_to_num().flatten(),
-        prompt=torch.arange(correct.numel()) // generations,
-        mean_logp=torch.linspace(-3.0, -0.1, correct.numel()),
-        step=0,
-        steps=10,
-    )
+    advantages = (centred / (centred.nan_to_num().std(1, keepdim=True) + 1e-4)).nan_to_num().flatten()
+    flat, size = correct.flatten(), correct.numel()
+    prompt, mean_logp = torch.arange(size) // generations, torch.linspace(-3.0, -0.1, size)
+    return ScoredBatch(flat, flat, flat, advantages, prompt, mean_logp, step=0, steps=10)

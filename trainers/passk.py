@@ -1,7 +1,5 @@
 """Pass@k training: a completion has the reward of the K drawn together, worked out over all such draws."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from trainers.method import Method, Paper, Style, option
@@ -51,9 +49,6 @@ class PassK(Method):
             without = without * (wrong - drawn).clamp(min=0) / (size - drawn).clamp(min=1)  # the same of W-1, K-1
         gained = none - without * (batch.correct == 0).double()  # 1 - rho is none
         return (gained / (none * (1 - none)).sqrt()).where(batch.scorable & (none > 0) & (none < 1), 0.0)
-
-    def printed_rewards(self, batch, weights):
-        return weights.sign()
 
     def line(self, batch):
         weighted = batch.prompt[self.weights(batch) != 0].unique()

@@ -1,7 +1,5 @@
 """PSR: positive sample reinforcement."""
 
-from __future__ import annotations
-
 from trainers.method import Method, Paper, Style
 
 ZHU = Paper(

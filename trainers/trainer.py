@@ -9,8 +9,6 @@ Everything else that is done differently from TRL 1.16 is in the classes that `M
 each; tests/trl_overrides.py lists every method that any of them overrides, with what it assumes of TRL.
 """
 
-from __future__ import annotations
-
 import time
 from functools import cache
 from typing import ClassVar

@@ -1,7 +1,5 @@
 """W-REINFORCE: lambda x positive + negative, and the schedules of A-NSR for both."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

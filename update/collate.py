@@ -3,8 +3,6 @@
 A row is one completion with its prompt; pixel values and grids are kept as one tensor a row.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
@@ -15,15 +13,9 @@ from update.packing import Row
 
 LEFT_PADDED = ("prompt_ids", "prompt_mask")
 RIGHT_PADDED = (
-    "completion_ids",
-    "completion_mask",
-    "tool_mask",
-    "old_per_token_logps",
-    "ref_per_token_logps",
-    "sampling_per_token_logps",
-    "rollout_entropy",
-    "rollout_logps",
-)
+    "completion_ids", "completion_mask", "tool_mask", "old_per_token_logps", "ref_per_token_logps",
+    "sampling_per_token_logps", "rollout_entropy", "rollout_logps",
+)  # fmt: skip
 BOTH_PADDED = ("token_type_ids", "mm_token_type_ids")
 IMAGE_COUNTS = ("num_images", "num_tiles")  # a number a row
 

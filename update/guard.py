@@ -5,8 +5,6 @@ so: all of them see one gradient norm and decide alike without a word between th
 discards such a step; elsewhere the gradients are dropped before it. Weights, optimiser states and its step count stay.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from contextlib import suppress
@@ -86,17 +84,12 @@ class Guard(TrainerBase):
             if not len(batch["advantages"]):  # emptied of rows without weight, and not computed
                 continue
             loss = next(losses, math.nan)
-            texts = [
-                self.processing_class.batch_decode(
-                    [ids[mask.bool()] for ids, mask in zip(batch[f"{part}_ids"], batch[f"{part}_mask"], strict=True)],
-                    skip_special_tokens=True,
-                )
-                for part in ("prompt", "completion")
-            ]
-            for prompt, completion, advantage in zip(*texts, batch["advantages"].tolist(), strict=True):
-                rows.append(
-                    {"loss_of_pass": str(loss), "advantage": advantage, "prompt": prompt, "completion": completion}
-                )
-        path.write_text(
-            json.dumps({"update": step, "rows": rows}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+            columns: dict[str, list] = {"advantage": batch["advantages"].tolist()}
+            for part in ("prompt", "completion"):
+                pairs = zip(batch[f"{part}_ids"], batch[f"{part}_mask"], strict=True)
+                tokens = [ids[mask.bool()] for ids, mask in pairs]
+                columns[part] = self.processing_class.batch_decode(tokens, skip_special_tokens=True)
+            for row in zip(*columns.values(), strict=True):
+                rows.append({"loss_of_pass": str(loss), **dict(zip(columns, row, strict=True))})
+        content = json.dumps({"update": step, "rows": rows}, indent=1, ensure_ascii=False)
+        path.write_text(f"{content}\n", encoding="utf-8")

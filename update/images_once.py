@@ -3,8 +3,6 @@
 TRL hands the processor the images of all rows, and does so twice: for the prompts, and for the update's inputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """What the rows that an update leaves out count for in its metrics: TRL measures the rows of each pass alone."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

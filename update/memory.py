@@ -5,8 +5,6 @@ Qwen2.5-VL models; tests/test_memory.py holds them against measured peaks. Not i
 context and kernels' workspaces (`needed` adds 5 % and 1 GB for those). 1 GB is 10^9 bytes.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from copy import deepcopy

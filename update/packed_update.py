@@ -12,8 +12,6 @@ The gradient is that of the plain path: the loss's normaliser is a constant of t
 the same number of forward passes. `update="plain"` turns all of it off.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,7 @@ An optimiser step has a fixed number of micro-batches. The rows that can move th
 as a token budget allows, evenly; the others stay empty and are skipped. Pure functions on lists, no tensors.
 """
 
-from __future__ import annotations
-
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -141,13 +140,5 @@ def _fill(pieces: Sequence[list[Row]], budget: int) -> list[list[Row]]:
 def _evenly(pieces: Sequence[list[Row]], count: int) -> list[list[Row]]:
     """The partition into at most `count` runs of pieces whose largest run is smallest."""
     least, most = max(map(cost, pieces)), sum(map(cost, pieces))
-    budget = _smallest(lambda budget: len(_fill(pieces, budget)) <= count, least, most)
+    budget = least + bisect_left(range(least, most), True, key=lambda budget: len(_fill(pieces, budget)) <= count)
     return _fill(pieces, budget)
-
-
-def _smallest(fits: Callable[[int], bool], low: int, high: int) -> int:
-    """The smallest number in [low, high] that fits; high must, and with a number every larger one."""
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle + 1, high)
-    return low

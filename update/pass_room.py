@@ -6,8 +6,6 @@ Where it does without checkpointing in less memory than TRL's micro-batch takes 
 On a CPU, where larger passes are no faster, and under DeepSpeed, whose buffers are not counted, nothing of this acts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 

@@ -8,8 +8,6 @@ The rollout draws a token from one computation of the model and the update diffe
 they differ by rounding alone. A gap beyond that means that one of the two is wrong.
 """
 
-from __future__ import annotations
-
 import math
 from typing import ClassVar
 
@@ -61,13 +59,11 @@ class RatioMetric(TrainerBase):
         every = self.args.steps_per_generation * self.num_iterations
         first = self._step % every < self.args.gradient_accumulation_steps
         if self.model.training and first and "rollout_logps" in inputs:
-            self._add_gap((self._logps - inputs["rollout_logps"]).abs(), loss_mask(inputs).bool())
+            gaps, counts = (self._logps - inputs["rollout_logps"]).abs(), loss_mask(inputs).bool()
+            found = torch.stack([gaps.masked_fill(~counts, 0.0).sum(dtype=torch.float64), counts.sum()])
+            self._gap = found if self._gap is None else self._gap + found
         self._logps = None
         return loss
-
-    def _add_gap(self, gaps: torch.Tensor, counts: torch.Tensor) -> None:
-        found = torch.stack([gaps.masked_fill(~counts, 0.0).sum(dtype=torch.float64), counts.sum()])
-        self._gap = found if self._gap is None else self._gap + found
 
     @property
     def _gap_so_far(self) -> list[float] | None:

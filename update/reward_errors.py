@@ -5,8 +5,6 @@ must not leave a process early. It is counted in `decomposed/reward_errors` and 
 function has raised for every completion of a rollout batch on every process, all of them stop.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable
 

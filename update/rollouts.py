@@ -4,8 +4,6 @@ What the engine does not know (vLLM, tools, min-p, a repetition penalty, a proce
 TRL's own generation.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,15 +82,6 @@ class EngineRollouts(TrainerBase):
             and (not multimodal_fields or set(multimodal_fields) == family_of(self.processing_class).fields)
         )
 
-    def _sampling_settings(self) -> SamplingSettings:
-        return SamplingSettings(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            top_k=self.top_k,
-            max_new_tokens=self.max_completion_length,
-            seed=self.args.seed,
-        )
-
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         """Completion token ids of every row; rows of one prompt, which TRL puts side by side, share its computation.
 
@@ -103,7 +92,8 @@ class EngineRollouts(TrainerBase):
         if not self._engine_can(multimodal_fields):
             rest = (num_generations, has_tool_images)
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest)
-        settings, phase = self._sampling_settings(), self._phase
+        numbers = (self.temperature, self.top_p, self.top_k, self.max_completion_length)
+        settings, phase = SamplingSettings(*numbers, self.args.seed), self._phase
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -116,11 +106,10 @@ class EngineRollouts(TrainerBase):
             merged_adapter(model),
         ):
             model.eval()
-            wanted = [
-                (name, inputs, samples)
-                for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields)
-                for name, samples in [self._stream(phase, key, rows)]
-            ]
+            wanted = []
+            for rows, inputs, key in self._distinct_prompts(prompt_ids, images, multimodal_fields):
+                name, samples = self._stream(phase, key, rows)
+                wanted.append((name, inputs, samples))
             parts = self._decode(model, wanted, settings)
             model.train(phase == "train")
         self._rollout_entropies = [row for part in parts for row in part.entropies]

@@ -12,8 +12,6 @@ the completion, without a shift. The prompt proper is therefore one token shorte
 The same idea while completions are drawn: sampling/shared_prefix.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
