@@ -27,6 +27,18 @@ def _procedures(split: str, size: int) -> list[ChartQuestion]:
     return procedure_questions(split, size)
 
 
+def _counting(split: str, size: int) -> list[ChartQuestion]:
+    from charts.counting import counting_questions
+
+    return counting_questions(split, size)
+
+
+def _grounding(split: str, size: int) -> list[ChartQuestion]:
+    from charts.grounding import grounding_questions
+
+    return grounding_questions(split, size)
+
+
 def _marked(split: str, size: int) -> list[ChartQuestion]:
     from charts.procedures import procedure_questions
 
@@ -43,4 +55,6 @@ DRAWN = {
         _procedures,
     ),
     "procedures-marked": Drawn("charts of procedures whose axis starts above zero, and no others", _marked),
+    "counting": Drawn("scenes of coloured shapes to be counted, drawn from a seed; no download", _counting),
+    "grounding": Drawn("the charts of synthetic; asked is where a bar is, answered by its box", _grounding),
 }

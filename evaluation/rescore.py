@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+
+def pair(value: Any) -> tuple[int, int] | None:
+    """Width and height as a samples file has them; None for anything else."""
+    two = isinstance(value, list) and len(value) == 2
+    return (value[0], value[1]) if two and all(isinstance(one, int | float) and one > 0 for one in value) else None
 
 
 def marker(rule: str) -> Callable[[dict], list[bool]]:
@@ -24,6 +31,8 @@ def marker(rule: str) -> Callable[[dict], list[bool]]:
             kind=str(problem.get("kind") or ""),
             answer_kind=str(problem.get("answer_kind") or ""),
             tolerance=problem.get("tolerance"),
+            image_size=pair(problem.get("image_size")),
+            box_frame=pair(problem.get("box_frame")),
         )
         stored = str(problem.get("rule") or "")  # with the flags of this problem: chartqapro:Y-
         own = stored if stored.partition(":")[0] == rule else rule

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charts.answers import grade
+from charts.boxes import KIND
 from charts.parsing import parse_completion
 from charts.record import ChartQuestion
 from common.files import whole_file
@@ -55,6 +56,9 @@ def record(
         **_head(question),
         "answers": list(question.answers),
         **{name: getattr(question, name) for name in described},
+        **(
+            {"image_size": question.image_size, "box_frame": question.box_frame} if question.answer_kind == KIND else {}
+        ),
         "image": image,
         "source": question.source,
         "run": run,
