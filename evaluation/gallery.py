@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
+from charts.boxes import KIND, answered, read_box
 from evaluation.metrics import same_answer_key
+from evaluation.rescore import question_of
 
 GROUPS = 24  # answers listed per problem and method; the rest is counted
 ANSWER_CHARACTERS = 200
@@ -38,6 +41,7 @@ class Gallery:
                 "kind": self.kinds.setdefault(kind, len(self.kinds)) if kind else None,
                 "image": None,
                 "by": {},
+                **gold_boxes(problem),
             },
         )
         if known["image"] is None and problem.get("image"):
@@ -45,6 +49,8 @@ class Gallery:
             if not self.images.get(chart):
                 self.images[chart] = embedded(self.folder, str(problem["image"]), self.image_size)
         known["by"][self.method] = self._by_answer(problem, marks)
+        if "boxes" in known:
+            add_boxes(problem, known["by"][self.method]["groups"])
 
     def unsampled(self, problems: list[tuple[str, str]]) -> None:
         """Problems of the present method that have no samples, with the reason."""
@@ -87,6 +93,26 @@ class Gallery:
             for problem in self.problems.values()
         ]
         return {"kinds": list(self.kinds), "images": self.images, "problems": problems}
+
+
+def gold_boxes(problem: dict) -> dict[str, list]:
+    """The gold boxes and the size of the image that they are in, where a box is asked for and both are stored."""
+    question = question_of(problem, _texts(problem.get("answers")))
+    boxes = [box for answer in question.answers if (box := read_box(answer))]
+    wanted = question.answer_kind == KIND and question.image_size and boxes
+    return {"boxes": boxes, "size": list(question.image_size or ())} if wanted else {}
+
+
+def add_boxes(problem: dict, groups: list[dict]) -> None:
+    """To every group of answers that are a box, where that is in the image."""
+    question = question_of(problem, [])
+    for group in groups:
+        if box := answered(group["answer"], question):
+            group["box"] = box
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _any_right(groups: list[dict]) -> bool:

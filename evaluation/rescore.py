@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charts.record import ChartQuestion
 
 
-def pair(value: Any) -> tuple[int, int] | None:
+def question_of(problem: dict, answers: list) -> ChartQuestion:
+    """What a samples file says of a problem's question, with these gold answers."""
+    from charts.record import ChartQuestion
+
+    return ChartQuestion(
+        id=str(problem["problem_id"]),
+        question=str(problem.get("question") or ""),
+        answers=tuple(answers),
+        kind=str(problem.get("kind") or ""),
+        answer_kind=str(problem.get("answer_kind") or ""),
+        tolerance=problem.get("tolerance"),
+        image_size=_pair(problem.get("image_size")),
+        box_frame=_pair(problem.get("box_frame")),
+    )
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
     """Width and height as a samples file has them; None for anything else."""
     two = isinstance(value, list) and len(value) == 2
     return (value[0], value[1]) if two and all(isinstance(one, int | float) and one > 0 for one in value) else None
@@ -15,7 +34,6 @@ def pair(value: Any) -> tuple[int, int] | None:
 def marker(rule: str) -> Callable[[dict], list[bool]]:
     """A function from a problem of a samples file to its marks under `rule`; [] for one without a gold answer."""
     from charts.answers import RULES, grade
-    from charts.record import ChartQuestion
 
     if rule.partition(":")[0] not in RULES:
         raise ValueError(f"--rescore: {rule!r} is no rule; known are {', '.join(RULES)}")
@@ -24,16 +42,7 @@ def marker(rule: str) -> Callable[[dict], list[bool]]:
         extracted, answers = problem.get("extracted"), problem.get("answers")
         if not isinstance(extracted, list) or not isinstance(answers, list):
             raise ValueError(f"--rescore needs 'extracted' and 'answers', problem {problem['problem_id']} lacks them")
-        question = ChartQuestion(
-            id=str(problem["problem_id"]),
-            question=str(problem.get("question") or ""),
-            answers=tuple(answers),
-            kind=str(problem.get("kind") or ""),
-            answer_kind=str(problem.get("answer_kind") or ""),
-            tolerance=problem.get("tolerance"),
-            image_size=pair(problem.get("image_size")),
-            box_frame=pair(problem.get("box_frame")),
-        )
+        question = question_of(problem, answers)
         stored = str(problem.get("rule") or "")  # with the flags of this problem: chartqapro:Y-
         own = stored if stored.partition(":")[0] == rule else rule
         verdicts = {answer: grade(answer, question, own) for answer in set(extracted)} if answers else {}
