@@ -51,14 +51,10 @@ def record(
     public = [grade(p.answer, question) for p in parsed]
     strict = [grade(p.answer, question, "strict") for p in parsed]
     correct = [bool(verdict.correct) for verdict in public]
-    described = ("kind", "answer_kind", "tolerance", "rule", "image_id")
     return {
         **_head(question),
         "answers": list(question.answers),
-        **{name: getattr(question, name) for name in described},
-        **(
-            {"image_size": question.image_size, "box_frame": question.box_frame} if question.answer_kind == KIND else {}
-        ),
+        **_described(question),
         "image": image,
         "source": question.source,
         "run": run,
@@ -82,6 +78,12 @@ def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any
 
 def _head(question: ChartQuestion) -> dict[str, str]:
     return {"problem_id": question.id, "question": question.question, "answer": " | ".join(question.answers)}
+
+
+def _described(question: ChartQuestion) -> dict[str, Any]:
+    boxes = ("image_size", "box_frame") if question.answer_kind == KIND else ()
+    names = ("kind", "answer_kind", "tolerance", "rule", "image_id", *boxes)
+    return {name: getattr(question, name) for name in names}
 
 
 def as_line(entry: dict[str, Any]) -> bytes:
