@@ -49,8 +49,6 @@ class Gallery:
             if not self.images.get(chart):
                 self.images[chart] = embedded(self.folder, str(problem["image"]), self.image_size)
         known["by"][self.method] = self._by_answer(problem, marks)
-        if "boxes" in known:
-            add_boxes(problem, known["by"][self.method]["groups"])
 
     def unsampled(self, problems: list[tuple[str, str]]) -> None:
         """Problems of the present method that have no samples, with the reason."""
@@ -75,6 +73,8 @@ class Gallery:
         listed = ordered[:GROUPS]
         listed += [group for group in ordered[GROUPS:] if group["right"]][:1] if not _any_right(listed) else []
         rest = [group for group in ordered if not any(group is kept for kept in listed)]
+        if gold_boxes(problem):
+            add_boxes(problem, listed)
         for place, group in enumerate(listed):
             i = group.pop("i")
             group["answer"] = None if group["answer"] is None else cut(group["answer"], ANSWER_CHARACTERS)

@@ -218,6 +218,14 @@ def test_boxes_stand_in_the_page_in_pixels_of_the_picture(tmp_path):
     assert "gold box" in text and "its most frequent box" in text
 
 
+def test_a_box_in_a_long_answer_is_drawn_too(tmp_path):
+    label = {"label": "the cup " * 60, "bbox_2d": [1, 2, 3, 4]}
+    one = problem("a", [json.dumps(label)], image_size=[100, 50], **BOXED)
+    _, data = page_of(tmp_path, write(tmp_path / "samples_x.json", [one], "nsr"))
+    (group,) = data["problems"][0]["by"][0]["groups"]
+    assert group["box"] == [1, 2, 3, 4] and "more characters" in group["answer"]
+
+
 def test_a_box_whose_picture_has_no_size_is_shown_as_text(tmp_path, two):
     one = problem("a", ["[1, 2, 3, 4]"], **BOXED)
     _, data = page_of(tmp_path, write(tmp_path / "samples_x.json", [one], "nsr"))
