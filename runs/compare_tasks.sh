@@ -6,7 +6,7 @@
 #   ./runs/compare_tasks.sh                                                          a day or two on two cores
 #   RATES=1e-4 UPDATES=100 PROBLEMS=100 NUM_SAMPLES=64 ./runs/compare_tasks.sh       about two hours
 #
-# Further flags are those of python -m study.compare_tasks --help.
+# Further flags are those of python -m study.compare_tasks --help; any others go to main.py.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt

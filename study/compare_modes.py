@@ -70,6 +70,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         values = getattr(args, name)
         if len({value if name == "modes" else _number(name, value) for value in values}) < len(values):
             parser.error(f"--{name} {' '.join(map(str, values))}: one is there twice")
+    if as_small(args) and args.updates < 4:
+        parser.error(f"--updates {args.updates}: at least 4, which one rollout batch gives; or give main.py's flags")
     least = {} if args.max_completion_length is None else {"max_completion_length": 1}
     sizes = dict.fromkeys(("updates", "problems", "samples", "validation_problems", "validation_samples", "jobs"), 1)
     return check_least(args, **sizes, **least)
@@ -82,9 +84,14 @@ def _number(name: str, value: str | int) -> float:
         raise ValueError(f"--{name} {value}: must be numbers") from None
 
 
+def as_small(args: argparse.Namespace) -> bool:
+    """Whether the runs have the batches of the embedded study: 4 updates from a rollout batch."""
+    return not args.main_flags and (args.small or args.vlm_name in ("tiny", "organism"))
+
+
 def run(args: argparse.Namespace, mode: str, rate: str, seed: int) -> Run:
     """Of small models in the study's batches, every question once; of others as `args.main_flags` say."""
-    if not args.main_flags and (args.small or args.vlm_name in ("tiny", "organism")):
+    if as_small(args):
         flags = plan.flags(args.updates, rate)
     else:
         flags = (*(args.main_flags or HUB_MODEL), "--max-steps", str(args.updates), "--learning-rate", rate)

@@ -5,7 +5,8 @@
 
 A task has an embedded model of its own, of one architecture and one recipe: `tiny` for charts, and what
 `embedded.build_tiny --task` builds in STEPS steps for the others, once. Then each task is `study.compare_modes`, with
-the same flags. What is done is not done again; the same command goes on where it stopped.
+the same flags; those that are not listed here go to main.py. What is done is not done again; the same command goes on
+where it stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from common.commands import Parser, check_least, exit_code
 from common.files import write_whole
 from common.terminal import printable, unfailing_output
 from models.registry import MODELS
-from study import compare_modes, plan
+from study import compare_modes, plan, sweep
 from study.figures import as_svg, panels_figure
 from study.stages import call
 from study.summary import Arm, difference
@@ -43,7 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--steps", type=int, default=400, help="steps that counting and grounding are taught in (default: %(default)s)")
     add("--folder", type=Path, default=Path("task_results"), help="where everything is kept (default: %(default)s)")
     add("--jobs", type=int, default=2, help="models at a time (default: %(default)s)")
-    return check_least(parser.parse_args(argv), steps=1)
+    return check_least(sweep.with_main_flags(parser, argv, compare_modes.OURS), steps=1)
 
 
 def arguments_of(args: argparse.Namespace, task: str) -> argparse.Namespace:
@@ -53,7 +54,7 @@ def arguments_of(args: argparse.Namespace, task: str) -> argparse.Namespace:
     words += ["--modes", *args.modes, "--seeds", *args.seeds, "--rates", *args.rates]
     words += ["--vlm-name", model_of(args, task), "--dataset-name", TASKS[task], "--folder", str(args.folder / task)]
     words += ["--max-completion-length", str(MODELS["tiny"].max_completion_length)]
-    return compare_modes.parse_args([*words, "--small"])
+    return compare_modes.parse_args([*words, *(args.main_flags or ["--small"])])
 
 
 def model_of(args: argparse.Namespace, task: str) -> str:

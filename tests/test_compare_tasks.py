@@ -68,6 +68,8 @@ def test_one_picture_has_a_panel_for_each_task():
     ("--rates 1e-4 x", "must be numbers"),
     ("--tasks charts reading", "reading"),
     ("--steps 0", "--steps must be at least 1"),
+    ("--updates 2", "--updates 2: at least 4"),
+    ("--seed 5", "--seed is set by this program"),
 ])  # fmt: skip
 def test_a_mistake_is_one_line_before_anything_is_built(line, message, tmp_path, capsys):
     folder = tmp_path / "results"
@@ -86,9 +88,9 @@ def test_the_embedded_folder_is_of_charts_alone(capsys):
 def test_the_command_ends_in_an_order_and_a_picture_and_does_nothing_twice(tmp_path):
     environment = os.environ | {"TASKS": "charts grounding", "MODES": "nsr psr", "RATES": "1e-4", "UPDATES": "2"}
     environment |= {"PROBLEMS": "3", "NUM_SAMPLES": "2", "RESULTS": str(tmp_path / "results"), "STEPS": "1"}
-    printed = []
+    flags = ["--num-generations", "4", "--batch-size", "8", "--gradient-accumulation-steps", "1"]
+    printed, command = [], [ROOT / "runs" / "compare_tasks.sh", *flags, "--subset-size", "8", "--no-lora"]
     for _ in range(2):
-        command = [ROOT / "runs" / "compare_tasks.sh"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=3000)
         assert done.returncode == 0, done.stderr
         printed.append(done.stdout[done.stdout.index("A > B:") :])
