@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from charts import file_layouts
+from charts import clevr, file_layouts, refcoco
 from charts.custom import WANTED, read_custom
 from charts.parsing import as_table
 from charts.values import accepted, first
@@ -267,6 +267,22 @@ ADAPTERS = {
             read_figureqa,
             wanted="image, qa",
             train=Place("vikhyatk/figureqa", "train"),
+        ),
+        Adapter(
+            "clevr",
+            "counting objects: trains on CLEVR, evaluates on 200 questions about Super-CLEVR's vehicles",
+            clevr.read_clevr,
+            wanted=clevr.WANTED,
+            train=Place("leonardPKU/clevr_cogen_a_train", "train"),
+            evaluate=Place("jigsaw-r1/super_clevr", "test"),
+        ),
+        Adapter(
+            "refcoco",
+            "the box of what a phrase means, on COCO's images; training from local files only",
+            refcoco.read_refcoco,
+            wanted=refcoco.WANTED,
+            train=Place(None, "train"),
+            evaluate=Place("lmms-lab/RefCOCO", "val"),
         ),
         Adapter(
             "custom",

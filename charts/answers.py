@@ -7,12 +7,12 @@ unscorable: `correct` is None, which moves nothing and counts nowhere.
 from dataclasses import dataclass
 from functools import lru_cache
 
-from charts import public_rules
+from charts import boxes, public_rules
 from charts.gold import Gold
 from charts.matcher import match, relative_error
 from charts.record import ChartQuestion
 
-RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench")
+RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench", "iou")
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule
 
 
@@ -37,8 +37,18 @@ def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) 
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return TOO_LONG
     rule = rule or question.rule
+    if rule == "iou" or (rule == "strict" and question.answer_kind == boxes.KIND):
+        return _box(answer, question)
     text = question.question if rule == "strict" else ""
     return _grade(rule, golds, answer, question.answer_kind, question.tolerance, text)
+
+
+def _box(answer: str, question: ChartQuestion) -> Verdict:
+    """Right from an IoU of one half on, under every --reward-threshold: that is what published tables count."""
+    share = boxes.overlap(answer, question)
+    if share is None:
+        return Verdict(None, "the gold answer is no box")
+    return Verdict(share >= boxes.CORRECT_FROM, f"IoU {share:.2f}" if boxes.read_box(answer) else "no box")
 
 
 def numeric_error(answer: str | None, question: ChartQuestion) -> float | None:

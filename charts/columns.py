@@ -6,7 +6,8 @@ from typing import Any
 
 from charts.image_kinds import BEGINNINGS, FORMATS
 
-PICTURES = ("image", "images")  # TRL, EasyR1, ms-swift and LLaMA-Factory name a list of pictures `images`
+# TRL, EasyR1, ms-swift and LLaMA-Factory name a list of pictures `images`; R1-V and jxu124's sets give paths
+PICTURES = ("image", "images", "image_path")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 _BYTES = (b"RIFF", *(beginning for beginning, kind in BEGINNINGS if kind in FORMATS))
 _BASE64 = ("data:image/", "iVBORw0KGgo", "/9j/")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from charts.answers import RULES
+from charts.boxes import KIND, gold_boxes
 from charts.columns import picture_of
 from charts.parsing import as_table, parse_completion
 from charts.record import ANSWER_KINDS
@@ -30,10 +31,11 @@ _OTHER_MARKER = re.compile(r"<(?:video|audio|bbox|ref-object)>")
 def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for values not allowed."""
     question, said = _asked(row)
+    kind = _answer_kind(row.get("answer_kind") or (KIND if row.get("rule") == "iou" else ""))
     yield {
         "question": _without_marker(question, row),
-        "answers": _answers(row, said),
-        "answer_kind": _answer_kind(row.get("answer_kind")),
+        "answers": _boxes(row, said) if kind == KIND else _answers(row, said),
+        "answer_kind": kind,
         "tolerance": _tolerance(row.get("tolerance")),
         "table": _table(row.get("table")),
         "chart_type": str(row["chart_type"]) if row.get("chart_type") else None,
@@ -102,6 +104,15 @@ def _answers(row: dict, said: str | None) -> tuple[str, ...]:
             f"write one text, {shown}, where all are wanted"
         )
     return tuple(parse_completion(gold).answer or gold for gold in golds)
+
+
+def _boxes(row: dict, said: str | None) -> tuple[str, ...]:
+    """The accepted boxes: here a list of four numbers is one answer."""
+    value = first(row, "answers", "answer", "label", "solution", "ground_truth", "response")
+    value = said if value is None else value
+    if isinstance(value, str):
+        value = parse_completion(value).answer or value
+    return gold_boxes(value) if value else ()
 
 
 def _rule(value: Any) -> str:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+from charts.counting import counting_questions
+from charts.grounding import grounding_questions
 from charts.procedures import procedure_questions
 from charts.record import ChartQuestion
 from charts.synthetic import synthetic_questions
@@ -26,4 +28,6 @@ DRAWN = {
         "charts of procedures whose axis starts above zero, and no others",
         partial(procedure_questions, seed=2026, marked=1.0),  # other charts, and so other ids
     ),
+    "counting": Drawn("scenes of coloured shapes to be counted, drawn from a seed; no download", counting_questions),
+    "grounding": Drawn("the charts of synthetic; asked is where a bar is, answered by its box", grounding_questions),
 }

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from charts.image_kinds import FORMATS, looks_like
-from charts.pixels import as_seen
+from charts.pixels import as_seen, is_turned
 
 TOO_MANY_PIXELS = 100_000_000  # an image of as many is refused before it is decoded
 MOST_ELONGATED = 200  # times as long as wide; qwen-vl-utils' smart_resize refuses what is beyond (MAX_RATIO)
@@ -26,6 +26,15 @@ def fit_image(
     This is qwen-vl-utils' `smart_resize`. Without `min_pixels` an image is never enlarged beyond the rounding of its
     sides (and the model's own floor of four tokens); without `max_pixels` it is never shrunk below 16,384 tokens.
     """
+    size = fitted_size(image.size, min_pixels, max_pixels, step)
+    image = as_seen(image)
+    return image if image.size == size else image.resize(size, Image.Resampling.BICUBIC)
+
+
+def fitted_size(
+    size: tuple[int, int], min_pixels: int | None = None, max_pixels: int | None = None, step: int = STEP
+) -> tuple[int, int]:
+    """Width and height that `fit_image` gives an image of this width and height."""
     from qwen_vl_utils.vision_process import IMAGE_MAX_TOKEN_NUM, IMAGE_MIN_TOKEN_NUM, smart_resize
 
     floor, ceiling = IMAGE_MIN_TOKEN_NUM * step**2, IMAGE_MAX_TOKEN_NUM * step**2
@@ -33,9 +42,8 @@ def fit_image(
     high = max_pixels or max(ceiling, low)
     if high < low:
         raise ValueError(f"max_pixels {high:,} is below min_pixels {low:,} (at least {floor:,}): raise --max-pixels")
-    height, width = smart_resize(image.height, image.width, factor=step, min_pixels=low, max_pixels=high)
-    image = as_seen(image)
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+    height, width = smart_resize(size[1], size[0], factor=step, min_pixels=low, max_pixels=high)
+    return width, height
 
 
 def inside(folder: Path, name: str | Path) -> Path:
@@ -93,6 +101,12 @@ def check_header(stored: Any, folder: Path | None = None) -> bool:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))  # MPO: previews, depth maps
     except Exception:  # of a damaged file; whether it can be used shows when it is decoded
         return False
+
+
+def seen_size(stored: Any, folder: Path | None = None) -> tuple[int, int]:
+    """Width and height of the image as `open_image` returns it, from its header alone."""
+    image = _open(stored, folder)
+    return image.size[:: -1 if is_turned(image) else 1]
 
 
 def open_image(stored: Any, folder: Path | None = None) -> Image.Image:

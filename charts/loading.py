@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from charts.adapters import ADAPTERS, Adapter, Place
+from charts.boxes import KIND, check_inside
 from charts.columns import PICTURES, picture_of
 from charts.drawn import DRAWN, SIZES
-from charts.images import check_header, image_id, stored_bytes
+from charts.images import check_header, image_id, seen_size, stored_bytes
 from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
 from charts.subsets import check_subset, distinct, draw, fingerprint, hold_out
@@ -147,6 +148,8 @@ def _convert(
             stored = picture_of(row) if needs_image else None
             picture = _identify(stored, rows.folder, known_images, animated) if needs_image else None
             opener = rows.opener(index, stored) if picture else None
+            if any(fields.get("answer_kind") == KIND for fields in parts):
+                parts = _boxed(parts, seen_size(stored, rows.folder) if picture else None)
             for part, fields in enumerate(parts):
                 suffix = f"-{part}" if len(parts) > 1 else ""
                 place = {"id": f"{name}-{rows.split}-{index}{suffix}", "image_id": picture, "open_image": opener}
@@ -158,6 +161,14 @@ def _convert(
     if not questions:
         raise ValueError(f"{name}: split {rows.split!r} holds no rows")
     return questions, skipped
+
+
+def _boxed(parts: list[dict], size: tuple[int, int] | None) -> list[dict]:
+    """The questions of one picture with its size, where a box is asked for; `ValueError` for one outside of it."""
+    for fields in parts:
+        if fields.get("answer_kind") == KIND:
+            check_inside(fields["answers"], size)
+    return [fields | {"image_size": size} if fields.get("answer_kind") == KIND else fields for fields in parts]
 
 
 def _refusal(name: str, adapter: Adapter, rows: Rows, skipped: list[tuple[str, str]]) -> str:

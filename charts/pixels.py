@@ -12,6 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 # scanners store 10, 12 or 14 bits in 16, and arrays of 0 to 1 or 0 to 255 are stored as floats or wide integers.
 WHITES = (1, 255, 1023, 4095, 16383, 65535)
 _WHITE_IS_ZERO = 0  # the value of TIFF's tag PhotometricInterpretation; Pillow heeds it in eight bits only
+_QUARTER_TURNS = range(5, 9)  # of EXIF's orientations
 _UNPREMULTIPLIED = {"La": "LA", "RGBa": "RGBA"}
 
 
@@ -41,6 +42,16 @@ def _upright(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image) if turned else image
     except Exception:  # a damaged note on the orientation says nothing; the pixels are loaded and good
         return image
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether the image is shown a quarter turned, so that its width is its height."""
+    from PIL import ExifTags
+
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
+    except Exception:  # as above
+        return False
 
 
 def _is_negative(image: Image.Image) -> bool:

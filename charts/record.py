@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text")
+ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text", "box")
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class ChartQuestion:
     cannot be used; nothing is decoded before it is called. `image_id` is a hash of the image's content: questions
     that share a chart share it. `answers` are the accepted gold answers; an empty tuple means the row is unscorable.
     `rule` names the data set's own public matching rule; `tolerance` is the relative error that the strict rule
-    allows for a plain number (None: that rule's default; 0: exact).
+    allows for a plain number (None: that rule's default; 0: exact). Where the answer is a box, `answers` are in pixels
+    of the stored image, of `image_size` (width, height), and completions in a frame of `box_frame` (None: the same).
     """
 
     id: str
@@ -35,6 +36,8 @@ class ChartQuestion:
     source: str = ""
     split: str = ""
     reasoning: str | None = None  # a reference solution in words, where the data set has one
+    image_size: tuple[int, int] | None = None
+    box_frame: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ COLORS = {
 LABELS = "ABCDEF"
 VALUES = range(10, 50, 2)
 AXIS_TOP = 50
+LEFT, RIGHT, BOTTOM = 17, 110, 98  # pixels: the axes
 # Share of the space of charts that a split owns, in percent. "warm-start" is for building the embedded models alone.
 SPLITS = {"train": range(0, 50), "validation": range(50, 60), "test": range(60, 70), "warm-start": range(70, 100)}
 # How often a kind of question is asked, and what kind of answer it has. The warm start of the embedded model practises
@@ -86,9 +87,18 @@ class BarChart(DrawnChart):
         return int(digest(self.values), 16) % 100
 
 
+def bars(chart: BarChart) -> dict[str, tuple[int, int, int, int]]:
+    """Label -> the bar's left, top, right and bottom edge in pixels, as far as it is seen above the axis."""
+    room, found = (RIGHT - LEFT) / len(chart.values), {}
+    for place, (label, value) in enumerate(chart.labelled.items()):
+        middle, half = LEFT + room * (place + 0.5), room * chart.bar_share / 2
+        found[label] = (round(middle - half), BOTTOM - round(1.8 * value), round(middle + half) + 1, BOTTOM)
+    return found
+
+
 def draw(chart: BarChart) -> Image.Image:
     """The chart as a fresh 112 x 112 RGB image, 1.8 pixels to a unit of the axis."""
-    left, right, top, bottom = 17, 110, 8, 98
+    left, right, top, bottom = LEFT, RIGHT, 8, BOTTOM
     ink, faint = (60, 60, 60), (215, 215, 215)
     image = Image.new("RGB", (112, 112), (255, 255, 255))
     canvas = ImageDraw.Draw(image)
@@ -100,11 +110,9 @@ def draw(chart: BarChart) -> Image.Image:
         canvas.line([(left - 2, y), (left, y)], fill=ink)
         canvas.text((left - 3 - 6 * len(str(tick)), y - 6), str(tick), fill=ink, font=font)
     room = (right - left) / len(chart.values)
-    for place, (color, value) in enumerate(zip(chart.colors, chart.values, strict=True)):
-        middle, half = left + room * (place + 0.5), room * chart.bar_share / 2
-        height = round(1.8 * value)
-        canvas.rectangle([round(middle - half), bottom - height, round(middle + half), bottom], fill=COLORS[color])
-        canvas.text((round(middle) - 2, bottom + 1), LABELS[place], fill=ink, font=font)
+    for place, ((label, box), color) in enumerate(zip(bars(chart).items(), chart.colors, strict=True)):
+        canvas.rectangle([box[0], box[1], box[2] - 1, bottom], fill=COLORS[color])
+        canvas.text((round(left + room * (place + 0.5)) - 2, bottom + 1), label, fill=ink, font=font)
     canvas.line([(left, top), (left, bottom), (right, bottom)], fill=ink)
     if chart.framed:
         canvas.line([(left, top), (right, top), (right, bottom)], fill=ink)

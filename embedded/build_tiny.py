@@ -7,6 +7,8 @@ them occurs in train, validation or test. generate_samples.py and evaluation/pas
 Matrices are trained by Muon, everything else by AdamW. Together with the larger initial weights of embedded/parts.py
 this needed 225 steps for a loss that AdamW with the usual initial weights reached after 1,200, on an earlier kind of
 chart; the two changes were not measured separately.
+
+`--task` teaches another drawn task in the same way: `tiny` itself knows no other questions than those of its charts.
 """
 
 from __future__ import annotations
@@ -33,10 +35,27 @@ from models.inputs import image_rule, prompt_text
 from models.registry import TINY_FOLDER
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import torch
     from transformers import PreTrainedModel, ProcessorMixin
 
 STEPS = 800
+TASKS = ("synthetic", "counting", "grounding")
+
+
+def examples_of(task: str, seed: int) -> Iterator[tuple[ChartQuestion, str]]:
+    """The task's worked examples for the warm start, without end, asked as the model is asked later."""
+    from charts import counting, grounding, synthetic
+
+    stream = {"synthetic": synthetic, "counting": counting, "grounding": grounding}[task].worked_examples
+    if task != "grounding":
+        return stream("warm-start", seed)
+    from models.inputs import framed
+    from models.registry import load_processor
+
+    reader = load_processor("tiny")  # it reads images as the model to be made does
+    return ((framed(question, reader), completion) for question, completion in stream("warm-start", seed))
 
 
 def encode(processor: ProcessorMixin, examples: list[tuple[ChartQuestion, str]]) -> dict[str, torch.Tensor]:
@@ -65,7 +84,7 @@ def new_model(
     tags = re.compile("|".join(TAGS))  # they become tokens of their own: nothing may merge with them
     corpus = []
     for question, completion in islice(stream, 4000):
-        corpus += [question.question, *tags.split(completion)]
+        corpus += [f"{question.question} {question.instruction}".strip(), *tags.split(completion)]
     corpus += [*PROMPTS.values(), "user\n", "assistant\n", "system\n"] * 20
     processor = make_processor(train_tokenizer(corpus))
     torch.manual_seed(seed)
@@ -76,12 +95,17 @@ def new_model(
 
 
 def warm_start(
-    model: PreTrainedModel, processor: ProcessorMixin, *, steps: int, batch_size: int, learning_rate: float, seed: int
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    stream: Iterator[tuple[ChartQuestion, str]],
+    *,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
 ) -> None:
-    """Supervised training on charts drawn as they are needed; warm-up, then a cosine down to a twentieth."""
+    """Supervised training on examples drawn as they are needed; warm-up, then a cosine down to a twentieth."""
     import torch
 
-    stream = worked_examples("warm-start", seed)
     optimizers = make_optimizers(model, learning_rate)
     scale = partial(rate_at, steps=steps, warm_up=50)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, scale) for optimizer in optimizers]
@@ -133,12 +157,16 @@ def make_optimizers(model: PreTrainedModel, learning_rate: float) -> list[torch.
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(prog="python -m embedded.build_tiny", description=__doc__.split("\n")[0])
     parser.add_argument("--output-path", type=Path, default=TINY_FOLDER, help="folder to write (default models/tiny)")
+    parser.add_argument("--task", default=TASKS[0], choices=TASKS, help=f"what it is taught (default {TASKS[0]})")
     parser.add_argument("--steps", type=int, default=STEPS, help=f"supervised steps (default {STEPS})")
     parser.add_argument("--batch-size", type=int, default=32, help="questions a step (default 32)")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="highest learning rate (default 2e-3)")
     parser.add_argument("--seed", type=int, default=2025, help="of the initial weights and of the charts")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
-    return check_least(parser.parse_args(argv), steps=1, batch_size=1, threads=1)
+    args = check_least(parser.parse_args(argv), steps=1, batch_size=1, threads=1)
+    if args.task != TASKS[0] and args.output_path == TINY_FOLDER:
+        parser.error(f"--task {args.task}: give a folder by --output-path; the default one is tiny's own")
+    return args
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
@@ -156,9 +184,9 @@ def run(args: argparse.Namespace) -> int:
 
     torch.set_num_threads(args.threads)
     began = time.time()
-    model, processor = new_model(args.seed)
+    model, processor = new_model(args.seed, examples_of(args.task, args.seed))
     plan = {"steps": args.steps, "batch_size": args.batch_size, "learning_rate": args.learning_rate}
-    warm_start(model, processor, **plan, seed=args.seed)
+    warm_start(model, processor, examples_of(args.task, args.seed), **plan)
     save(model, processor, args.output_path)
     size = sum(path.stat().st_size for path in args.output_path.iterdir()) / 1e6
     print(f"{model.num_parameters():,} parameters, {size:.1f} MB, {(time.time() - began) / 60:.1f} minutes")

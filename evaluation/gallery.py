@@ -3,11 +3,14 @@
 import base64
 import io
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from charts.boxes import KIND, answered, read_box
 from charts.images import open_image
 from evaluation.metrics import same_answer_key
+from evaluation.rescore import question_of
 
 GROUPS = 24  # answers listed per problem and method; the rest is counted
 ANSWER_CHARACTERS = 200
@@ -32,7 +35,7 @@ class Gallery:
         kind, gold = str(problem.get("kind") or ""), problem.get("answer")
         place = self.kinds.setdefault(kind, len(self.kinds)) if kind else None
         texts = str(problem.get("question") or ""), str(gold if gold is not None else "not stored")
-        known = self._known(str(problem["problem_id"]), *texts, place)
+        known = self._known(str(problem["problem_id"]), *texts, place, gold_boxes(problem))
         if known["image"] is None and problem.get("image"):
             chart = known["image"] = str(problem.get("image_id") or problem["image"])
             if not self.images.get(chart):
@@ -44,10 +47,12 @@ class Gallery:
         for name, reason in problems:
             self._known(name)["by"][self.method] = {"right": 0, "total": 0, "error": reason}
 
-    def _known(self, name: str, question: str = "", gold: str = "", kind: int | None = None) -> dict:
+    def _known(
+        self, name: str, question: str = "", gold: str = "", kind: int | None = None, boxes: dict | None = None
+    ) -> dict:
         """What is shown of a problem, begun when it comes first."""
         blank: dict = {"id": name, "question": question, "gold": gold, "kind": kind, "image": None, "by": {}}
-        return self.problems.setdefault(name, blank)
+        return self.problems.setdefault(name, blank | (boxes or {}))
 
     def _by_answer(self, problem: dict, marks: list[bool]) -> dict:
         """Samples with one answer and one mark are a group; the largest groups come first, each with one completion."""
@@ -65,6 +70,8 @@ class Gallery:
         listed = ordered[:GROUPS]
         listed += [group for group in ordered[GROUPS:] if group["right"]][:1] if not _any_right(listed) else []
         rest = [group for group in ordered if not any(group is kept for kept in listed)]
+        if gold_boxes(problem):
+            add_boxes(problem, listed)
         for place, group in enumerate(listed):
             i = group.pop("i")
             group["answer"] = None if group["answer"] is None else cut(group["answer"], ANSWER_CHARACTERS)
@@ -81,6 +88,26 @@ class Gallery:
         by = [[problem["by"].get(method) for method in range(methods)] for problem in self.problems.values()]
         problems = [{**problem, "by": own} for problem, own in zip(self.problems.values(), by, strict=True)]
         return {"kinds": list(self.kinds), "images": self.images, "problems": problems}
+
+
+def gold_boxes(problem: dict) -> dict[str, list]:
+    """The gold boxes and the size of the image that they are in, where a box is asked for and both are stored."""
+    question = question_of(problem, _texts(problem.get("answers")))
+    boxes = [box for answer in question.answers if (box := read_box(answer))]
+    wanted = question.answer_kind == KIND and question.image_size and boxes
+    return {"boxes": boxes, "size": list(question.image_size or ())} if wanted else {}
+
+
+def add_boxes(problem: dict, groups: list[dict]) -> None:
+    """To every group of answers that are a box, where that is in the image."""
+    question = question_of(problem, [])
+    for group in groups:
+        if box := answered(group["answer"], question):
+            group["box"] = box
+
+
+def _texts(value: Any) -> list[str]:
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
 
 
 def _any_right(groups: list[dict]) -> bool:

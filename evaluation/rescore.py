@@ -3,11 +3,32 @@
 from collections.abc import Callable
 from typing import Any
 
+from charts.record import ChartQuestion
+
+
+def question_of(problem: dict, answers: list) -> ChartQuestion:
+    """What a samples file says of a problem's question, with these gold answers."""
+    return ChartQuestion(
+        id=str(problem["problem_id"]),
+        question=str(problem.get("question") or ""),
+        answers=tuple(answers),
+        kind=str(problem.get("kind") or ""),
+        answer_kind=str(problem.get("answer_kind") or ""),
+        tolerance=problem.get("tolerance"),
+        image_size=_pair(problem.get("image_size")),
+        box_frame=_pair(problem.get("box_frame")),
+    )
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    """Width and height as a samples file has them; None for anything else."""
+    two = isinstance(value, list) and len(value) == 2
+    return (value[0], value[1]) if two and all(isinstance(one, int | float) and one > 0 for one in value) else None
+
 
 def marker(rule: str) -> Callable[[dict], list[bool]]:
     """A function from a problem of a samples file to its marks under `rule`; [] for one without a gold answer."""
     from charts.answers import RULES, grade
-    from charts.record import ChartQuestion
 
     if rule.partition(":")[0] not in RULES:
         raise ValueError(f"--rescore: {rule!r} is no rule; known are {', '.join(RULES)}")
@@ -16,9 +37,7 @@ def marker(rule: str) -> Callable[[dict], list[bool]]:
         extracted, answers = problem.get("extracted"), problem.get("answers")
         if not isinstance(extracted, list) or not isinstance(answers, list):
             raise ValueError(f"--rescore needs 'extracted' and 'answers', problem {problem['problem_id']} lacks them")
-        text, kind, answer_kind = (str(problem.get(name) or "") for name in ("question", "kind", "answer_kind"))
-        facts: dict[str, Any] = {"kind": kind, "answer_kind": answer_kind, "tolerance": problem.get("tolerance")}
-        question = ChartQuestion(str(problem["problem_id"]), text, tuple(answers), **facts)
+        question = question_of(problem, answers)
         stored = str(problem.get("rule") or "")  # with the flags of this problem: chartqapro:Y-
         own = stored if stored.partition(":")[0] == rule else rule
         verdicts = {answer: grade(answer, question, own) for answer in set(extracted)} if answers else {}

@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from charts.images import fit_image
+from charts.boxes import KIND
+from charts.images import fit_image, fitted_size
 from charts.prompt import messages
 from charts.record import ChartQuestion
 from models.families import family_of
@@ -32,6 +33,27 @@ def image_rule(
     """The image as the processor is given it: its sides fit its patches, its area stays within the limits."""
     step = family_of(processor).image_step(processor)
     return partial(fit_image, min_pixels=min_pixels, max_pixels=max_pixels, step=step)
+
+
+def framed(
+    question: ChartQuestion, processor: ProcessorMixin, min_pixels: int | None = None, max_pixels: int | None = None
+) -> ChartQuestion:
+    """A question for a box, which says in what frame this model writes boxes; any other one as it is.
+
+    The gold box stays in pixels of the stored image: answers are brought there (charts.boxes), whatever the image is
+    resized to.
+    """
+    if question.answer_kind != KIND or question.image_size is None:
+        return question
+    family = family_of(processor)
+    if end := family.box_range(processor):
+        frame, told = (end, end), f"each from 0 to {end}"
+    else:
+        step = family.image_step(processor)
+        frame = fitted_size(question.image_size, min_pixels, max_pixels, step)
+        told = f"in pixels of the image, which is {frame[0]} wide and {frame[1]} high"
+    asked = f"{question.instruction} Answer with its box as [x1, y1, x2, y2], {told}.".strip()
+    return replace(question, instruction=asked, box_frame=frame)
 
 
 def blind(

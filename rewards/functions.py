@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from rapidfuzz.distance import LCSseq
 
 from charts.answers import grade, numeric_error
+from charts.boxes import KIND, overlap
 from charts.parsing import Parsed
 from charts.record import ChartQuestion
 from rewards.chart_types import family, same_type
@@ -38,19 +39,28 @@ def _each(name: str, score: Callable[[Parsed, ChartQuestion], float | None], que
 
 
 def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_numeric: bool = False) -> RewardFunction:
-    """1 for a right last answer, 0 for a wrong one or none, None without gold.
+    """1 for a right last answer, 0 for a wrong one or none, None without gold; where a box is asked for, its IoU.
 
     With `soft_numeric` a wrong number earns 0.5 / (1 + relative error): more when nearer, and always below 0.5, so that
     the default threshold still separates right from wrong.
     """
 
     def score(said: Parsed, question: ChartQuestion) -> float | None:
+        if question.answer_kind == KIND:
+            return overlap(said.answer, question)
         correct = grade(said.answer, question, rule).correct
         error = numeric_error(said.answer, question) if soft_numeric and correct is False else None
         soft = 0.0 if error is None else 0.499 / (1.0 + error)
         return None if correct is None else 1.0 if correct else soft
 
     return _each("accuracy", score, questions)
+
+
+def iou_reward(questions: Questions) -> RewardFunction:
+    """The box's IoU with the gold one, 0 for an answer that is no box; None where no box is asked for."""
+    return _each(
+        "iou", lambda said, asked: overlap(said.answer, asked) if asked.answer_kind == KIND else None, questions
+    )
 
 
 def format_reward(questions: Questions, form: str = "structured") -> RewardFunction:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from charts.boxes import KIND
 from charts.record import ChartQuestion
 from common.own_code import FORMS, load
 from rewards import functions as make
@@ -13,7 +14,8 @@ from rewards.functions import RewardFunction
 from rewards.own import FLAG, own_reward
 
 # name: scale of the printed log line
-SCALES = {"accuracy": 1.0, "format": 2.0, "length": 2.5, "tags": 2.0, "chart_type": 1.0, "table": 2.25, "process": 1.0}
+SCALES = {"accuracy": 1.0, "format": 2.0, "length": 2.5, "tags": 2.0, "chart_type": 1.0, "table": 2.25, "process": 1.0,
+          "iou": 1.0}  # fmt: skip
 # name: weight in GRPO's sum
 PRESETS = {
     "accuracy": {"accuracy": 1.0, "format": 0.2},
@@ -45,8 +47,8 @@ class Reward:
 def chosen(rewards: str | Sequence[str]) -> list[Part]:
     """The parts of a preset, or of a list of `name[=weight]` and `path/to/file.py:function[=weight]`.
 
-    A weight is 1 where none is given, as TRL's. ValueError, one line, for what cannot be used: functions of the user's
-    are loaded, and not yet called.
+    A weight is 1 where none is given, as TRL's. `iou` stands for accuracy, which is the same number where a box is
+    asked for. ValueError, one line, for what cannot be used: functions of the user's are loaded, and not yet called.
     """
     if isinstance(rewards, str):
         if rewards not in PRESETS:
@@ -57,6 +59,8 @@ def chosen(rewards: str | Sequence[str]) -> list[Part]:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"{FLAG} {' '.join(rewards)}: two of them are called {twice[0]}")
+    if "iou" in names and "accuracy" not in names:
+        return [*parts, Part("accuracy", 0.0)]
     if "accuracy" not in names:
         raise ValueError(
             f"{FLAG} {' '.join(rewards)}: accuracy is missing, which decides what is correct; name it too "
@@ -83,6 +87,13 @@ def _part(text: str) -> Part:
     if name not in SCALES:
         raise ValueError(f"{FLAG} {name}: unknown; choose from {', '.join(SCALES)}, or name a function, as {FORMS}")
     return Part(name, number)
+
+
+def check_golds(rewards: str | Sequence[str], questions: Sequence[ChartQuestion]) -> None:
+    """ValueError where `iou` is to be learned from and no question asks for a box."""
+    wanted = any(part.name == "iou" and not part.place for part in chosen(rewards))
+    if wanted and not any(question.answer_kind == KIND for question in questions):
+        raise ValueError(f"{FLAG} iou: no question asks for a box; name accuracy instead, or train on refcoco")
 
 
 def recorded(rewards: Sequence[str]) -> dict[str, str]:
@@ -113,6 +124,7 @@ def build_rewards(
         "length": lambda: make.length_reward(questions, max_completion_tokens),
         "tags": lambda: make.tags_reward(questions),
         "process": lambda: make.process_reward(questions),
+        "iou": lambda: make.iou_reward(questions),
     }
     built = []
     for part in chosen(rewards):

@@ -13,6 +13,7 @@ from charts.record import ChartQuestion
 from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merges_adapter
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from common.network import stay_local
+from models.inputs import framed
 from models.registry import load_config, load_processor
 from models.weights import check_model_weights
 from sampling.journal import run_hash
@@ -45,7 +46,8 @@ def prepare(args: Namespace) -> Prepared:
     settings = describe(args, checkpoint, data, dtype)
     if args.without_image:
         notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
-    load_processor(checkpoint.source, **settings["image"])
+    processor = load_processor(checkpoint.source, **settings["image"])
+    questions = [framed(question, processor, **settings["image"]) for question in questions]
     return Prepared(checkpoint, settings, questions, notes, device)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image
 
 from charts.answers import grade
+from charts.boxes import KIND
 from charts.parsing import parse_completion
 from charts.record import ChartQuestion
 from common.files import whole_file
@@ -46,11 +47,10 @@ def record(
     public = [grade(p.answer, question) for p in parsed]
     strict = [grade(p.answer, question, "strict") for p in parsed]
     correct = [bool(verdict.correct) for verdict in public]
-    described = ("kind", "answer_kind", "tolerance", "rule", "image_id")
     return {
         **_head(question),
         "answers": list(question.answers),
-        **{name: getattr(question, name) for name in described},
+        **_described(question),
         "image": image,
         "source": question.source,
         "run": run,
@@ -74,6 +74,12 @@ def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any
 
 def _head(question: ChartQuestion) -> dict[str, str]:
     return {"problem_id": question.id, "question": question.question, "answer": " | ".join(question.answers)}
+
+
+def _described(question: ChartQuestion) -> dict[str, Any]:
+    boxes = ("image_size", "box_frame") if question.answer_kind == KIND else ()
+    names = ("kind", "answer_kind", "tolerance", "rule", "image_id", *boxes)
+    return {name: getattr(question, name) for name in names}
 
 
 def as_line(entry: dict[str, Any]) -> bytes:

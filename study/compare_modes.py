@@ -54,6 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--seeds", nargs="+", type=int, default=[1], metavar="S", help="default: 1")
     add("--rates", nargs="+", default=["1e-5", "3e-5", "1e-4"], metavar="R", help="default: 1e-5 3e-5 1e-4")
     add("--updates", type=int, default=300, help="optimiser steps of a run (default: %(default)s)")
+    add("--small", action="store_true", help="train as tiny and organism are: all weights, every question once")
+    add("--max-completion-length", type=int, help="tokens a completion may have, the base's too (default: the model's)")
     add("--split", help="split that is measured (default: the data set's evaluation split)")
     add("--problems", type=int, default=400, help="problems of it (default: %(default)s)")
     add("--samples", type=int, default=256, help="samples a problem (default: %(default)s)")
@@ -67,7 +69,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         values = getattr(args, name)
         if len({value if name == "modes" else _number(name, value) for value in values}) < len(values):
             parser.error(f"--{name} {' '.join(map(str, values))}: one is there twice")
-    return check_least(args, updates=1, problems=1, samples=1, validation_problems=1, validation_samples=1, jobs=1)
+    if as_small(args) and args.updates < 4:
+        parser.error(f"--updates {args.updates}: at least 4, which one rollout batch gives; or give main.py's flags")
+    least = {} if args.max_completion_length is None else {"max_completion_length": 1}
+    sizes = dict.fromkeys(("updates", "problems", "samples", "validation_problems", "validation_samples", "jobs"), 1)
+    return check_least(args, **sizes, **least)
 
 
 def _number(name: str, value: str | int) -> float:
@@ -77,25 +83,37 @@ def _number(name: str, value: str | int) -> float:
         raise ValueError(f"--{name} {value}: must be numbers") from None
 
 
+def as_small(args: argparse.Namespace) -> bool:
+    """Whether the runs have the batches of the embedded study: 4 updates from a rollout batch."""
+    return not args.main_flags and (args.small or args.vlm_name in ("tiny", "organism"))
+
+
 def run(args: argparse.Namespace, mode: str, rate: str, seed: int) -> Run:
-    """Of the embedded models in the study's batches, every question once; of others as `args.main_flags` say."""
-    if not args.main_flags and args.vlm_name in ("tiny", "organism"):
+    """Of small models in the study's batches, every question once; of others as `args.main_flags` say."""
+    if as_small(args):
         flags = plan.flags(args.updates, rate)
     else:
         flags = (*(args.main_flags or HUB_MODEL), "--max-steps", str(args.updates), "--learning-rate", rate)
-    return Run(f"{mode}-lr{rate}-{args.updates}u-s{seed}", mode, seed, flags)
+    return Run(
+        f"{mode}-lr{rate}-{args.updates}u-s{seed}", mode, seed, (*flags, *_length(args, "--max-completion-length"))
+    )
+
+
+def _length(args: argparse.Namespace, flag: str) -> tuple[str, ...]:
+    return (flag, str(args.max_completion_length)) if args.max_completion_length else ()
 
 
 def validation(args: argparse.Namespace, mode: str, rate: str) -> Stage:
     own, problems, samples = run(args, mode, rate, args.seeds[0]), args.validation_problems, args.validation_samples
-    return Stage(f"validation-{own.name}-{problems}x{samples}", own, args.validation_split, problems, samples)
+    name, length = f"validation-{own.name}-{problems}x{samples}", _length(args, "--max-new-tokens")
+    return Stage(name, own, args.validation_split, problems, samples, length)
 
 
 def measured(args: argparse.Namespace, own: Run | None, *sampling: str) -> Stage:
     """The samples that the table is made of; `sampling`: BLIND or nothing."""
     samples = min(args.samples, BLIND_SAMPLES) if sampling else args.samples
     name = f"{'blind' if sampling else 'test'}-{own.name if own else 'base'}-{args.problems}x{samples}"
-    return Stage(name, own, args.split, args.problems, samples, sampling)
+    return Stage(name, own, args.split, args.problems, samples, (*sampling, *_length(args, "--max-new-tokens")))
 
 
 def final_runs(args: argparse.Namespace, rates: dict[str, str]) -> dict[str, list[Run | None]]:
@@ -116,15 +134,18 @@ def choose_rates(study: Study, args: argparse.Namespace) -> dict[str, str]:
     }
 
 
+def read_arms(counts: Path, args: argparse.Namespace, rates: dict[str, str], *sampling: str) -> dict[str, Arm]:
+    """'base' and every mode -> what is kept of its measurements."""
+    read = {
+        mode: read_arm(counts, display_name(mode), [measured(args, own, *sampling).name for own in runs])
+        for mode, runs in final_runs(args, rates).items()
+    }
+    return {mode: arm for mode, arm in read.items() if arm}
+
+
 def table(counts: Path, args: argparse.Namespace, rates: dict[str, str], sees: bool = True) -> str:
     """A row a mode: Pass@k and the paired difference to the base, in points; the same of Pass@1 blind, if it `sees`."""
-    arms: dict[str, Arm] = {}
-    blind: dict[str, Arm] = {}
-    for mode, runs in final_runs(args, rates).items():
-        for found, sampling in ((arms, ()), (blind, BLIND)):
-            names = [measured(args, own, *sampling).name for own in runs]
-            if arm := read_arm(counts, display_name(mode), names):
-                found[mode] = arm
+    arms, blind = read_arms(counts, args, rates), read_arms(counts, args, rates, *BLIND)
     ks = [k for k in SHOWN if k <= args.samples]
     tried, rows = sorted(args.rates, key=float), []
     for mode, arm in arms.items():
@@ -168,19 +189,30 @@ def check_data(args: argparse.Namespace) -> bool:
     return any(question.open_image is not None for question in own.questions)
 
 
-def _run(args: argparse.Namespace) -> int:
+def prepare(args: argparse.Namespace) -> tuple[Study, list[Stage], bool]:
+    """The study, its grid of rates, and whether its problems have images. ValueError before anything is made."""
     path = ("--dataset-path", args.dataset_path) if args.dataset_path else ()
     dataset = ("--dataset-name", args.dataset_name, *path)
     folder = args.folder.absolute()  # the stages run in the root of the project
     study = Study(folder / "counts", folder / "models", args.vlm_name, dataset, args.jobs)
     grid = [validation(args, mode, rate) for rate in args.rates for mode in args.modes]
     sweep.check(study, args, grid)
-    sees = check_data(args)
+    return study, grid, check_data(args)
+
+
+def measure(args: argparse.Namespace, study: Study, grid: list[Stage], sees: bool) -> dict[str, str]:
+    """Runs what is not kept yet; every mode's rate."""
     if len(args.rates) > 1:
         perform(study, grid)
     rates = choose_rates(study, args)
     runs = [own for each in final_runs(args, rates).values() for own in each]
     perform(study, [measured(args, own, *how) for own in runs for how in ((), BLIND)[: 1 + sees]])
+    return rates
+
+
+def _run(args: argparse.Namespace) -> int:
+    study, grid, sees = prepare(args)
+    rates = measure(args, study, grid, sees)
     print("", *map(printable, table(study.counts, args, rates, sees).splitlines()), sep="\n", flush=True)
     return 0
 

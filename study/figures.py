@@ -23,10 +23,10 @@ PANELS = {
 WAY_COLORS = ("#009e73", "#0072b2", "#56b4e9", "#4d4d4d", "#7a7a7a", "#9e9e9e", "#bdbdbd", "#d9d9d9", "#f0f0f0")
 
 
-def two_panels(panels: dict[str, dict[str, Arm]]) -> Figure:
+def panels_figure(panels: dict[str, dict[str, Arm]]) -> Figure:
     """Title -> arms: Pass@k with bands over charts and seeds, a panel each."""
     with matplotlib.rc_context(RC):
-        figure = Figure(figsize=(9.4, 4.0), layout="constrained")
+        figure = Figure(figsize=(4.7 * max(2, len(panels)), 4.0), layout="constrained")
         for axes, (title, found) in zip(figure.subplots(1, len(panels), sharey=True), panels.items(), strict=True):
             ks = powers_of_two(min(arm.n for arm in found.values()))
             styles = styles_for([arm.label for arm in found.values()], list(found))

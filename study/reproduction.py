@@ -97,7 +97,7 @@ def pictures(counts: Path) -> dict[str, str]:
     if not every or not marked:
         return {}
     drawn = {
-        "pass_at_k.svg": figures.two_panels({"Pass@k (%), all charts": every, "Pass@k (%), marked charts": marked}),
+        "pass_at_k.svg": figures.panels_figure({"Pass@k (%), all charts": every, "Pass@k (%), marked charts": marked}),
         "ways.svg": figures.ways_figure(
             {"Ways to answer (%), plain charts": tables.plain(every), "Ways to answer (%), marked charts": marked}
         ),

@@ -170,7 +170,7 @@ def _sample(study: Study, stage: Stage) -> None:
     from study.measurements import keep
 
     samples = study.work / f"{stage.name}.json"
-    _call([*study.sample_command(stage), "--overwrite"], study.work / f"{stage.name}.sampling.log")
+    call([*study.sample_command(stage), "--overwrite"], study.work / f"{stage.name}.sampling.log")
     commands = [study.train_command(stage.run)] if stage.run else []
     keep(
         samples,
@@ -187,10 +187,11 @@ def _train(study: Study, run: Run) -> None:
     state = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else None
     if state and state["finished"]:
         return
-    _call([*study.train_command(run), *(["--resume"] if state else [])], study.work / f"{run.name}.training.log")
+    call([*study.train_command(run), *(["--resume"] if state else [])], study.work / f"{run.name}.training.log")
 
 
-def _call(command: list[str], log: Path) -> None:
+def call(command: list[str], log: Path) -> None:
+    """Runs a command of the project, its output appended to `log`. ValueError, naming the log, if it fails."""
     with log.open("a", encoding="utf-8") as file:
         environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ}
         command = [sys.executable, *command[1:]]

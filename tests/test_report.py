@@ -189,3 +189,63 @@ def test_the_filters_work_in_a_browser(tmp_path, two, filters, shown):
     dom = subprocess.run([*command, address], capture_output=True, text=True, timeout=60).stdout
     assert re.findall(r'<p class="question">How tall is (\w)\?</p>', dom) == shown
     assert f"{len(shown)} of 3 problems" in dom
+
+
+BOXED = {"answer_kind": "box", "answers": ["[10, 20, 30, 40]"], "answer": "[10, 20, 30, 40]", "rule": "iou"}
+
+
+def boxed_files(tmp_path):
+    """A 100 x 50 picture; NSR writes boxes from 0 to 1000, PSR in pixels of it at twice the size."""
+    (tmp_path / "sample_images").mkdir()
+    Image.new("RGB", (100, 50), "white").save(tmp_path / "sample_images" / "x.png")
+    shared = {"image_id": "x", "image": "sample_images/x.png", "image_size": [100, 50], **BOXED}
+    nsr = problem("a", ["[100, 400, 300, 800]"] * 2 + ["none"] * 3, gold="[100, 400, 300, 800]", **shared)
+    psr = problem("a", ["(20,40),(60,60)", "(0,0),(9,9)"] * 2 + [None], gold="", **shared)
+    nsr["box_frame"], psr["box_frame"] = [1000, 1000], [200, 100]
+    return [write(tmp_path / f"samples_{name}.json", [one], name) for name, one in (("nsr", nsr), ("psr", psr))]
+
+
+def test_boxes_stand_in_the_page_in_pixels_of_the_picture(tmp_path):
+    text, data = page_of(tmp_path, *boxed_files(tmp_path))
+    shown = data["problems"][0]
+    assert (shown["boxes"], shown["size"]) == ([[10, 20, 30, 40]], [100, 50])
+    nsr, psr = (part["groups"] for part in shown["by"])
+    assert [(group["answer"], group.get("box"), group["count"]) for group in nsr] == [
+        ("none", None, 3),
+        ("[100, 400, 300, 800]", [10, 20, 30, 40], 2),
+    ]
+    assert [group.get("box") for group in psr] == [[10, 20, 30, 30], [0, 0, 4.5, 4.5], None]
+    assert "gold box" in text and "its most frequent box" in text
+
+
+def test_a_box_in_a_long_answer_is_drawn_too(tmp_path):
+    label = {"label": "the cup " * 60, "bbox_2d": [1, 2, 3, 4]}
+    one = problem("a", [json.dumps(label)], image_size=[100, 50], **BOXED)
+    _, data = page_of(tmp_path, write(tmp_path / "samples_x.json", [one], "nsr"))
+    (group,) = data["problems"][0]["by"][0]["groups"]
+    assert group["box"] == [1, 2, 3, 4] and "more characters" in group["answer"]
+
+
+def test_a_box_whose_picture_has_no_size_is_shown_as_text(tmp_path, two):
+    one = problem("a", ["[1, 2, 3, 4]"], **BOXED)
+    _, data = page_of(tmp_path, write(tmp_path / "samples_x.json", [one], "nsr"))
+    assert "boxes" not in data["problems"][0] and "box" not in data["problems"][0]["by"][0]["groups"][0]
+    _, data = page_of(tmp_path, *two)
+    assert not any("boxes" in one for one in data["problems"])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+def test_boxes_are_drawn_in_a_browser_and_told_in_words(tmp_path):
+    page_of(tmp_path, *boxed_files(tmp_path))
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    command = [
+        "chromium",
+        *quiet,
+        f"--user-data-dir={tmp_path}/profile",
+        "--dump-dom",
+        f"file://{tmp_path}/report.html",
+    ]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+    assert len(re.findall("<rect ", dom)) == 6, "gold and two methods, each a line under a line"
+    assert "gold box: solid" in dom and "NSR, its most frequent box: dashed, right, ×2" in dom

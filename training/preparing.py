@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from charts.boxes import KIND
 from charts.drawn import DRAWN
 from charts.loading import hold_out, load_questions
 from charts.prompt import PROMPTS
@@ -18,9 +19,10 @@ from common.commands import say
 from common.launcher import num_processes
 from common.network import stay_local
 from common.processes import on_main_process, start_together
+from models.inputs import framed
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
-from rewards import PRESETS, chosen, try_own
+from rewards import PRESETS, check_golds, chosen, try_own
 from settings.arguments import resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
 from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
@@ -52,6 +54,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     check_model_weights(args.start.source)
     precision = choose_precision(args.precision)
     train, held_out = load_data(args)
+    check_golds(args.reward or args.rewards, train.questions)
     for part in chosen(args.reward or args.rewards):
         if part.place:
             try_own(part.place, train.questions[:2])
@@ -141,4 +144,13 @@ def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
     check_images(everything.questions)
     share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
     train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
-    return train, held_out if args.held_out else replace(held_out, questions=[])
+    return _framed(train, args), _framed(held_out, args) if args.held_out else replace(held_out, questions=[])
+
+
+def _framed(data: QuestionSet, args: argparse.Namespace) -> QuestionSet:
+    """The questions for a box as they are put to this model."""
+    if not any(question.answer_kind == KIND for question in data.questions):
+        return data
+    limits = {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
+    processor = load_processor(args.start.source, **limits)
+    return replace(data, questions=[framed(question, processor, **limits) for question in data.questions])

@@ -31,6 +31,8 @@ class Family:
     # Images before they are pixels
     image_step: Callable[[ProcessorMixin], int]  # pixels; the sides of an image become multiples of it
     limit_pixels: Callable[[ProcessorMixin, int | None, int | None], None]  # None leaves the processor's own limit
+    # Boxes that it writes lie between 0 and this, along both sides; None: in pixels of the image after resizing
+    box_range: Callable[[ProcessorMixin], int | None]
 
     # What the processor returns of a prompt
     image_fields: tuple[str, ...]  # one entry an image, but for the rows of `pixel_values`

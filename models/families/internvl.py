@@ -59,6 +59,7 @@ INTERNVL = Family(
     processors=("InternVLProcessor",),
     image_step=image_step,
     limit_pixels=limit_pixels,
+    box_range=lambda processor: 1000,
     image_fields=("pixel_values",),
     token_fields=(),
     pixel_rows_per_token=lambda processor: Fraction(1, processor.image_seq_length),

@@ -32,6 +32,11 @@ def limit_pixels(processor: ProcessorMixin, min_pixels: int | None, max_pixels: 
     processor.image_processor.size = {"shortest_edge": lowest, "longest_edge": highest}
 
 
+def box_range(processor: ProcessorMixin) -> int | None:
+    """Qwen2-VL and Qwen3-VL write boxes from 0 to 1000, Qwen2.5-VL in pixels (QwenLM/Qwen3-VL, issues 676 and 866)."""
+    return None if any("Qwen2_5" in kind.__name__ for kind in type(processor).__mro__) else 1000
+
+
 def patches_per_token(processor: ProcessorMixin) -> int:
     return processor.image_processor.merge_size**2
 
@@ -113,6 +118,7 @@ QWEN_VL = Family(
     processors=("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor"),
     image_step=image_step,
     limit_pixels=limit_pixels,
+    box_range=box_range,
     image_fields=("pixel_values", "image_grid_thw"),
     token_fields=("mm_token_type_ids",),
     pixel_rows_per_token=lambda processor: Fraction(patches_per_token(processor)),
