@@ -12,6 +12,7 @@ from pathlib import Path
 
 from charts import file_layouts
 from charts.custom import WANTED, read_custom
+from charts.own_columns import Columns
 from charts.parsing import as_table
 from charts.values import accepted, first
 
@@ -40,6 +41,7 @@ class Adapter:
     layout: Callable[[Path, str], Iterator[dict] | None] | None = None  # rows of the set's own file layout
     needs_image: bool = True
     wanted: str = ""  # the columns it reads, for the message that says they are missing
+    columns: Columns | None = None  # of a set without an adapter of its own: what the user's flags say
 
 
 def is_yes_no(answers: tuple[str, ...]) -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from charts.columns import PICTURES
 from charts.images import inside
 from charts.local import SAME_SPLIT, aliases
+from charts.own_columns import Columns
 from charts.text_files import decoded, parsed, read_rows
 from charts.values import plain
 
@@ -124,7 +125,7 @@ def jsonl(folder: Path, split: str) -> Iterator[dict] | None:
     return iter(read_rows(file)) if file.is_file() and for_training == (split in SAME_SPLIT[0]) else None
 
 
-def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
+def divided(folder: Path, columns: Columns) -> tuple[list[dict], list[dict], str] | None:
     """(training rows, evaluation rows, what to say about it) of a questions.jsonl without another split's file.
 
     All questions of a chart go to the same part, and the parts are the same for training and evaluation.
@@ -132,7 +133,7 @@ def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
     file = folder / "questions.jsonl"
     if not file.is_file() or any((folder / f"{name}.jsonl").is_file() for names in SAME_SPLIT for name in names):
         return None
-    rows = read_rows(file)
+    rows = columns.renamed(read_rows(file), str(file))
     names = [_chart_name(row) for row in rows]
     charts = sorted(set(names))
     if len(charts) < 2:

@@ -9,16 +9,14 @@ from charts.adapters import ADAPTERS, Adapter, Place
 from charts.columns import PICTURES, picture_of
 from charts.drawn import DRAWN, SIZES
 from charts.images import check_header, image_id, stored_bytes
+from charts.named import DATASETS, Named, find_set, is_for_evaluation
+from charts.own_columns import Columns
 from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
 from charts.subsets import check_subset, distinct, draw, fingerprint, hold_out
 
 __all__ = ["DATASETS", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
 
-DATASETS = {
-    **{name: drawn.about for name, drawn in DRAWN.items()},
-    **{name: adapter.about for name, adapter in ADAPTERS.items()},
-}
 MAX_SKIPPED_SHARE = 0.01
 WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not mentioned
 LONG_ANSWER = 20  # words
@@ -36,20 +34,22 @@ def load_questions(
     subset_order: str = "stratified",
     seed: int = 2025,
     deduplicate: bool = False,
+    columns: Columns | None = None,
 ) -> QuestionSet:
-    """The questions of data set `name` for `purpose` ("train" or "evaluate").
+    """The questions of data set `name` (charts/named.py) for `purpose` ("train" or "evaluate").
 
-    `subset_size` draws that many rows: stratified by source and distinct rows first, or the literal first ones
+    `columns` says how a set without an adapter is read. `subset_size` draws that many rows: stratified by source and distinct rows first, or the literal first ones
     (`subset_order="sequential"`). Training rows whose image also stands in an evaluation split are dropped.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
     if purpose not in ("train", "evaluate"):
         raise ValueError(f"unknown purpose {purpose!r}: choose train or evaluate")
-    if purpose == "train" and split is not None and not is_training_split(split):
-        raise ValueError(f"split {split!r} is for evaluation: train on the split train")
+    found = find_set(name, split, path, columns)
+    if purpose == "train" and found.split is not None and not is_training_split(found.split):
+        if found.own is None or is_for_evaluation(found.split):
+            raise ValueError(f"split {found.split!r} is for evaluation: train on the split train")
     check_subset(subset_size, subset_order)
-    questions = _drawn(name, purpose, split, path, subset_size) if name in DRAWN else _read(name, purpose, split, path)
+    drawn_here = found.name in DRAWN and found.own is None
+    questions = _drawn(found, purpose, subset_size) if drawn_here else _read(found, purpose)
     if deduplicate:
         questions = replace(questions, questions=distinct(questions.questions))
     if subset_size is not None:
@@ -76,22 +76,24 @@ def drop_shared_charts(train: QuestionSet, evaluation_images: set[str]) -> Quest
     return replace(train, questions=kept, notes=[*train.notes, note])
 
 
-def _drawn(name: str, purpose: str, split: str | None, path, subset_size: int | None) -> QuestionSet:
-    if path is not None:
-        raise ValueError(f"--dataset-path {path}: {name} charts are drawn, not read; leave it out")
-    split = split or ("train" if purpose == "train" else "test")
+def _drawn(found: Named, purpose: str, subset_size: int | None) -> QuestionSet:
+    name = found.name
+    if found.path is not None:
+        raise ValueError(f"--dataset-path {found.path}: {name} charts are drawn, not read; leave it out")
+    split = found.split or ("train" if purpose == "train" else "test")
     if split not in SIZES:
         raise ValueError(f"{name} has no split {split!r}: it has {', '.join(SIZES)}")
     return QuestionSet(name, split, DRAWN[name].questions(split, max(SIZES[split], subset_size or 0)))
 
 
-def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
-    adapter, place = _place(name, purpose, split)
+def _read(found: Named, purpose: str) -> QuestionSet:
+    name, split, path = found.name, found.split, found.path
+    adapter, place = _place(found.own or name, purpose, split)
     rows = open_rows(name, adapter, place, split, path)
     adapter = _by_schema(name, adapter, purpose, split, rows)
     animated: set[str] = set()
     questions, skipped = _convert(name, adapter, rows, animated)
-    notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(name, questions, rows)]
+    notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(adapter, questions, rows)]
     if animated:
         notes.append(f"images with several frames or pages ({len(animated):,}): the first one is used")
     result = QuestionSet(name, rows.split, questions, skipped, notes)
@@ -101,8 +103,10 @@ def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
     return result
 
 
-def _place(name: str, purpose: str, split: str | None) -> tuple[Adapter, Place]:
-    adapter = ADAPTERS["chart-rvr" if name == "evochart" and purpose == "train" else name]
+def _place(named: str | Adapter, purpose: str, split: str | None) -> tuple[Adapter, Place]:
+    name = named if isinstance(named, str) else named.name
+    known = "chart-rvr" if named == "evochart" and purpose == "train" else name
+    adapter = ADAPTERS[known] if isinstance(named, str) else named
     if purpose == "train":
         if adapter.train is None:
             raise ValueError(f"{name} is for evaluation only: train on another set, such as evochart or chartqa")
@@ -179,17 +183,19 @@ def _unread(rows: Rows) -> str:
     return f"{', '.join(rows.unread)} {'looks' if one else 'look'} like pictures and {'is' if one else 'are'} not read"
 
 
-def _notes_on_own_rows(name: str, questions: list[ChartQuestion], rows: Rows) -> list[str]:
+def _notes_on_own_rows(adapter: Adapter, questions: list[ChartQuestion], rows: Rows) -> list[str]:
     """Notes on a user's own rows: no pictures, columns of pictures that are not read, answers that are whole texts."""
-    if ADAPTERS[name].needs_image:
+    if adapter.needs_image:
         return []
+    name = adapter.name
     seen = any(question.open_image for question in questions)
     if not seen and rows.unread:
         raise ValueError(
-            f"{name}: no row has an image, and {_unread(rows)}: call that column image, or leave it out to ask about "
-            "text alone"
+            f"{name}: no row has an image, and {_unread(rows)}: call that column image, name it by --image-column, "
+            "or leave it out to ask about text alone"
         )
-    notes = [] if seen else ["No row has an image: the questions are asked as text alone"]
+    notes = [f"{name}: {told}" for told in [adapter.columns.told() if adapter.columns else ""] if told]
+    notes += [] if seen else ["No row has an image: the questions are asked as text alone"]
     if rows.unread:
         notes.append(f"The column {_unread(rows)}")
     long = sum(min(len(answer.split()) for answer in question.answers) > LONG_ANSWER for question in questions)

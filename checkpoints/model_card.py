@@ -14,7 +14,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from charts.prompt import PROMPTS
+from charts.prompt import prompt_record, template
 from models.registry import MODELS
 from trainers import METHODS
 from trainers.method import Paper
@@ -96,7 +96,7 @@ def _example(name: str, settings: dict, base: str, is_adapter: bool) -> str:
         imports="from peft import PeftModel" if is_adapter else "",
         name=json.dumps(name),
         load=LOAD_ADAPTER.format(base=base) if is_adapter else LOAD_MODEL,
-        prompt=PROMPTS[settings["prompt"]],
+        prompt=template(settings["prompt"]).replace("{choices}", "").replace("{instruction}", ""),
         length=settings["max_completion_length"],
     ).replace("```python\n\n", "```python\n")
 
@@ -192,7 +192,7 @@ def _table(settings: dict) -> str:
         "temperature": f"{settings['temperature']:g}",
         "KL weight": f"{settings['kl_beta']:g}",
         "longest completion": f"{settings['max_completion_length']} tokens",
-        "prompt": settings["prompt"],
+        "prompt": prompt_record(settings["prompt"])["name"],
         "image limits": f"{settings['min_pixels']:,} to {settings['max_pixels']:,} pixels",
         "seed": settings["seed"],
     }

@@ -11,7 +11,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from charts.prompt import prompt_hash
+from charts.prompt import prompt_record
 from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
@@ -51,7 +51,7 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
         "settings": settings,
         "model": model,
         "data": data,
-        "prompt": {"name": args.prompt, "hash": prompt_hash(args.prompt)},
+        "prompt": prompt_record(args.prompt),
         "image": {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels},
         "versions": {name: _version(name) for name in PACKAGES},
         "git_commit": _git_commit(),

@@ -33,7 +33,7 @@ class Gallery:
             str(problem["problem_id"]),
             {
                 "id": str(problem["problem_id"]),
-                "question": str(problem.get("question") or ""),
+                "question": "\n".join([str(problem.get("question") or ""), *map(str, problem.get("choices") or ())]),
                 "gold": str(problem.get("answer") if problem.get("answer") is not None else "not stored"),
                 "kind": self.kinds.setdefault(kind, len(self.kinds)) if kind else None,
                 "image": None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from charts.answers import grade
 from charts.parsing import parse_completion
+from charts.prompt import form_of
 from charts.record import ChartQuestion
 from common.files import whole_file
 
@@ -46,7 +47,7 @@ def record(
     """
     before = earlier or {"samples": [], "tokens": [], "truncated": [], "logprob": []}
     texts = [*before["samples"], *texts]
-    parsed = [parse_completion(text, prompt) for text in texts]
+    parsed = [parse_completion(text, form_of(prompt)) for text in texts]
     public = [grade(p.answer, question) for p in parsed]
     strict = [grade(p.answer, question, "strict") for p in parsed]
     correct = [bool(verdict.correct) for verdict in public]
@@ -55,6 +56,7 @@ def record(
         **_head(question),
         "answers": list(question.answers),
         **{name: getattr(question, name) for name in described},
+        **({"choices": list(question.choices)} if question.choices else {}),
         "image": image,
         "source": question.source,
         "run": run,
