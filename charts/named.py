@@ -49,7 +49,9 @@ def find_set(name: str, split: str | None, path: str | Path | None, columns: Col
     if path is not None:
         raise _unknown(name, f"; or give the place by --dataset-name {path} alone")
     if (place := Path(base).expanduser()).exists():
-        return Named(place.resolve().stem, split, place, _own(place.name, None, None, columns))
+        place = place.resolve()
+        own_name = place.stem if place.is_file() else place.name
+        return Named(own_name, split, place, _own(own_name, None, None, columns))
     hub = _HUB_ID.fullmatch(base)
     if not hub or Path(base).suffix in KINDS:
         raise _unknown(name)

@@ -88,6 +88,8 @@ def check(args: argparse.Namespace) -> None:
     check_loss(args)
     if {"reward", "rewards"} <= set(args.explicit):
         raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
+    if {"prompt", "prompt_file"} <= set(args.explicit):
+        raise ValueError("--prompt names a prompt and --prompt-file another; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
     for given, does in (
