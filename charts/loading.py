@@ -38,15 +38,16 @@ def load_questions(
 ) -> QuestionSet:
     """The questions of data set `name` (charts/named.py) for `purpose` ("train" or "evaluate").
 
-    `columns` says how a set without an adapter is read. `subset_size` draws that many rows: stratified by source and distinct rows first, or the literal first ones
-    (`subset_order="sequential"`). Training rows whose image also stands in an evaluation split are dropped.
+    `columns` says how a set without an adapter is read. `subset_size` draws that many rows: stratified by source and
+    distinct rows first, or the literal first ones (`subset_order="sequential"`). Training rows whose image also stands
+    in an evaluation split are dropped.
     """
     if purpose not in ("train", "evaluate"):
         raise ValueError(f"unknown purpose {purpose!r}: choose train or evaluate")
     found = find_set(name, split, path, columns)
-    if purpose == "train" and found.split is not None and not is_training_split(found.split):
-        if found.own is None or is_for_evaluation(found.split):
-            raise ValueError(f"split {found.split!r} is for evaluation: train on the split train")
+    other = found.split is not None and not is_training_split(found.split)
+    if purpose == "train" and other and (found.own is None or is_for_evaluation(str(found.split))):
+        raise ValueError(f"split {found.split!r} is for evaluation: train on the split train")
     check_subset(subset_size, subset_order)
     drawn_here = found.name in DRAWN and found.own is None
     questions = _drawn(found, purpose, subset_size) if drawn_here else _read(found, purpose)

@@ -1,6 +1,6 @@
 """What --dataset-name names: a set that has an adapter, or any other on the hub or in a file or folder.
 
-    chartqa | chartqa@val | org/set | org/set:config@split | data/rows.jsonl | data/folder@validation
+chartqa | chartqa@val | org/set | org/set:config@split | data/rows.jsonl | data/folder@validation
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def find_set(name: str, split: str | None, path: str | Path | None, columns: Col
     split = split or given or None
     if base in DATASETS:
         if base != "custom" and columns.flags():
-            raise ValueError(f"{columns.flags()[0]} is for a set without an adapter: {base} has one; leave the flag out")
+            raise ValueError(
+                f"{columns.flags()[0]} is for a set without an adapter: {base} has one; leave the flag out"
+            )
         return Named(base, split, path, _own(base, None, None, columns) if columns.flags() else None)
     if path is not None:
         raise _unknown(name, f"; or give the place by --dataset-name {path} alone")
@@ -67,6 +69,12 @@ def is_here(name: str, path: str | Path | None) -> bool:
 def same_set(one: str, other: str) -> bool:
     """Whether both names mean one set, whichever split of it."""
     return (one.rpartition("@")[0] or one) == (other.rpartition("@")[0] or other)
+
+
+def file_name(name: str) -> str:
+    """The name as a part of a file's name: org/set@split is org-set-split."""
+    base = Path(name).name if Path(name).expanduser().exists() else name
+    return re.sub(r"[^\w.-]+", "-", base).strip("-.") or "data"
 
 
 def is_for_evaluation(split: str) -> bool:

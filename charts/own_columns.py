@@ -36,7 +36,7 @@ class Columns:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise ValueError(f"{_flag(name)} {value}: unknown; choose one of {', '.join(known)}")
-        chosen = [name for name in self._chosen().values()]
+        chosen = list(self._chosen().values())
         for name, flag in zip(chosen, map(_flag, self._chosen()), strict=True):
             if chosen.count(name) > 1:
                 raise ValueError(f"{flag} {name}: another flag names that column as well")
@@ -82,7 +82,9 @@ class Columns:
     def told(self) -> str:
         """In words, what is read from where."""
         parts = [f"{flag.removesuffix('_column')} from {column!r}" for flag, column in self._chosen().items()]
-        parts += [f"{one.replace('_', ' ')} {value}" for one in ("answer_kind", "rule") if (value := getattr(self, one))]
+        parts += [
+            f"{one.replace('_', ' ')} {value}" for one in ("answer_kind", "rule") if (value := getattr(self, one))
+        ]
         return ", ".join(parts)
 
 

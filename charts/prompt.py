@@ -28,7 +28,7 @@ PROMPTS = {
     "short": "{question}\nAnswer with a single word, number or phrase between <answer> and </answer>.",
 }
 PLACES = ("question", "choices", "instruction")  # what a template may name; {question} it must
-_PLACE = re.compile(r"\{(%s)\}" % "|".join(PLACES))
+_PLACE = re.compile(rf"\{{({'|'.join(PLACES)})\}}")
 _LIKE_A_PLACE = re.compile(r"(?<![\w}])\{([A-Za-z_]+)\}")  # \boxed{answer} and {"columns": ...} are none
 
 

@@ -47,7 +47,9 @@ class Checkpoint:
     def fixed(self, name: str, flag: Any) -> Any:
         """The value of a setting: the flag's when it was given, else the checkpoint's; never two different ones."""
         if flag is not None and name in self.saved and flag != self.saved[name]:
-            asked, saved = (f"the template {_shown(one)}" if len(str(one)) > 40 else one for one in (flag, self.saved[name]))
+            asked, saved = (
+                f"the template {_shown(one)}" if len(str(one)) > 40 else one for one in (flag, self.saved[name])
+            )
             raise ValueError(
                 f"--{name.replace('_', '-')} {asked} contradicts {self.path}, which was trained with {saved}: leave "
                 "the flag out"

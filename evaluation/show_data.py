@@ -41,7 +41,9 @@ def show(questions: QuestionSet, prompt: str, page: str | bool) -> list[str]:
     lines = [title, *notes]
     for number, row in enumerate(rows, 1):
         lines += [f"{number}. {row['id']}", *(f"   {name:9} {text}" for name, text in row.items() if name != "id")]
-    return [printable(line) for line in [*lines, "The first of them is asked as:", *asked.splitlines(), f"Page: {path}"]]
+    return [
+        printable(line) for line in [*lines, "The first of them is asked as:", *asked.splitlines(), f"Page: {path}"]
+    ]
 
 
 def _row(question: ChartQuestion, size: str, uri: str | None) -> dict[str, str]:
