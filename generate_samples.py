@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-from charts.named import file_name
+from charts.named import file_name, has_adapter
 from charts.own_columns import as_columns
 from common.commands import Parser, check_least, exit_code
 from common.files import check_output
@@ -91,8 +91,12 @@ def _each(args: argparse.Namespace) -> list[argparse.Namespace]:
     twice = next((file for file in files if files.count(file) > 1), None)
     if twice is not None:
         raise ValueError(f"--dataset-name {' '.join(args.dataset_name)}: two of them would be written to {twice}")
-    pairs = zip(args.dataset_name, files, strict=True)
-    return [argparse.Namespace(**{**vars(args), "dataset_name": name, "output_path": file}) for name, file in pairs]
+    some_own = not all(map(has_adapter, args.dataset_name))  # then the flags of columns are theirs alone
+    each = []
+    for name, file in zip(args.dataset_name, files, strict=True):
+        columns = as_columns({}) if some_own and has_adapter(name) else as_columns(vars(args))
+        each.append(argparse.Namespace(**{**vars(args), **columns, "dataset_name": name, "output_path": file}))
+    return each
 
 
 def _shard(text: str | None) -> tuple[int, int]:

@@ -44,7 +44,7 @@ def shown(choices: dict[str, str]) -> tuple[str, ...]:
 
 
 def accepted_choice(gold: Any, choices: dict[str, str]) -> tuple[str, ...]:
-    """The answers that mean the option of the gold: its label, its text, and both.
+    """The answers that mean the option of the gold: its label, its text, and forms with both.
 
     The gold is the text of an option, its label, or its place, the first being 0. ValueError for what is none of them,
     and for what could be two different ones.
@@ -63,4 +63,4 @@ def accepted_choice(gold: Any, choices: dict[str, str]) -> tuple[str, ...]:
     label = meant.pop()
     option = choices[label]
     by_itself = option.casefold() not in {one.casefold() for one in choices}  # options that are called like labels
-    return (label, *([option] if by_itself and option else []), f"{label}. {option}")
+    return (label, *([option] if by_itself and option else []), f"{label}. {option}", f"({label})")

@@ -44,9 +44,7 @@ def find_set(name: str, split: str | None, path: str | Path | None, columns: Col
     split = split or given or None
     if base in DATASETS:
         if base != "custom" and columns.flags():
-            raise ValueError(
-                f"{columns.flags()[0]} is for a set without an adapter: {base} has one; leave the flag out"
-            )
+            raise ValueError(f"{columns.flags()[0]} is for a set without an adapter, and {base} has one; leave it out")
         return Named(base, split, path, _own(base, None, None, columns) if columns.flags() else None)
     if path is not None:
         raise _unknown(name, f"; or give the place by --dataset-name {path} alone")
@@ -58,6 +56,10 @@ def find_set(name: str, split: str | None, path: str | Path | None, columns: Col
     if not hub or Path(base).suffix in KINDS:
         raise _unknown(name)
     return Named(hub[1], split, None, _own(hub[1], hub[1], hub[2], columns))
+
+
+def has_adapter(name: str) -> bool:
+    return name in DATASETS or name.rpartition("@")[0] in DATASETS
 
 
 def is_here(name: str, path: str | Path | None) -> bool:
