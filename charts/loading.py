@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from charts.adapters import ADAPTERS, Adapter, Place
+from charts.adapter import Adapter, Place
+from charts.adapters import ADAPTERS
 from charts.columns import PICTURES, picture_of
 from charts.drawn import DRAWN, SIZES
 from charts.images import check_header, image_id, stored_bytes
@@ -93,8 +95,13 @@ def _read(found: Named, purpose: str) -> QuestionSet:
     rows = open_rows(name, adapter, place, split, path)
     adapter = _by_schema(name, adapter, purpose, split, rows)
     animated: set[str] = set()
-    questions, skipped = _convert(name, adapter, rows, animated)
+    unscorable: Counter[str] = Counter()
+    questions, skipped = _convert(name, adapter, rows, animated, unscorable)
     notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(adapter, questions, rows)]
+    if unscorable:
+        why = ", ".join(f"{count:,} with {reason}" for reason, count in unscorable.most_common())
+        everything = len(questions) + unscorable.total()
+        notes.append(f"{unscorable.total():,} of {everything:,} questions are unscorable and left out: {why}")
     if animated:
         notes.append(f"images with several frames or pages ({len(animated):,}): the first one is used")
     result = QuestionSet(name, rows.split, questions, skipped, notes)
@@ -137,9 +144,10 @@ def _by_schema(name: str, adapter: Adapter, purpose: str, split: str | None, row
 
 
 def _convert(
-    name: str, adapter: Adapter, rows: Rows, animated: set[str]
+    name: str, adapter: Adapter, rows: Rows, animated: set[str], unscorable: Counter[str]
 ) -> tuple[list[ChartQuestion], list[tuple[str, str]]]:
-    """(questions, rows skipped and why); the ids of images with several frames go into `animated`."""
+    """(questions, rows skipped and why); the ids of images with several frames go into `animated`, and into
+    `unscorable` the reasons of questions that the adapter says no exact rule decides on."""
     questions, skipped = [], []
     known_images: dict[object, str] = {}
     needs_image = adapter.needs_image or any(name in rows.columns for name in PICTURES)
@@ -147,12 +155,16 @@ def _convert(
         try:
             parts = list(adapter.read(row, index, len(rows)))
             for fields in parts:
-                if not fields["question"].strip() or not fields["answers"]:
+                if not fields["question"].strip() or not (fields["answers"] or "unscorable" in fields):
                     raise ValueError("no question" if not fields["question"].strip() else "no answer")
+            scorable = [(part, fields) for part, fields in enumerate(parts) if "unscorable" not in fields]
+            unscorable.update(fields["unscorable"] for fields in parts if "unscorable" in fields)
+            if not scorable:
+                continue
             stored = picture_of(row) if needs_image else None
             picture = _identify(stored, rows.folder, known_images, animated) if needs_image else None
             opener = rows.opener(index, stored) if picture else None
-            for part, fields in enumerate(parts):
+            for part, fields in scorable:
                 suffix = f"-{part}" if len(parts) > 1 else ""
                 place = {"id": f"{name}-{rows.split}-{index}{suffix}", "image_id": picture, "open_image": opener}
                 questions.append(ChartQuestion(**{"source": name, "split": rows.split, **fields, **place}))
@@ -161,7 +173,8 @@ def _convert(
     if len(skipped) > MAX_SKIPPED_SHARE * len(rows):
         raise ValueError(_refusal(name, adapter, rows, skipped))
     if not questions:
-        raise ValueError(f"{name}: split {rows.split!r} holds no rows")
+        what = f"no question that can be scored ({', '.join(unscorable)})" if unscorable else "no rows"
+        raise ValueError(f"{name}: split {rows.split!r} holds {what}")
     return questions, skipped
 
 

@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
-from charts.adapters import ADAPTERS, Adapter, Place
+from charts.adapter import Adapter, Place
+from charts.adapters import ADAPTERS
 from charts.drawn import DRAWN
 from charts.local import KINDS, SAME_SPLIT
 from charts.own_columns import Columns
