@@ -155,6 +155,7 @@ def read_chartbench(row: dict, index: int, rows: int) -> Fields:
             "answer_kind": "yes/no" if yes_no else "",
             "kind": "statement" if yes_no else "value",
             "rule": "chartbench" if len(turns) > 1 else "chartbench:value",
+            "chart_type": row["type"].get("chart") if isinstance(row.get("type"), dict) else None,
             "instruction": YES_NO if yes_no else "",
         }
 

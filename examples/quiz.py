@@ -6,14 +6,15 @@ and amount (the value itself); the pictures lie beside them.
 
 import json
 import random
+import sys
 from pathlib import Path
 
 from charts.synthetic import synthetic_questions
+from common.commands import Parser
 
 
-def main(folder: str | Path = "quiz", rows: int = 48) -> Path:
-    """Writes `rows` rows a split, of questions whose answer is a number, and returns the folder."""
-    folder = Path(folder)
+def draw(folder: Path, rows: int) -> None:
+    """Writes `rows` rows a split, of questions whose answer is a number."""
     folder.mkdir(exist_ok=True)
     for split in ("train", "test"):
         asked = [one for one in synthetic_questions(split, 4 * rows) if one.answer_kind == "number"][:rows]
@@ -28,8 +29,16 @@ def main(folder: str | Path = "quiz", rows: int = 48) -> Path:
             row = {"picture": picture, "ask": question.question, "options": options, "solution": place, "amount": right}
             lines.append(json.dumps(row))
         (folder / f"{split}.jsonl").write_text("\n".join(lines))
-    return folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = Parser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path("quiz"), help="default: %(default)s")
+    parser.add_argument("--rows", type=int, default=48, help="rows a split (default: %(default)s)")
+    args = parser.parse_args(argv)
+    draw(args.folder, args.rows)
+    return 0
 
 
 if __name__ == "__main__":
-    print(main())
+    sys.exit(main())

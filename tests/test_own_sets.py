@@ -330,7 +330,7 @@ def example(here: Path, name: str) -> list[str]:
     """The command line of a worked example of examples/, in small."""
     if not (here / "examples").exists():
         shutil.copytree(ROOT / "examples", here / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-        quiz.main(rows=24)
+        quiz.draw(Path("quiz"), 24)
     small = "--subset-size 4 --held-out 0 --max-steps 1 --max-completion-length 24 --max-pixels 12544 --report-to none"
     return ["--config", f"examples/{name}.yaml", *small.split()]
 
