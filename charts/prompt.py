@@ -55,6 +55,13 @@ def read_template(file: str) -> str:
     return text
 
 
+def doubt(prompt: str) -> str | None:
+    """What is to be said of a template that asks for no answer block, if it is one."""
+    if prompt in PROMPTS or "<answer>" in prompt:
+        return None
+    return "The template asks for no <answer> block, where answers are read: without one every completion is wrong"
+
+
 def prompt_hash(prompt: str) -> str:
     """First 16 hex digits of the sha256 of the template of `prompt`; stored with checkpoints and samples."""
     return hashlib.sha256(template(prompt).encode()).hexdigest()[:16]

@@ -8,7 +8,7 @@ import io
 from pathlib import Path
 
 from charts.gold import Gold
-from charts.prompt import messages
+from charts.prompt import doubt, messages
 from charts.record import ChartQuestion, QuestionSet
 from common.files import write_whole
 from common.terminal import printable
@@ -36,7 +36,11 @@ def show(questions: QuestionSet, prompt: str, page: str | bool) -> list[str]:
     asked = _asked(first[0], prompt)
     pictures = [_picture(question) for question in first]
     rows = [_row(question, *picture) for question, picture in zip(first, pictures, strict=True)]
-    notes = [*questions.notes, *(f"left out: {row}: {reason}" for row, reason in questions.skipped[:3])]
+    notes = [
+        *questions.notes,
+        *filter(None, [doubt(prompt)]),
+        *(f"left out: {row}: {reason}" for row, reason in questions.skipped[:3]),
+    ]
     write_whole(path, _page(title, notes, rows, [uri for _, uri in pictures], asked))
     lines = [title, *notes]
     for number, row in enumerate(rows, 1):

@@ -11,7 +11,7 @@ from typing import Any
 from charts import loading
 from charts.named import file_name, is_here, same_set
 from charts.own_columns import Columns, as_columns
-from charts.prompt import prompt_record, read_template, template
+from charts.prompt import doubt, of_record, prompt_record, read_template, template
 from charts.record import ChartQuestion, QuestionSet
 from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merges_adapter
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
@@ -47,6 +47,7 @@ def prepare(args: Namespace) -> Prepared:
     settings = describe(args, checkpoint, data, dtype)
     if args.without_image:
         notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
+    notes += filter(None, [doubt(of_record(settings["prompt"]))])
     load_processor(checkpoint.source, **settings["image"])
     return Prepared(checkpoint, settings, questions, notes, device)
 

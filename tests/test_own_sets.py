@@ -16,7 +16,7 @@ from charts.choices import accepted_choice, read_choices
 from charts.loading import load_questions
 from charts.named import file_name, find_set, is_here, same_set
 from charts.own_columns import Columns
-from charts.prompt import PROMPTS, form_of, messages, of_record, prompt_hash, prompt_record, read_template
+from charts.prompt import PROMPTS, doubt, form_of, messages, of_record, prompt_hash, prompt_record, read_template
 from charts.record import ChartQuestion
 from evaluation import pass_at_k
 from examples import quiz
@@ -312,6 +312,7 @@ def test_braces_that_are_no_places_stay(here):
     assert text_of(text).endswith('as {"columns": [...]} in \\boxed{answer} {}')
     assert prompt_record(text) == {"name": "own", "hash": prompt_hash(text), "text": text}
     assert of_record(prompt_record(text)) == text and of_record(prompt_record("short")) == "short"
+    assert [doubt(one) is None for one in (*PROMPTS, text, "{question} <answer>")] == [True, True, False, True]
     assert [form_of(one) for one in (*PROMPTS, "{question} <think>", text)] == [*PROMPTS, "structured", "short"]
 
 
@@ -371,7 +372,7 @@ def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys):
     assert generate_samples.main(line.split()) == 0
     problem = json.loads(Path("s_quiz.jsonl").read_text().splitlines()[1])
     assert problem["answers"][0] in "ABC" and len(problem["choices"]) == 3 and problem["rule"] == "strict"
-    settings = json.loads(Path("s_quiz.settings.json").read_text())
+    settings = json.loads(Path("s_quiz.jsonl").read_text().splitlines()[0])["settings"]
     assert settings["prompt"] == record["prompt"]
     assert pass_at_k.main(["--samples-path", "s_quiz.jsonl", "s_synthetic.jsonl"]) == 0
     table = capsys.readouterr().out.splitlines()[-4:]
@@ -382,7 +383,7 @@ def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys):
 
     Path("other.txt").write_text("{question} <answer>")
     for more, words in [
-        ("--prompt-file other.txt", "--prompt '{question} <answer>' contradicts"),
+        ("--prompt-file other.txt", "--prompt {question} <answer> contradicts"),
         ("--answer-column amount", "--answer-column amount contradicts .* trained on that set with solution"),
         (
             "--dataset-name quiz synthetic --output-path s.json",
@@ -391,7 +392,7 @@ def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys):
     ]:
         assert generate_samples.main([*line.replace(" synthetic", "").split(), *more.split()]) == 2
         error = capsys.readouterr().err
-        assert all(word in error for word in words.split(" .* ")) and error.count("\n") == 1
+        assert all(word in error for word in words.split(" .* ")) and error.count("\n") == 1, error
 
 
 def test_the_example_with_a_function_of_its_own_is_trained(here):

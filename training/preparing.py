@@ -12,7 +12,7 @@ from charts.drawn import DRAWN
 from charts.loading import hold_out, load_questions
 from charts.named import is_here
 from charts.own_columns import Columns
-from charts.prompt import read_template, template
+from charts.prompt import doubt, read_template, template
 from charts.record import QuestionSet
 from checkpoints.finding import check_adapter
 from checkpoints.run_folder import prepare_folder, run_folder, settings_record
@@ -68,7 +68,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
     of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
-    for line in filter(None, (*train.notes, *lines, size, _skipped(train), *of_mode)):
+    for line in filter(None, (*train.notes, doubt(args.prompt), *lines, size, _skipped(train), *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
 
