@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from charts.named import file_name, has_adapter
 from charts.own_columns import as_columns
@@ -44,14 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--subset-order", choices=("stratified", "sequential"), default="stratified", help="default: %(default)s")
     add("--split", help="default: the data set's evaluation split")
     add("--dataset-path", help="local copy of the data set instead of the hub")
-    for name in as_columns({}):
-        add(f"--{name.replace('_', '-')}", help="of a set without an adapter, as in main.py (default: as in training)")
-    add("--prompt", help="default: the checkpoint's, else structured")
-    add("--prompt-file", help="a template of your own, if the checkpoint was not trained with another")
-    add("--show-data", nargs="?", const=True, metavar="PAGE",
-        help="print ten problems as they were read and are asked, write their page, and sample nothing")  # fmt: skip
-    add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
-    add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
+    _add_what_is_asked(add)
     add("--without-image", choices=WITHOUT_IMAGE,
         help="what can be answered blind? mask: a grey image of the same size, so the prompt has the same tokens; "
         "remove: the prompt has no image")  # fmt: skip
@@ -71,6 +66,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     args.shard = _shard(args.shard)
     _check_numbers(args)
     return args
+
+
+def _add_what_is_asked(add: Callable[..., Any]) -> None:
+    for name in as_columns({}):
+        add(f"--{name.replace('_', '-')}", help="of a set without an adapter, as in main.py (default: as in training)")
+    add("--prompt", help="default: the checkpoint's, else structured")
+    add("--prompt-file", help="a template of your own, if the checkpoint was not trained with another")
+    add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
+    add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
+    add("--show-data", nargs="?", const=True, metavar="PAGE",
+        help="print ten problems as they were read and are asked, write their page, and sample nothing")  # fmt: skip
 
 
 def _check_numbers(args: argparse.Namespace) -> None:

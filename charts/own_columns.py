@@ -53,12 +53,18 @@ class Columns:
     def _chosen(self) -> dict[str, str]:
         return {name: getattr(self, name) for name in _STANDS_FOR if getattr(self, name) is not None}
 
+    def _several(self) -> list[str]:
+        """The columns of options that have one each: --choices-column A,B,C,D."""
+        return self.choices_column.split(",") if self.choices_column and "," in self.choices_column else []
+
     def renamed(self, data: Any, where: str) -> Any:
         """The rows of a split, a data set or a list, with the columns by the names that charts/custom.py reads."""
         chosen, is_list = self._chosen(), isinstance(data, list)
         if not chosen:
             return data
         there = sorted({name for row in data for name in row}) if is_list else list(data.column_names)
+        if self._several() and set(self._several()) <= set(there):
+            del chosen["choices_column"]  # `completed` puts them together
         for flag, column in chosen.items():
             if column not in there:
                 close = "".join(f" did you mean {one}?" for one in get_close_matches(column, there, 1))
@@ -73,6 +79,8 @@ class Columns:
         """A row with the kind and the rule of the flags, and a list of answers as that kind means it: all are wanted of
         a list, one is enough of anything else."""
         said = {name: value for name in ("answer_kind", "rule") if (value := getattr(self, name)) is not None}
+        if options := {name: row[name] for name in self._several() if row.get(name) not in (None, "")}:
+            said["choices"] = options if all(len(name) == 1 for name in options) else list(options.values())
         answer = row.get("answer")
         if self.answer_kind and isinstance(answer, list | tuple) and len(answer) > 1:
             all_wanted = self.answer_kind in ("list", "ordered list")

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from charts.prompt import prompt_record, template
+from charts.prompt import of_record, template
 from models.registry import MODELS
 from trainers import METHODS
 from trainers.method import Paper
@@ -71,7 +71,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 
 ## Use
 
-{_example(name, settings, base or _place(model), is_adapter)}
+{_example(name, record, base or _place(model), is_adapter)}
 
 ## Training
 
@@ -91,13 +91,14 @@ def _citation(paper: Paper | None) -> str:
     return f"\n## Citation\n\n```bibtex\n{paper.bibtex}\n```\n" if paper else ""
 
 
-def _example(name: str, settings: dict, base: str, is_adapter: bool) -> str:
+def _example(name: str, record: dict, base: str, is_adapter: bool) -> str:
+    asked = template(of_record(record["prompt"]))
     return EXAMPLE.format(
         imports="from peft import PeftModel" if is_adapter else "",
         name=json.dumps(name),
         load=LOAD_ADAPTER.format(base=base) if is_adapter else LOAD_MODEL,
-        prompt=template(settings["prompt"]).replace("{choices}", "").replace("{instruction}", ""),
-        length=settings["max_completion_length"],
+        prompt=asked.replace("{choices}", "").replace("{instruction}", ""),
+        length=record["settings"]["max_completion_length"],
     ).replace("```python\n\n", "```python\n")
 
 
@@ -192,7 +193,7 @@ def _table(settings: dict) -> str:
         "temperature": f"{settings['temperature']:g}",
         "KL weight": f"{settings['kl_beta']:g}",
         "longest completion": f"{settings['max_completion_length']} tokens",
-        "prompt": prompt_record(settings["prompt"])["name"],
+        "prompt": settings["prompt"],
         "image limits": f"{settings['min_pixels']:,} to {settings['max_pixels']:,} pixels",
         "seed": settings["seed"],
     }

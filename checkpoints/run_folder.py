@@ -43,6 +43,8 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     """
     settings = {name: getattr(args, name) for name in all_settings() if hasattr(args, name)}
     settings["num_processes"] = num_processes()
+    if "prompt" in settings:
+        settings["prompt"] = prompt_record(args.prompt)["name"]  # the text of one's own stands below
     if "mode" in settings:
         settings |= METHODS[settings["mode"]].recorded(settings)
     if settings.get("reward"):

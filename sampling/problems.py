@@ -56,7 +56,6 @@ def record(
         **_head(question),
         "answers": list(question.answers),
         **{name: getattr(question, name) for name in described},
-        **({"choices": list(question.choices)} if question.choices else {}),
         "image": image,
         "source": question.source,
         "run": run,
@@ -78,8 +77,9 @@ def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any
     return {**_head(question), "run": run, "error": error}
 
 
-def _head(question: ChartQuestion) -> dict[str, str]:
-    return {"problem_id": question.id, "question": question.question, "answer": " | ".join(question.answers)}
+def _head(question: ChartQuestion) -> dict[str, Any]:
+    head = {"problem_id": question.id, "question": question.question, "answer": " | ".join(question.answers)}
+    return {**head, "choices": list(question.choices)} if question.choices else head
 
 
 def as_line(entry: dict[str, Any]) -> bytes:

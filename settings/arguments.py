@@ -62,6 +62,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+_TWICE = {
+    "reward": "--reward names the rewards and --rewards a preset of them",
+    "prompt": "--prompt names a prompt and --prompt-file another",
+}
+
+
 def check(args: argparse.Namespace) -> None:
     """Raises ValueError for a value out of range and for a flag that this mode or model does not use."""
     if args.mode is None:
@@ -86,12 +92,18 @@ def check(args: argparse.Namespace) -> None:
     if args.resume and args.overwrite:
         raise ValueError("--resume continues the old run, --overwrite deletes it; leave one of them out")
     check_loss(args)
-    if {"reward", "rewards"} <= set(args.explicit):
-        raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
-    if {"prompt", "prompt_file"} <= set(args.explicit):
-        raise ValueError("--prompt names a prompt and --prompt-file another; leave one of them out")
+    for one, other in (("reward", "rewards"), ("prompt", "prompt_file")):
+        if {one, other} <= set(args.explicit):
+            raise ValueError(f"{_TWICE[one]}; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
+    _check_held_out(args)
+    if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
+        raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
+    METHODS[args.mode].check(args)
+
+
+def _check_held_out(args: argparse.Namespace) -> None:
     for given, does in (
         (args.stop_on_collapse, "--stop-on-collapse keeps the best checkpoint on"),
         (args.best_by, f"--best-by {args.best_by} keeps the best checkpoint on"),
@@ -101,9 +113,6 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"{does} the held-out charts; --held-out 0 has none")
     if args.best_by == "pass@n" and args.eval_samples == 1:
         raise ValueError("--best-by pass@n needs --eval-samples of 2 or more; with one completion it is pass@1")
-    if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
-        raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
-    METHODS[args.mode].check(args)
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:

@@ -91,8 +91,8 @@ DATA = (
     Setting("image_column", None, "of a set without an adapter: the column of its pictures (default: image or images)"),
     Setting("question_column", None, "that of its questions (default: question, query, problem, prompt or messages)"),
     Setting("answer_column", None, "that of its answers (default: answer, answers, label, solution, ...)"),
-    Setting("choices_column", None, "that of its options, for multiple choice; the answer is then a letter, a text or "
-            "a place among them, the first being 0"),
+    Setting("choices_column", None, "that of its options, for multiple choice, or several, A,B,C; the answer is then a "
+            "letter, a text or a place among them, the first being 0"),
     Setting("answer_kind", None, "what its answers are: number, year, count, list, ordered list, yes/no or text "
             "(default: seen from each answer)"),
     Setting("rule", None, "when an answer to it is right: a rule of charts/README.md (default: strict)"),

@@ -249,6 +249,16 @@ def test_an_answer_is_right_as_letter_or_as_text(here, said, right):
     assert grade(said, one, "strict").correct is right, grade(said, one, "strict")
 
 
+@pytest.mark.parametrize("names", ["ABC", ("option_1", "option_2", "option_3")])
+def test_options_may_have_a_column_each(here, names):
+    write(here / "mine", rows_of(2, **dict(zip(names, ["apple", "pear", None], strict=True))))
+    columns = Columns(image_column="pic", question_column="ask", answer_column="gold", choices_column=",".join(names))
+    one = load_questions("mine", columns=columns).questions[1]
+    assert (one.choices, one.answers[:2]) == (("A. apple", "B. pear"), ("B", "pear"))
+    with pytest.raises(ValueError, match=r"--choices-column A,B,D: .* has no such column"):
+        load_questions("mine", columns=Columns(choices_column="A,B,D"))
+
+
 def test_other_options_are_other_questions(here):
     prints = []
     for opts in (["x", "y"], ["x", "z"]):

@@ -47,8 +47,7 @@ def build_trainer(
         questions,
         soft_numeric=args.soft_accuracy,
         max_completion_tokens=args.max_completion_length,
-        form=form_of(args.prompt),
-        rule=args.rule or "strict",
+        **{"form": form_of(args.prompt), "rule": args.rule or "strict"},
     )
     config.reward_weights = [reward.weight for reward in rewards]
     train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)
