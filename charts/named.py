@@ -66,7 +66,9 @@ def has_adapter(name: str) -> bool:
 def is_here(name: str, path: str | Path | None) -> bool:
     """Whether reading the set needs no hub: it is drawn, or a file or folder."""
     base = name.rpartition("@")[0] or name
-    return path is not None or base in DRAWN or any(Path(one).expanduser().exists() for one in (name, base))
+    if has_adapter(name):
+        return path is not None or base in DRAWN or name in DRAWN
+    return any(Path(one).expanduser().exists() for one in (name, base))
 
 
 def same_set(one: str, other: str) -> bool:

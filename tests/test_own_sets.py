@@ -72,6 +72,7 @@ def test_a_name_says_which_set_which_split_and_where(here, name, found, split, h
     for folder in ("mine", "a@b"):
         Path(folder).mkdir()
     Path("rows.jsonl").touch()
+    Path("chartqa").mkdir()  # a folder called like a set is not that set
     one = find_set(name, None, None)
     assert (one.name, one.split) == (found, split)
     assert (one.own and (one.own.train.hub_id, one.own.train.config)) == hub
