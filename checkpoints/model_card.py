@@ -14,7 +14,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from charts.prompt import of_record, template
+from charts.prompt import template
 from models.registry import MODELS
 from trainers import METHODS
 from trainers.method import Paper
@@ -92,7 +92,7 @@ def _citation(paper: Paper | None) -> str:
 
 
 def _example(name: str, record: dict, base: str, is_adapter: bool) -> str:
-    asked = template(of_record(record["prompt"]))
+    asked = template(record.get("prompt", {}).get("text") or record["settings"]["prompt"])
     return EXAMPLE.format(
         imports="from peft import PeftModel" if is_adapter else "",
         name=json.dumps(name),
