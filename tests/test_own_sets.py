@@ -368,8 +368,13 @@ def test_what_was_read_is_printed_and_shown_on_a_page_without_a_model(here, monk
     assert Path("quiz-test_show_data.html").is_file() and not list(here.glob("*.json"))
 
 
-def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys):
-    assert main.main([*example(here, "options"), "--output-root", "runs"]) == 0
+def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys, monkeypatch):
+    from training import building
+
+    rewards, real = [], building.build_rewards
+    monkeypatch.setattr(building, "build_rewards", lambda *a, **k: rewards.append(k) or real(*a, **k))
+    assert main.main([*example(here, "options"), "--output-root", "runs", "--rule", "relaxed"]) == 0
+    assert [(one["rule"], one["form"]) for one in rewards] == [("relaxed", "short")], "it marks, and it rewards"
     run = "runs/tiny-prm-large-train-v2-nsr-2025"
     record = json.loads(Path(run, "training_settings.json").read_text())
     template = Path("examples/options.txt").read_text().strip()
@@ -382,7 +387,7 @@ def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys):
     capsys.readouterr()
     assert generate_samples.main(line.split()) == 0
     problem = json.loads(Path("s_quiz.jsonl").read_text().splitlines()[1])
-    assert problem["answers"][0] in "ABC" and len(problem["choices"]) == 3 and problem["rule"] == "strict"
+    assert problem["answers"][0] in "ABC" and len(problem["choices"]) == 3 and problem["rule"] == "relaxed"
     settings = json.loads(Path("s_quiz.jsonl").read_text().splitlines()[0])["settings"]
     assert settings["prompt"] == record["prompt"]
     assert pass_at_k.main(["--samples-path", "s_quiz.jsonl", "s_synthetic.jsonl"]) == 0
