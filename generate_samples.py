@@ -13,8 +13,12 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from charts.named import file_name, has_adapter
+from charts.own_columns import as_columns
 from common.commands import Parser, check_least, exit_code
 from common.files import check_output
 from common.launcher import num_processes, rank
@@ -28,7 +32,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, tiny or organism")
     add("--base-model", help="where the base model of an adapter is now, if not where it was in training")
-    add("--dataset-name", required=True, help="evochart, chartqa, ..., synthetic, counting, grounding")
+    add("--dataset-name", required=True, nargs="+", metavar="NAME",
+        help="a data set of charts/README.md, org/set[:config][@split] of the hub, or a file or folder; of several, "
+        "one after another, --output-path names {dataset}")  # fmt: skip
     add("--output-path", required=True, type=Path, help="samples file: .json (a list) or .jsonl (one problem a line)")
     add("--num-samples", type=int, default=256, help="completions per problem (default: %(default)s)")
     add("--temperature", type=float, default=1.0, help="default: %(default)s")
@@ -40,9 +46,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--subset-order", choices=("stratified", "sequential"), default="stratified", help="default: %(default)s")
     add("--split", help="default: the data set's evaluation split")
     add("--dataset-path", help="local copy of the data set instead of the hub")
-    add("--prompt", help="default: the checkpoint's, else structured")
-    add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
-    add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
+    _add_what_is_asked(add)
     add("--without-image", choices=WITHOUT_IMAGE,
         help="what can be answered blind? mask: a grey image of the same size, so the prompt has the same tokens; "
         "remove: the prompt has no image")  # fmt: skip
@@ -64,11 +68,41 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def _add_what_is_asked(add: Callable[..., Any]) -> None:
+    for name in as_columns({}):
+        add(f"--{name.replace('_', '-')}", help="of a set without an adapter, as in main.py (default: as in training)")
+    add("--prompt", help="default: the checkpoint's, else structured")
+    add("--prompt-file", help="a template of your own, if the checkpoint was not trained with another")
+    add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
+    add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
+    add("--show-data", nargs="?", const=True, metavar="PAGE",
+        help="print ten problems as they were read and are asked, write their page, and sample nothing")  # fmt: skip
+
+
 def _check_numbers(args: argparse.Namespace) -> None:
     check_least(args, num_samples=1, subset_size=1, chunk=1, min_pixels=1, max_pixels=1, max_new_tokens=1, seed=0)
     if args.output_path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"--output-path {args.output_path}: the name must end in .json or .jsonl")
+    if len(args.dataset_name) > 1 and "{dataset}" not in args.output_path.name:
+        example = args.output_path.with_stem(args.output_path.stem + "_{dataset}")
+        raise ValueError(f"--output-path {args.output_path}: of several data sets, name the files as {example}")
     check_output(args.output_path, name="--output-path")
+    if args.prompt and args.prompt_file:
+        raise ValueError("--prompt names a prompt and --prompt-file another; leave one of them out")
+
+
+def _each(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The flags of every data set, with the file of its samples."""
+    files = [Path(str(args.output_path).replace("{dataset}", file_name(name))) for name in args.dataset_name]
+    twice = next((file for file in files if files.count(file) > 1), None)
+    if twice is not None:
+        raise ValueError(f"--dataset-name {' '.join(args.dataset_name)}: two of them would be written to {twice}")
+    some_own = not all(map(has_adapter, args.dataset_name))  # then the flags of columns are theirs alone
+    each = []
+    for name, file in zip(args.dataset_name, files, strict=True):
+        columns = as_columns({}) if some_own and has_adapter(name) else as_columns(vars(args))
+        each.append(argparse.Namespace(**{**vars(args), **columns, "dataset_name": name, "output_path": file}))
+    return each
 
 
 def _shard(text: str | None) -> tuple[int, int]:
@@ -84,15 +118,19 @@ def _shard(text: str | None) -> tuple[int, int]:
 
 
 def run(argv: list[str] | None) -> int:
-    from sampling.preparation import prepare
+    from sampling.preparation import prepare, show_problems
 
     try:
         with StopSignals() as stop:
-            args = parse_args(argv)
-            job = prepare(args)
+            each = _each(parse_args(argv))
+            if each[0].show_data:
+                for args in each:
+                    show_problems(args)
+                return 0
+            jobs = [prepare(args) for args in each]
             from sampling.shard import work  # imports PyTorch and transformers, whose environment is set by now
 
-            return work(args, job, stop)
+            return max(work(args, job, stop) for args, job in zip(each, jobs, strict=True))
     except Stopped as stopped:
         print("Stopped; every finished problem is kept. The same command goes on from here.", file=sys.stderr)
         return stopped.exit_code

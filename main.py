@@ -42,6 +42,11 @@ def run(argv: list[str] | None) -> int:
 
             estimate(args)
             return 0
+        if args.show_data:
+            from training.showing import show_data
+
+            show_data(args)
+            return 0
         from training.preparing import prepare
 
         prepared = prepare(args)

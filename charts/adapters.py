@@ -6,40 +6,16 @@ have raises `ValueError`, is counted and skipped. What each set looks like, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
 from charts import clevr, file_layouts, refcoco
+from charts.adapter import Adapter, Fields, Place
 from charts.custom import WANTED, read_custom
+from charts.hard_sets import HARD_SETS
 from charts.parsing import as_table
 from charts.values import accepted, first
 
 YES_NO = "Answer Yes or No."
 CHART_RVR_PARTS = (("chartqa-human", 7_398), ("plotqa", 2_000), ("chartfc", 2_000))
 CHART_RVR_DISTINCT = sum(rows for _, rows in CHART_RVR_PARTS)
-Fields = Iterator[dict]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a data set is on the hub, and the split to use."""
-
-    hub_id: str | None
-    split: str
-    config: str | None = None
-
-
-@dataclass(frozen=True)
-class Adapter:
-    name: str
-    about: str
-    read: Callable[[dict, int, int], Fields]  # (row, index, number of rows) -> fields of its questions
-    train: Place | None = None  # None: evaluation only
-    evaluate: Place | None = None  # None: training only
-    layout: Callable[[Path, str], Iterator[dict] | None] | None = None  # rows of the set's own file layout
-    needs_image: bool = True
-    wanted: str = ""  # the columns it reads, for the message that says they are missing
 
 
 def is_yes_no(answers: tuple[str, ...]) -> bool:
@@ -179,6 +155,7 @@ def read_chartbench(row: dict, index: int, rows: int) -> Fields:
             "answer_kind": "yes/no" if yes_no else "",
             "kind": "statement" if yes_no else "value",
             "rule": "chartbench" if len(turns) > 1 else "chartbench:value",
+            "chart_type": row["type"].get("chart") if isinstance(row.get("type"), dict) else None,
             "instruction": YES_NO if yes_no else "",
         }
 
@@ -205,6 +182,7 @@ def _as_list(value) -> list:
 ADAPTERS = {
     adapter.name: adapter
     for adapter in (
+        *HARD_SETS,
         Adapter(
             "evochart",
             "trains on the chart-rvr set, evaluates on EvoChart-QA (1,250 questions on 650 charts)",

@@ -6,6 +6,7 @@
 | EasyR1 | problem, with <image> in it | answer | images, a list |
 | ms-swift, LLaMA-Factory | the user's turn of `messages` | the assistant's turn, or solution | images, a list |
 | LLaVA | the human's turn of `conversations` | the turn of gpt | image |
+| verl | the user's turn of `prompt` | ground_truth of `reward_model` | images, a list |
 """
 
 import re
@@ -14,13 +15,15 @@ from typing import Any
 
 from charts.answers import RULES
 from charts.boxes import KIND, gold_boxes
+from charts.choices import INSTRUCTION, accepted_choice, read_choices, shown
 from charts.columns import picture_of
 from charts.parsing import as_table, parse_completion
 from charts.record import ANSWER_KINDS
 from charts.values import accepted, first
 
 WANTED = (
-    "image or images; question, query, problem or prompt; answer, answers, label, solution, ground_truth or response; "
+    "image or images; question, query, problem or prompt; answer, answers, label, solution, ground_truth, response or "
+    "reward_model; "
     "or messages or conversations in place of question and answer"
 )
 ROLES = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant", "system": "system"}
@@ -32,14 +35,23 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for values not allowed."""
     question, said = _asked(row)
     kind = _answer_kind(row.get("answer_kind") or (KIND if row.get("rule") == "iou" else ""))
+    answers = _boxes(row, said) if kind == KIND else _answers(row, said)
+    instruction = str(row.get("instruction") or "")
+    choices: dict[str, str] = {}
+    if row.get("choices"):
+        choices = read_choices(row["choices"])
+        answers = accepted_choice(answers[0], choices) if answers else ()
+        kind, instruction = "text", instruction or INSTRUCTION
     yield {
         "question": _without_marker(question, row),
-        "answers": _boxes(row, said) if kind == KIND else _answers(row, said),
+        "answers": answers,
         "answer_kind": kind,
+        "choices": shown(choices),
+        "instruction": instruction,
         "tolerance": _tolerance(row.get("tolerance")),
         "table": _table(row.get("table")),
         "chart_type": str(row["chart_type"]) if row.get("chart_type") else None,
-        **{name: str(row.get(name) or "") for name in ("kind", "instruction")},
+        "kind": str(row.get("kind") or ""),
         "rule": _rule(row.get("rule") or "strict"),  # what it is rewarded by: such rows have no public rule
         **({"source": str(row["source"])} if row.get("source") else {}),
     }
@@ -95,13 +107,16 @@ def _answers(row: dict, said: str | None) -> tuple[str, ...]:
     if row.get("answers"):
         return accepted(row["answers"])
     answer = first(row, "answer", "label", "solution", "ground_truth", "response")
+    if answer is None and isinstance(row.get("reward_model"), dict):
+        answer = row["reward_model"].get("ground_truth")
     answer = said if answer is None else answer
     golds = accepted(answer)
     if len(golds) > 1:
-        shown = f"[{', '.join(golds)}]"[:80]
+        text = f"[{', '.join(golds)}]"[:80]
         raise ValueError(
             f"the answer is a list of {len(golds)}: call the column answers where each of them is right by itself, or "
-            f"write one text, {shown}, where all are wanted"
+            f"write one text, {text}, where all are wanted (of --answer-column, --answer-kind list means all of them, "
+            "another kind any one)"
         )
     return tuple(parse_completion(gold).answer or gold for gold in golds)
 

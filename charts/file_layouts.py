@@ -15,6 +15,7 @@ from pathlib import Path
 from charts.columns import PICTURES
 from charts.images import inside
 from charts.local import SAME_SPLIT, aliases
+from charts.own_columns import Columns
 from charts.text_files import decoded, parsed, read_rows
 from charts.values import plain
 
@@ -66,7 +67,8 @@ def plotqa(folder: Path, split: str) -> Iterator[dict] | None:
     """plotqa-qa-{split}.json, or qa_pairs_*.json inside the split's folder, beside png/{image_index}.png."""
     for name in aliases(split):
         for place in (folder, folder / name, folder / name.upper()):
-            files = [place / f"plotqa-qa-{name}.json", *sorted(place.glob("qa_pairs*.json")) * (place != folder)]
+            pairs = sorted(place.glob("qa_pairs*.json")) * (place != folder)  # v1, and v2, which holds v1
+            files = [place / f"plotqa-qa-{name}.json", *pairs[-1:]]
             if files := [file for file in files if file.is_file()]:
                 return _plotqa_rows(folder, files, name)
     return None
@@ -101,6 +103,23 @@ def _below(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names))
 
 
+def chartinsights(folder: Path, split: str) -> Iterator[dict] | None:
+    """*qa_pairs.json (UTF-8 or GBK), four forms of each question, and {image_index}.png or .jpg anywhere below."""
+    files = sorted(path for path in _below(folder) if path.name.endswith("qa_pairs.json"))
+    return _chartinsights_rows(folder, files) if files and split in aliases("test") else None
+
+
+def _chartinsights_rows(folder: Path, files: list[Path]) -> Iterator[dict]:
+    pictures = {path.stem: path for path in _below(folder) if path.suffix.lower() in (".png", ".jpg", ".jpeg")}
+    for file in files:
+        for pair in read_rows(file, encoding="gb18030"):
+            picture = pictures.get(str(pair.get("image_index")))
+            shared = {"type": pair.get("type"), "image_type": pair.get("image_type")}
+            shared["image"] = str(picture.relative_to(folder)) if picture else None
+            for form, (question, answer) in (one for forms in pair.get("QA_pairs") or [] for one in forms.items()):
+                yield {**shared, "form": form, "question": question, "answer": answer}
+
+
 def _chartfc_rows(folder: Path, files: list[Path], everything: list[Path]) -> Iterator[dict]:
     places: dict[str, Path] = {}
     for path in everything:
@@ -109,6 +128,8 @@ def _chartfc_rows(folder: Path, files: list[Path], everything: list[Path]) -> It
     for file in files:
         for row in read_rows(file):
             name = str(row.get("image_filename") or row.get("image") or "")
+            if name not in places and f"{name.removesuffix('.html.csv')}.png" in places:  # that of its table
+                name = f"{name.removesuffix('.html.csv')}.png"
             yield {**row, "image": _named(folder, places.get(name, file.parent), name)}
 
 
@@ -122,7 +143,7 @@ def jsonl(folder: Path, split: str) -> Iterator[dict] | None:
     return iter(read_rows(file)) if file.is_file() and for_training == (split in SAME_SPLIT[0]) else None
 
 
-def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
+def divided(folder: Path, columns: Columns) -> tuple[list[dict], list[dict], str] | None:
     """(training rows, evaluation rows, what to say about it) of a questions.jsonl without another split's file.
 
     All questions of a chart go to the same part, and the parts are the same for training and evaluation.
@@ -130,7 +151,7 @@ def divided(folder: Path) -> tuple[list[dict], list[dict], str] | None:
     file = folder / "questions.jsonl"
     if not file.is_file() or any((folder / f"{name}.jsonl").is_file() for names in SAME_SPLIT for name in names):
         return None
-    rows = read_rows(file)
+    rows = columns.renamed(read_rows(file), str(file))
     names = [_chart_name(row) for row in rows]
     charts = sorted(set(names))
     if len(charts) < 2:

@@ -18,6 +18,7 @@ from charts.spelling import key, tidy, unmarked
 DEFAULT_TOLERANCE = Decimal("0.05")
 LARGEST_PLAIN_COUNT = 100  # a "how many" whose gold is larger may be a value read from an axis
 MAX_GOLD = 2_000  # characters, as for answers: a longer gold is text that no answer equals
+LISTS = ("list", "ordered list")
 _ORDINALS = {"st", "nd", "rd", "th"}
 _DECADE = re.compile(r"(?:the )?(?:early |mid-?|late )?\d{2,4}'?s")
 _POINT = re.compile(r"\(\s*-?\d[\d.]*\s*,\s*-?\d[\d.]*\s*\)")
@@ -45,14 +46,14 @@ class Gold:
         if len(gold) > MAX_GOLD:
             return cls(gold, gold, "text", None, asked, Decimal(0), answer_kind)
         marked = tidy(gold)
-        text = marked if answer_kind == "list" or marked.startswith("[") else unmarked(marked)  # items have their own
+        text = marked if answer_kind in LISTS or marked.startswith("[") else unmarked(marked)  # items have their own
         form, value = _form(text, answer_kind, asked)
         allowed = _allowed(tolerance)
         if form == "number" and _is_exact(value, answer_kind, asked):
             allowed = Decimal(0)
         ordered = False
         if form == "list":
-            kind = "" if answer_kind == "list" else answer_kind
+            kind = "" if answer_kind in LISTS else answer_kind
             value = tuple(cls.read(item, kind, tolerance, question) for item in value)
             ordered = _is_ordered(text, value, asked)
         return cls(text, key(text), form, value, asked, allowed, answer_kind, marked if marked != text else "", ordered)
@@ -81,7 +82,7 @@ def _allowed(tolerance: float | None) -> Decimal:
 def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, Any]:
     lowered = text.lower()
     bracketed = text.startswith("[") and text.endswith("]")  # a bracket that never closes is part of the text
-    if answer_kind == "list" or bracketed or (text.startswith("(") and _POINT.fullmatch(text)):
+    if answer_kind in LISTS or bracketed or (text.startswith("(") and _POINT.fullmatch(text)):
         items = read_list(text)
         if len(items) > 1 or (items and bracketed):
             return "list", items
@@ -90,7 +91,7 @@ def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, Any]:
     if lowered in ("yes", "no", "true", "false"):
         return "boolean", read_boolean(lowered)
     if re.fullmatch(r"\d{3,4}", text):
-        likely = answer_kind in ("", "list") and 1000 <= int(text) <= 2199
+        likely = answer_kind in ("", *LISTS) and 1000 <= int(text) <= 2199
         if answer_kind == "year" or (likely and asked.year):
             return "year", int(text)
     if _PLAIN.fullmatch(text):

@@ -69,7 +69,10 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
         if "://" in str(stored) or str(stored).startswith("data:") or len(str(stored)) > MOST_PATH:
             raise ValueError(f"image {str(stored)[:60]!r} is an address or text: give a path inside the data, or bytes")
         if folder is None:
-            raise ValueError(f"image {str(stored)!r} is a path, and this data has no folder of its own")
+            raise ValueError(
+                f"image {str(stored)!r} is a path, and this data has no folder of its own: download it, "
+                "and give its folder by --dataset-path"
+            )
         try:
             path = inside(folder, stored)
             if path.exists() and not path.is_file():  # a pipe would be waited for, a device never ends

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from charts.adapters import ADAPTERS, Adapter, Place
+from charts.adapter import Adapter, Place
+from charts.adapters import ADAPTERS
 from charts.boxes import KIND, check_inside
 from charts.columns import PICTURES, picture_of
 from charts.drawn import DRAWN, SIZES
 from charts.images import check_header, image_id, seen_size, stored_bytes
+from charts.named import DATASETS, Named, find_set, is_for_evaluation
+from charts.own_columns import Columns
 from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
 from charts.subsets import check_subset, distinct, draw, fingerprint, hold_out
 
 __all__ = ["DATASETS", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
 
-DATASETS = {
-    **{name: drawn.about for name, drawn in DRAWN.items()},
-    **{name: adapter.about for name, adapter in ADAPTERS.items()},
-}
 MAX_SKIPPED_SHARE = 0.01
 WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not mentioned
 LONG_ANSWER = 20  # words
@@ -37,20 +37,23 @@ def load_questions(
     subset_order: str = "stratified",
     seed: int = 2025,
     deduplicate: bool = False,
+    columns: Columns | None = None,
 ) -> QuestionSet:
-    """The questions of data set `name` for `purpose` ("train" or "evaluate").
+    """The questions of data set `name` (charts/named.py) for `purpose` ("train" or "evaluate").
 
-    `subset_size` draws that many rows: stratified by source and distinct rows first, or the literal first ones
-    (`subset_order="sequential"`). Training rows whose image also stands in an evaluation split are dropped.
+    `columns` says how a set without an adapter is read. `subset_size` draws that many rows: stratified by source and
+    distinct rows first, or the literal first ones (`subset_order="sequential"`). Training rows whose image also stands
+    in an evaluation split are dropped.
     """
-    if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
     if purpose not in ("train", "evaluate"):
         raise ValueError(f"unknown purpose {purpose!r}: choose train or evaluate")
-    if purpose == "train" and split is not None and not is_training_split(split):
-        raise ValueError(f"split {split!r} is for evaluation: train on the split train")
+    found = find_set(name, split, path, columns)
+    other = found.split is not None and not is_training_split(found.split)
+    if purpose == "train" and other and (found.own is None or is_for_evaluation(str(found.split))):
+        raise ValueError(f"split {found.split!r} is for evaluation: train on the split train")
     check_subset(subset_size, subset_order)
-    questions = _drawn(name, purpose, split, path, subset_size) if name in DRAWN else _read(name, purpose, split, path)
+    drawn_here = found.name in DRAWN and found.own is None
+    questions = _drawn(found, purpose, subset_size) if drawn_here else _read(found, purpose)
     if deduplicate:
         questions = replace(questions, questions=distinct(questions.questions))
     if subset_size is not None:
@@ -77,22 +80,29 @@ def drop_shared_charts(train: QuestionSet, evaluation_images: set[str]) -> Quest
     return replace(train, questions=kept, notes=[*train.notes, note])
 
 
-def _drawn(name: str, purpose: str, split: str | None, path, subset_size: int | None) -> QuestionSet:
-    if path is not None:
-        raise ValueError(f"--dataset-path {path}: {name} charts are drawn, not read; leave it out")
-    split = split or ("train" if purpose == "train" else "test")
+def _drawn(found: Named, purpose: str, subset_size: int | None) -> QuestionSet:
+    name = found.name
+    if found.path is not None:
+        raise ValueError(f"--dataset-path {found.path}: {name} charts are drawn, not read; leave it out")
+    split = found.split or ("train" if purpose == "train" else "test")
     if split not in SIZES:
         raise ValueError(f"{name} has no split {split!r}: it has {', '.join(SIZES)}")
     return QuestionSet(name, split, DRAWN[name].questions(split, max(SIZES[split], subset_size or 0)))
 
 
-def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
-    adapter, place = _place(name, purpose, split)
+def _read(found: Named, purpose: str) -> QuestionSet:
+    name, split, path = found.name, found.split, found.path
+    adapter, place = _place(found.own or name, purpose, split)
     rows = open_rows(name, adapter, place, split, path)
     adapter = _by_schema(name, adapter, purpose, split, rows)
     animated: set[str] = set()
-    questions, skipped = _convert(name, adapter, rows, animated)
-    notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(name, questions, rows)]
+    unscorable: Counter[str] = Counter()
+    questions, skipped = _convert(name, adapter, rows, animated, unscorable)
+    notes = [*rows.notes, *_notes(questions), *_notes_on_own_rows(adapter, questions, rows)]
+    if unscorable:
+        why = ", ".join(f"{count:,} with {reason}" for reason, count in unscorable.most_common())
+        everything = len(questions) + unscorable.total()
+        notes.append(f"{unscorable.total():,} of {everything:,} questions are unscorable and left out: {why}")
     if animated:
         notes.append(f"images with several frames or pages ({len(animated):,}): the first one is used")
     result = QuestionSet(name, rows.split, questions, skipped, notes)
@@ -102,8 +112,10 @@ def _read(name: str, purpose: str, split: str | None, path) -> QuestionSet:
     return result
 
 
-def _place(name: str, purpose: str, split: str | None) -> tuple[Adapter, Place]:
-    adapter = ADAPTERS["chart-rvr" if name == "evochart" and purpose == "train" else name]
+def _place(named: str | Adapter, purpose: str, split: str | None) -> tuple[Adapter, Place]:
+    name = named if isinstance(named, str) else named.name
+    known = "chart-rvr" if named == "evochart" and purpose == "train" else name
+    adapter = ADAPTERS[known] if isinstance(named, str) else named
     if purpose == "train":
         if adapter.train is None:
             raise ValueError(f"{name} is for evaluation only: train on another set, such as evochart or chartqa")
@@ -133,9 +145,10 @@ def _by_schema(name: str, adapter: Adapter, purpose: str, split: str | None, row
 
 
 def _convert(
-    name: str, adapter: Adapter, rows: Rows, animated: set[str]
+    name: str, adapter: Adapter, rows: Rows, animated: set[str], unscorable: Counter[str]
 ) -> tuple[list[ChartQuestion], list[tuple[str, str]]]:
-    """(questions, rows skipped and why); the ids of images with several frames go into `animated`."""
+    """(questions, rows skipped and why); the ids of images with several frames go into `animated`, and into
+    `unscorable` the reasons of questions that the adapter says no exact rule decides on."""
     questions, skipped = [], []
     known_images: dict[object, str] = {}
     needs_image = adapter.needs_image or any(name in rows.columns for name in PICTURES)
@@ -143,14 +156,19 @@ def _convert(
         try:
             parts = list(adapter.read(row, index, len(rows)))
             for fields in parts:
-                if not fields["question"].strip() or not fields["answers"]:
+                if not fields["question"].strip() or not (fields["answers"] or "unscorable" in fields):
                     raise ValueError("no question" if not fields["question"].strip() else "no answer")
+            scorable = [(part, fields) for part, fields in enumerate(parts) if "unscorable" not in fields]
+            unscorable.update(fields["unscorable"] for fields in parts if "unscorable" in fields)
+            if not scorable:
+                continue
             stored = picture_of(row) if needs_image else None
             picture = _identify(stored, rows.folder, known_images, animated) if needs_image else None
             opener = rows.opener(index, stored) if picture else None
-            if any(fields.get("answer_kind") == KIND for fields in parts):
-                parts = _boxed(parts, seen_size(stored, rows.folder) if picture else None)
-            for part, fields in enumerate(parts):
+            if any(fields.get("answer_kind") == KIND for _, fields in scorable):
+                size = seen_size(stored, rows.folder) if picture else None
+                scorable = [(part, _boxed(fields, size)) for part, fields in scorable]
+            for part, fields in scorable:
                 suffix = f"-{part}" if len(parts) > 1 else ""
                 place = {"id": f"{name}-{rows.split}-{index}{suffix}", "image_id": picture, "open_image": opener}
                 questions.append(ChartQuestion(**{"source": name, "split": rows.split, **fields, **place}))
@@ -159,16 +177,17 @@ def _convert(
     if len(skipped) > MAX_SKIPPED_SHARE * len(rows):
         raise ValueError(_refusal(name, adapter, rows, skipped))
     if not questions:
-        raise ValueError(f"{name}: split {rows.split!r} holds no rows")
+        what = f"no question that can be scored ({', '.join(unscorable)})" if unscorable else "no rows"
+        raise ValueError(f"{name}: split {rows.split!r} holds {what}")
     return questions, skipped
 
 
-def _boxed(parts: list[dict], size: tuple[int, int] | None) -> list[dict]:
-    """The questions of one picture with its size, where a box is asked for; `ValueError` for one outside of it."""
-    for fields in parts:
-        if fields.get("answer_kind") == KIND:
-            check_inside(fields["answers"], size)
-    return [fields | {"image_size": size} if fields.get("answer_kind") == KIND else fields for fields in parts]
+def _boxed(fields: dict, size: tuple[int, int] | None) -> dict:
+    """A question with its picture's size, where a box is asked for; `ValueError` for one outside of it."""
+    if fields.get("answer_kind") != KIND:
+        return fields
+    check_inside(fields["answers"], size)
+    return fields | {"image_size": size}
 
 
 def _refusal(name: str, adapter: Adapter, rows: Rows, skipped: list[tuple[str, str]]) -> str:
@@ -190,17 +209,19 @@ def _unread(rows: Rows) -> str:
     return f"{', '.join(rows.unread)} {'looks' if one else 'look'} like pictures and {'is' if one else 'are'} not read"
 
 
-def _notes_on_own_rows(name: str, questions: list[ChartQuestion], rows: Rows) -> list[str]:
+def _notes_on_own_rows(adapter: Adapter, questions: list[ChartQuestion], rows: Rows) -> list[str]:
     """Notes on a user's own rows: no pictures, columns of pictures that are not read, answers that are whole texts."""
-    if ADAPTERS[name].needs_image:
+    if adapter.needs_image:
         return []
+    name = adapter.name
     seen = any(question.open_image for question in questions)
     if not seen and rows.unread:
         raise ValueError(
-            f"{name}: no row has an image, and {_unread(rows)}: call that column image, or leave it out to ask about "
-            "text alone"
+            f"{name}: no row has an image, and {_unread(rows)}: call that column image, name it by --image-column, "
+            "or leave it out to ask about text alone"
         )
-    notes = [] if seen else ["No row has an image: the questions are asked as text alone"]
+    notes = [f"{name}: {told}" for told in [adapter.columns.told() if adapter.columns else ""] if told]
+    notes += [] if seen else ["No row has an image: the questions are asked as text alone"]
     if rows.unread:
         notes.append(f"The column {_unread(rows)}")
     long = sum(min(len(answer.split()) for answer in question.answers) > LONG_ANSWER for question in questions)

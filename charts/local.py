@@ -84,6 +84,8 @@ def _read_local(path: Path, config: str | None) -> dict:
         raise ValueError(f"its files are of the kind {reader}, which is not read")
     files = {str(split): list(map(str, files)) for split, files in (builder.config.data_files or {}).items()}
     _check_files(path, [file for names in files.values() for file in names])
+    if reader == "imagefolder" and (tables := _tables_beside_pictures(path)):
+        return dict(load_dataset("parquet", data_files=tables))
     if reader in ("json", "csv", "imagefolder") and (splits := _text_splits(path, reader, files)):
         return splits
     builder.download_and_prepare()
@@ -129,6 +131,14 @@ def _texts_beside_pictures(folder: Path) -> dict[str, list[Path]]:
     for file in _texts(folder.iterdir()):
         if file.stem not in ("dataset_info", "dataset_infos"):
             splits.setdefault(split_named(file.stem) or "train", []).append(file)
+    return splits
+
+
+def _tables_beside_pictures(folder: Path) -> dict[str, list[str]]:
+    """The parquet files of a folder that has more pictures than tables, by the split in their names."""
+    splits: dict[str, list[str]] = {}
+    for file in sorted(folder.rglob("*.parquet")):
+        splits.setdefault(split_named(file.stem) or "train", []).append(str(file))
     return splits
 
 

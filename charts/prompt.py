@@ -7,9 +7,12 @@ The structured prompt names the blocks of the answer but shows no placeholder in
 import hashlib
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 
 from charts.record import ChartQuestion
+from charts.text_files import decoded
 
 PROMPTS = {
     "structured": (
@@ -22,11 +25,62 @@ PROMPTS = {
     ),
     "short": "{question}\nAnswer with a single word, number or phrase between <answer> and </answer>.",
 }
+PLACES = ("question", "choices", "instruction")  # what a template may name; {question} it must
+_PLACE = re.compile(rf"\{{({'|'.join(PLACES)})\}}")
+_LIKE_A_PLACE = re.compile(r"(?<![\w}])\{([A-Za-z_]+)\}")  # \boxed{answer} and {"columns": ...} are none
+
+
+def template(prompt: str) -> str:
+    """The text of `prompt`: one of PROMPTS by its name, or a template itself. ValueError for what is neither."""
+    text = PROMPTS.get(prompt, prompt)
+    if "{question}" not in text:
+        raise ValueError(f"--prompt {prompt}: unknown; choose one of {', '.join(PROMPTS)}, or give --prompt-file")
+    return text
+
+
+def read_template(file: str) -> str:
+    """The template in `file` (--prompt-file), checked. ValueError, one line, for one that cannot be used."""
+    if not Path(file).expanduser().is_file():
+        raise ValueError(f"--prompt-file {file}: there is no such file")
+    text = decoded(Path(file).expanduser()).strip()
+    if "{question}" not in text:
+        raise ValueError(f"--prompt-file {file}: has no {{question}}, the place where the question goes")
+    for name in _LIKE_A_PLACE.findall(text):
+        if name not in PLACES:
+            close = "".join(f"; did you mean {{{one}}}?" for one in get_close_matches(name, PLACES, 1))
+            places = ", ".join(f"{{{one}}}" for one in PLACES)
+            raise ValueError(f"--prompt-file {file}: unknown place {{{name}}}{close} A template has {places}")
+    return text
+
+
+def doubt(prompt: str) -> str | None:
+    """What is to be said of a template that asks for no answer block, if it is one."""
+    if prompt in PROMPTS or "<answer>" in prompt:
+        return None
+    return "The template asks for no <answer> block, where answers are read: without one every completion is wrong"
 
 
 def prompt_hash(prompt: str) -> str:
-    """First 16 hex digits of the sha256 of the template called `prompt`; stored with checkpoints and samples."""
-    return hashlib.sha256(PROMPTS[prompt].encode()).hexdigest()[:16]
+    """First 16 hex digits of the sha256 of the template of `prompt`; stored with checkpoints and samples."""
+    return hashlib.sha256(template(prompt).encode()).hexdigest()[:16]
+
+
+def prompt_record(prompt: str) -> dict[str, str]:
+    """What is stored of a prompt: name and hash, and the text of one that has no name here."""
+    known = prompt in PROMPTS
+    record = {"name": prompt if known else "own", "hash": prompt_hash(prompt)}
+    return record if known else {**record, "text": prompt}
+
+
+def of_record(record: dict[str, str]) -> str:
+    """The prompt that `prompt_record` has stored."""
+    return record.get("text") or record["name"]
+
+
+def form_of(prompt: str) -> str:
+    """The form of charts.parsing in which `prompt` asks for completions; a template of one's own is "structured"
+    where it asks for a block of thoughts, "short" otherwise."""
+    return prompt if prompt in PROMPTS else "structured" if "<think>" in prompt else "short"
 
 
 def plain_text(text: str, control_tokens: Sequence[str]) -> str:
@@ -56,14 +110,24 @@ def messages(question: ChartQuestion, prompt: str, control_tokens: Sequence[str]
     chat templates read. A question without an image has no image part. What the data say is `plain_text` to a
     tokenizer with these `control_tokens` (models.registry.control_tokens); the prompt's own words stay as they are.
     """
-    asked = plain_text(f"{question.question} {question.instruction}".strip(), control_tokens)
     turns = [
         (role, plain_text(text, control_tokens))
         for turn in question.history
         for role, text in zip(("user", "assistant"), turn, strict=True)
     ]
-    turns.append(("user", PROMPTS[prompt].replace("{question}", asked)))
+    turns.append(("user", _filled(template(prompt), question, control_tokens)))
     conversation: list[dict] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
     if question.open_image is not None:
         conversation[0]["content"].insert(0, {"type": "image"})
     return conversation
+
+
+def _filled(text: str, question: ChartQuestion, control_tokens: Sequence[str]) -> str:
+    """The template with the question's words in its places; options and instruction that have none follow the
+    question."""
+    said = {"question": question.question, "choices": "\n".join(question.choices), "instruction": question.instruction}
+    for place, between in (("choices", "\n"), ("instruction", "\n" if question.choices else " ")):
+        if f"{{{place}}}" not in text:
+            said["question"] += between * bool(said[place]) + said[place]
+    plain = {place: plain_text(words.strip(), control_tokens) for place, words in said.items()}
+    return _PLACE.sub(lambda match: plain[match[1]], text)

@@ -29,6 +29,7 @@ class ChartQuestion:
     answer_kind: str = ""  # one of ANSWER_KINDS, or "" when the data set does not say
     rule: str = "relaxed"
     tolerance: float | None = None
+    choices: tuple[str, ...] = ()  # the options of a multiple-choice question, as they are shown: "A. red"
     instruction: str = ""  # answer-format rule of the data set, shown after the question in training and evaluation
     history: tuple[tuple[str, str], ...] = ()  # earlier (question, answer) turns of the same conversation
     chart_type: str | None = None
@@ -49,7 +50,7 @@ class QuestionSet:
     questions: list[ChartQuestion]
     skipped: list[tuple[str, str]] = field(default_factory=list)  # (row, reason)
     notes: list[str] = field(default_factory=list)
-    fingerprint: str = ""  # sha256 over id, question, answers and image_id of every question, in order
+    fingerprint: str = ""  # sha256 over id, question, answers, image_id and options of every question, in order
 
     def __len__(self) -> int:
         return len(self.questions)

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from charts import file_layouts
-from charts.adapters import Adapter, Place
+from charts.adapter import Adapter, Place
 from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
 from charts.images import open_image
 from charts.local import SAME_SPLIT, aliases, read_local, split_named
+from charts.own_columns import Columns
 from charts.values import plain
 
 
@@ -68,34 +69,41 @@ def is_training_split(split: str) -> bool:
 
 
 def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path: str | Path | None) -> Rows:
-    """The rows of `split` (None: the place's own) from `path`, or from the hub when there is none."""
+    """The rows of `split` (None: the place's own) from `path`, or from the hub when there is none; their columns by
+    the names that the adapter reads."""
     wanted = split or place.split
+    columns = adapter.columns or Columns()
     if path is None:
         if place.hub_id is None:
             raise ValueError(f"{name} is not on the hub: give its local folder by --dataset-path")
-        return _from_splits(_hub(name, place), wanted, name, None)
+        return _from_splits(_renamed(_hub(name, place), columns, name), wanted, name, None, adapter.columns is not None)
     folder = Path(path).expanduser()
     if not folder.exists():
         raise ValueError(f"--dataset-path {path}: no such file or folder")
-    if adapter.layout is file_layouts.jsonl and (parts := file_layouts.divided(folder)):
+    if adapter.layout is file_layouts.jsonl and (parts := file_layouts.divided(folder, columns)):
         return _from_parts(folder, wanted, *parts)
     if adapter.layout and folder.is_dir():
         for alias in (wanted, *aliases(wanted)):
             if (listed := adapter.layout(folder, alias)) is not None:
-                return _from_layout(adapter, folder, wanted, listed)
-    splits, root = read_local(folder, place.config), folder if folder.is_dir() else folder.parent
-    rows = _from_splits(splits, wanted, str(path), root)
+                return _from_layout(adapter, folder, wanted, listed, columns)
+    splits = _renamed(read_local(folder, place.config), columns, str(path))
+    root = folder if folder.is_dir() else folder.parent
+    rows = _from_splits(splits, wanted, str(path), root, adapter.columns is not None)
     return _with_note(rows, adapter, folder) if None in splits else rows
 
 
-def _from_layout(adapter: Adapter, folder: Path, split: str, rows: Iterator[dict]) -> Rows:
+def _renamed(splits: dict, columns: Columns, where: str) -> dict:
+    return {split: columns.renamed(data, where) for split, data in splits.items()}
+
+
+def _from_layout(adapter: Adapter, folder: Path, split: str, rows: Iterator[dict], columns: Columns) -> Rows:
     assert adapter.layout is not None
     others = {}
     if is_training_split(split):
         for name in ("validation", "test"):
             if (other := adapter.layout(folder, name)) is not None:
-                others[name] = list(other)
-    return _listed(split, list(rows), folder, others)
+                others[name] = columns.renamed(list(other), f"{folder}, split {name},")
+    return _listed(split, columns.renamed(list(rows), str(folder)), folder, others)
 
 
 def _from_parts(folder: Path, split: str, training: list[dict], evaluation: list[dict], note: str) -> Rows:
@@ -110,10 +118,11 @@ def _listed(split: str, rows: list[dict], folder: Path | None, others: dict[str,
     return Rows(split, columns, rows, folder, others, look_like_pictures(rows))
 
 
-def _from_splits(splits: dict, wanted: str, where: str, folder: Path | None) -> Rows:
+def _from_splits(splits: dict, wanted: str, where: str, folder: Path | None, own: bool = False) -> Rows:
     name = next((name for name in (wanted, *aliases(wanted)) if name in splits), None)
     if name is None and list(splits) != [None]:
-        raise ValueError(f"{where} has no split {wanted!r}: it has {', '.join(map(str, splits))}")
+        one = f"; name one as {where}@{next(iter(splits))}" if own else ""
+        raise ValueError(f"{where} has no split {wanted!r}: it has {', '.join(map(str, splits))}{one}")
     data, others = splits[name], {k: v for k, v in splits.items() if k != name}
     if isinstance(data, list):
         return _listed(wanted, data, folder, others)

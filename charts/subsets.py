@@ -79,10 +79,10 @@ def _hold_beside(train: list, everything: list, wanted: int, seed: int) -> list[
 
 
 def fingerprint(questions: list[ChartQuestion]) -> str:
-    """sha256 over id, question, answers and image_id of every question, in order."""
+    """sha256 over id, question, answers, image_id and options of every question, in order."""
     digest = hashlib.sha256()
     for question in questions:
-        row = [question.id, question.question, question.answers, question.image_id]
+        row = [question.id, question.question, question.answers, question.image_id, *question.choices]
         digest.update(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
     return digest.hexdigest()
 

@@ -25,12 +25,18 @@ class BadText(ValueError):
     """A text file that cannot be read; the message names it."""
 
 
-def read_rows(file: Path, key: str = "data") -> list[dict]:
-    """The rows of a text file; `key` names the list inside a JSON file that is one object.
+def read_rows(file: Path, key: str = "data", encoding: str | None = None) -> list[dict]:
+    """The rows of a text file; `key` names the list inside a JSON file that is one object, `encoding` that of a file
+    of its kind which is not UTF-8.
 
     A row that is no object is {}: it is the caller's to refuse. `BadText` names the file, and the line where it can.
     """
-    text = decoded(file)
+    try:
+        text = decoded(file)
+    except BadText:
+        if encoding is None:
+            raise
+        text = file.read_text(encoding=encoding)
     return _csv_rows(text, file) if file.suffix in (".csv", ".tsv") else _json_rows(text, file, key)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charts.prompt import PROMPTS, prompt_hash
+from charts.prompt import of_record, prompt_hash
 from checkpoints.fingerprints import differing, file_fingerprints, files_fingerprint, weight_files
 from checkpoints.manifest import MANIFEST, checkpoints, damage
 from models.registry import MODELS, load_config, load_model, resolve_model
@@ -48,9 +48,12 @@ class Checkpoint:
     def fixed(self, name: str, flag: Any) -> Any:
         """The value of a setting: the flag's when it was given, else the checkpoint's; never two different ones."""
         if flag is not None and name in self.saved and flag != self.saved[name]:
+            asked, saved = (
+                f"the template {_shown(one)}" if len(str(one)) > 40 else one for one in (flag, self.saved[name])
+            )
             raise ValueError(
-                f"--{name.replace('_', '-')} {flag} contradicts {self.path}, which was trained with "
-                f"{self.saved[name]}: leave the flag out"
+                f"--{name.replace('_', '-')} {asked} contradicts {self.path}, which was trained with {saved}: leave "
+                "the flag out"
             )
         return getattr(self, name) if flag is None else flag
 
@@ -91,7 +94,7 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
 def _trained(path: str, folder: Path, settings: dict, has_adapter: bool, base_model: str | None) -> Checkpoint:
     try:
         limits = {name: settings["image"][name] for name in ("min_pixels", "max_pixels")}
-        saved = {"prompt": settings["prompt"]["name"], **limits}
+        saved = {"prompt": of_record(settings["prompt"]), **limits}
         name, method = settings["model"]["name"], settings["settings"]["mode"]
         length = settings["settings"].get("max_completion_length") or COMPLETION_LENGTH
         saved_hash = settings["prompt"]["hash"]
@@ -145,10 +148,17 @@ def _base_of(folder: Path, model: dict, base_model: str | None) -> str:
     return source
 
 
-def _check_prompt(path: str, name: str, saved_hash: str) -> None:
-    if name not in PROMPTS or prompt_hash(name) != saved_hash:
-        state = "does not exist here" if name not in PROMPTS else "reads differently now"
-        raise ValueError(f"{path} was trained with the prompt {name!r} ({saved_hash}), which {state}")
+def _check_prompt(path: str, prompt: str, saved_hash: str) -> None:
+    try:
+        state = "" if prompt_hash(prompt) == saved_hash else "reads differently now"
+    except ValueError:
+        state = "does not exist here"
+    if state:
+        raise ValueError(f"{path} was trained with the prompt {_shown(prompt)} ({saved_hash}), which {state}")
+
+
+def _shown(prompt: Any) -> str:
+    return repr(prompt) if len(str(prompt)) <= 40 else f"{str(prompt)[:40]!r}..."
 
 
 def _check_unchanged(folder: Path, settings: dict) -> None:

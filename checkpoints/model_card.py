@@ -14,7 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 from jinja2 import Template
 
 from charts.adapters import ADAPTERS
-from charts.prompt import PROMPTS
+from charts.prompt import template
 from models.registry import MODELS
 from trainers import METHODS
 
@@ -34,6 +34,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
     settings, model = record["settings"], record["model"]
     is_adapter, base = not (merged or settings["no_lora"]), hub_name(model, settings["no_lora"])
     what = "A LoRA adapter for" if is_adapter else "With a LoRA adapter in its weights," if merged else "All weights of"
+    asked = template(record.get("prompt", {}).get("text") or settings["prompt"])
     return Template(CARD.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True).render(
         metadata=_metadata(record, base, is_adapter),
         name=name,
@@ -45,7 +46,7 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
         data=record["data"],
         earlier=_earlier(model),
         is_adapter=is_adapter,
-        quoted_prompt=repr(PROMPTS[settings["prompt"]]),
+        quoted_prompt=repr(asked.replace("{choices}", "").replace("{instruction}", "")),
         settings=settings,
         rows=_rows(settings),
         versions=", ".join(f"{package} {version}" for package, version in record["versions"].items() if version),

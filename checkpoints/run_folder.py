@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from charts.prompt import prompt_hash
+from charts.prompt import prompt_record
 from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
@@ -41,6 +41,8 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     """
     settings = {name: getattr(args, name) for name in all_settings() if hasattr(args, name)}
     settings["num_processes"] = num_processes()
+    if "prompt" in settings:
+        settings["prompt"] = prompt_record(args.prompt)["name"]  # the text of one's own stands below
     if "mode" in settings:
         settings |= METHODS[settings["mode"]].recorded(settings)
     if settings.get("reward"):
@@ -49,7 +51,7 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
         "settings": settings,
         "model": model,
         "data": data,
-        "prompt": {"name": args.prompt, "hash": prompt_hash(args.prompt)},
+        "prompt": prompt_record(args.prompt),
         "image": {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels},
         "versions": {name: _version(name) for name in PACKAGES},
         "git_commit": _git_commit(),

@@ -34,7 +34,8 @@ class Gallery:
     def visit(self, problem: dict, marks: list[bool]) -> None:
         kind, gold = str(problem.get("kind") or ""), problem.get("answer")
         place = self.kinds.setdefault(kind, len(self.kinds)) if kind else None
-        texts = str(problem.get("question") or ""), str(gold if gold is not None else "not stored")
+        asked = "\n".join([str(problem.get("question") or ""), *map(str, problem.get("choices") or ())])
+        texts = asked, str(gold if gold is not None else "not stored")
         known = self._known(str(problem["problem_id"]), *texts, place, gold_boxes(problem))
         if known["image"] is None and problem.get("image"):
             chart = known["image"] = str(problem.get("image_id") or problem["image"])

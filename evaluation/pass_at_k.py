@@ -1,6 +1,7 @@
 """Pass@k of a samples file, with 95 % intervals, or the paired difference of two.
 
     python evaluation/pass_at_k.py --samples-path samples_nsr.json --output-path results_nsr.json --method-name NSR
+    python evaluation/pass_at_k.py --samples-path samples_chartqa.json samples_figureqa.json
     python evaluation/pass_at_k.py --compare results_nsr.json results_grpo.json
     python evaluation/pass_at_k.py --compare results_nsr.json --blind samples_nsr_blind.json
 
@@ -34,7 +35,7 @@ def parse_args(argv: Sequence[str] | None = None) -> Namespace:
     parser = Parser(prog="pass_at_k.py", description=__doc__.split("\n")[0], epilog=EPILOG)
     add = parser.add_argument
     # fmt: off
-    add("--samples-path", help="samples file to score")
+    add("--samples-path", nargs="+", metavar="FILE", help="samples file to score; of several, one table")
     add("--output-path", help="results JSON to write (without it the table is only printed)")
     add("--method-name", help="name of the method in tables and plots (default: what the sampler stored)")
     add("--k-values", nargs="+", metavar="K", help="k to compute (default: 1, 2, 4, ... up to the samples a problem)")
@@ -82,9 +83,13 @@ def run(args: Namespace) -> int:
         return compare(args)
     if not args.samples_path:
         raise ValueError("--samples-path is needed (or --compare with two files)")
+    if len(args.samples_path) > 1:
+        from evaluation.several import score_several
+
+        return score_several(args)
     from evaluation.scoring import score
 
-    return score(args)
+    return score(Namespace(**{**vars(args), "samples_path": args.samples_path[0]}))
 
 
 main = program(parse_args, run)

@@ -7,9 +7,10 @@ from importlib.metadata import version
 from typing import Any
 
 from charts import loading
-from charts.drawn import DRAWN
-from charts.prompt import PROMPTS, prompt_hash
-from charts.record import ChartQuestion
+from charts.named import file_name, is_here, same_set
+from charts.own_columns import Columns, as_columns
+from charts.prompt import doubt, of_record, prompt_record, read_template, template
+from charts.record import ChartQuestion, QuestionSet
 from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merges_adapter
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from common.network import stay_local
@@ -36,24 +37,58 @@ class Prepared:
 def prepare(args: Namespace) -> Prepared:
     """The job that the flags of generate_samples.py describe. Raises ValueError."""
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
-    checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
-    stay_local(checkpoint.source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
+    checkpoint = start(args)
     load_config(checkpoint.source)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
-    questions, data, notes = load_problems(args)
+    questions, data, notes = load_problems(args, checkpoint)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
     if args.without_image:
         notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
+    notes += filter(None, [doubt(of_record(settings["prompt"]))])
     processor = load_processor(checkpoint.source, **settings["image"])
     questions = [framed(question, processor, **settings["image"]) for question in questions]
     return Prepared(checkpoint, settings, questions, notes, device)
 
 
-def load_problems(args: Namespace) -> tuple[list[ChartQuestion], dict[str, Any], list[str]]:
-    """(questions with a gold answer, description of the data for the samples file, notes for the user)."""
-    data = loading.load_questions(
+def start(args: Namespace) -> Checkpoint:
+    """The checkpoint, after reading the prompt's file and telling the libraries whether they need the hub."""
+    if args.prompt_file is not None:
+        args.prompt = read_template(args.prompt_file)
+    checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
+    stay_local(checkpoint.source, data_is_here=is_here(args.dataset_name, args.dataset_path))
+    return checkpoint
+
+
+def columns_of(args: Namespace, checkpoint: Checkpoint) -> Columns:
+    """How the set is read: by the flags, and otherwise as in training, if the checkpoint was trained on that set.
+    ValueError for a flag that contradicts the training on it."""
+    trained = checkpoint.record.get("settings", {})
+    same = same_set(str(trained.get("dataset_name")), args.dataset_name)
+    columns = as_columns(vars(args))
+    for name, value in as_columns(trained if same else {}).items():
+        if None not in (value, columns[name]) and value != columns[name]:
+            raise ValueError(
+                f"--{name.replace('_', '-')} {columns[name]} contradicts {checkpoint.path}, which was trained on that "
+                f"set with {value}: leave the flag out"
+            )
+        columns[name] = columns[name] or value
+    return Columns(**columns)
+
+
+def show_problems(args: Namespace) -> None:
+    """--show-data: ten problems as they were read and are asked, without a model. Raises ValueError."""
+    from evaluation.show_data import PAGE, show
+
+    checkpoint = start(args)
+    data = read_problems(args, checkpoint)
+    page = f"{file_name(args.dataset_name)}_{PAGE}" if args.show_data is True else args.show_data
+    print(*show(data, checkpoint.fixed("prompt", args.prompt), page), sep="\n", flush=True)
+
+
+def read_problems(args: Namespace, checkpoint: Checkpoint) -> QuestionSet:
+    return loading.load_questions(
         args.dataset_name,
         purpose="evaluate",
         split=args.split,
@@ -61,7 +96,13 @@ def load_problems(args: Namespace) -> tuple[list[ChartQuestion], dict[str, Any],
         subset_size=args.subset_size,
         subset_order=args.subset_order,
         seed=DATA_SEED,
+        columns=columns_of(args, checkpoint),
     )
+
+
+def load_problems(args: Namespace, checkpoint: Checkpoint) -> tuple[list[ChartQuestion], dict[str, Any], list[str]]:
+    """(questions with a gold answer, description of the data for the samples file, notes for the user)."""
+    data = read_problems(args, checkpoint)
     questions = [question for question in data.questions if question.answers]
     unscorable = len(data) - len(questions)
     notes = [*data.notes, *([f"{unscorable} questions without a gold answer are left out"] if unscorable else [])]
@@ -85,8 +126,7 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
     length = args.max_new_tokens or checkpoint.max_new_tokens
     sampling = SamplingSettings(args.temperature, args.top_p, args.top_k, length, args.seed)
     prompt = checkpoint.fixed("prompt", args.prompt)
-    if prompt not in PROMPTS:
-        raise ValueError(f"--prompt {prompt}: unknown; choose one of {', '.join(PROMPTS)}")
+    template(prompt)
     settings = {
         "method": checkpoint.method,
         "model": {
@@ -98,7 +138,7 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
         },
         "checkpoint": args.checkpoint_path,
         "data": data,
-        "prompt": {"name": prompt, "hash": prompt_hash(prompt)},
+        "prompt": prompt_record(prompt),
         "image": {name: checkpoint.fixed(name, getattr(args, name)) for name in ("min_pixels", "max_pixels")},
         "sampling": {"num_samples": args.num_samples, **asdict(sampling), "backend": args.backend},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},

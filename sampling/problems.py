@@ -9,6 +9,7 @@ from PIL import Image
 from charts.answers import grade
 from charts.boxes import KIND
 from charts.parsing import parse_completion
+from charts.prompt import form_of
 from charts.record import ChartQuestion
 from common.files import whole_file
 from sampling.batch import Samples
@@ -43,7 +44,7 @@ def record(
     """
     before = earlier or {"samples": [], "tokens": [], "truncated": [], "logprob": []}
     texts = [*before["samples"], *texts]
-    parsed = [parse_completion(text, prompt) for text in texts]
+    parsed = [parse_completion(text, form_of(prompt)) for text in texts]
     public = [grade(p.answer, question) for p in parsed]
     strict = [grade(p.answer, question, "strict") for p in parsed]
     correct = [bool(verdict.correct) for verdict in public]
@@ -72,8 +73,9 @@ def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any
     return {**_head(question), "run": run, "error": error}
 
 
-def _head(question: ChartQuestion) -> dict[str, str]:
-    return {"problem_id": question.id, "question": question.question, "answer": " | ".join(question.answers)}
+def _head(question: ChartQuestion) -> dict[str, Any]:
+    head = {"problem_id": question.id, "question": question.question, "answer": " | ".join(question.answers)}
+    return {**head, "choices": list(question.choices)} if question.choices else head
 
 
 def _described(question: ChartQuestion) -> dict[str, Any]:

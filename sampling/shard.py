@@ -4,6 +4,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
+from charts.prompt import of_record
 from charts.record import ChartQuestion
 from checkpoints.finding import load
 from common.signals import StopSignals
@@ -65,7 +66,7 @@ def sample(
         processor=load_processor(job.checkpoint.source, **image),
         settings=SamplingSettings(**{name: settings[name] for name in names}),
         n=args.num_samples,
-        prompt=job.settings["prompt"]["name"],
+        prompt=of_record(job.settings["prompt"]),
         chunk=args.chunk,
         backend=args.backend,
         without_image=args.without_image,

@@ -60,6 +60,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+_TWICE = {
+    "reward": "--reward names the rewards and --rewards a preset of them",
+    "prompt": "--prompt names a prompt and --prompt-file another",
+}
+
+
 def check(args: argparse.Namespace) -> None:
     """Raises ValueError for a value out of range and for a flag that this mode or model does not use."""
     if args.mode is None:
@@ -84,8 +90,9 @@ def check(args: argparse.Namespace) -> None:
     if args.resume and args.overwrite:
         raise ValueError("--resume continues the old run, --overwrite deletes it; leave one of them out")
     check_loss(args)
-    if {"reward", "rewards"} <= set(args.explicit):
-        raise ValueError("--reward names the rewards and --rewards a preset of them; leave one of them out")
+    for one, other in (("reward", "rewards"), ("prompt", "prompt_file")):
+        if {one, other} <= set(args.explicit):
+            raise ValueError(f"{_TWICE[one]}; leave one of them out")
     if args.wandb_online and args.report_to != "wandb":
         raise ValueError(f"--wandb-online needs --report-to wandb, got {args.report_to}")
     _check_measurements(args)

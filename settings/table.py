@@ -85,8 +85,17 @@ MODEL = (
             feeds="gradient_checkpointing", convert=not_),
 )
 DATA = (
-    Setting("dataset_name", "synthetic", "a data set of charts/README.md"),
+    Setting("dataset_name", "synthetic", "a data set of charts/README.md, or any other: a set of the hub, "
+            "org/set[:config][@split], or a file or folder, place[@split]"),
     Setting("dataset_path", None, "local copy of the data set (folder or file) instead of the hub"),
+    Setting("image_column", None, "of a set without an adapter: the column of its pictures (default: image or images)"),
+    Setting("question_column", None, "that of its questions (default: question, query, problem, prompt or messages)"),
+    Setting("answer_column", None, "that of its answers (default: answer, answers, label, solution, ...)"),
+    Setting("choices_column", None, "that of its options, for multiple choice, or several, A,B,C; the answer is then a "
+            "letter, a text or a place among them, the first being 0"),
+    Setting("answer_kind", None, "what its answers are: number, year, count, list, ordered list, yes/no or text "
+            "(default: seen from each answer)"),
+    Setting("rule", None, "when an answer to it is right: a rule of charts/README.md (default: strict)"),
     Setting("subset_size", None, f"train on this many questions (default: all; synthetic, procedures: {DRAWN_SIZE})",
             int, least=1),
     Setting("subset_order", "stratified",
@@ -95,6 +104,8 @@ DATA = (
     Setting("deduplicate", False, "keep one of several equal rows"),
     Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on", least=0, most=0.5),
     Setting("prompt", "structured", "prompt of charts/prompt.py"),
+    kept("prompt_file", None, "a template of your own instead, with {question} in it and, if you like, {choices} and "
+         "{instruction}; a checkpoint keeps its text"),
     Setting("min_pixels", 3136, "smaller images are enlarged to this many pixels", least=1),
     Setting("max_pixels", 401408, "larger images are shrunk to this many pixels", least=1),
 )
@@ -133,6 +144,8 @@ RUN = (
     kept("config", None, "YAML file of settings (recipes/); flags given on the command line win"),
     kept("estimate", False,
          "print the peak memory, tokens per update, hours and the flags to change for smaller cards, and do not train"),
+    kept("show_data", None, "print ten rows as they were read and are asked, write them as a page with their pictures, "
+         "and do not train", bare="PAGE"),
     kept("output_root", "grpo-start-ckpts", "folder of the run folders"),
     kept("resume", None,
          "continue an unfinished run, or a finished one that is to be longer, from its newest whole checkpoint, or "

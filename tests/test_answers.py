@@ -282,3 +282,14 @@ def test_numeric_error_is_relative_to_the_size_of_the_gold():
     assert numeric_error("Red", question("100")) is None
     assert numeric_error("110", question("100", tolerance=0.0)) is None
     assert numeric_error("2011", question("2010", "In which year was it?")) is None
+
+
+@pytest.mark.parametrize(("said", "right"), [("a; b", True), ("a and b", True), ("[a, b]", True), ("b, a", False)])
+@pytest.mark.parametrize("gold", ["a, b", "[a, b]", "a; b"])
+def test_an_ordered_list_is_a_list_with_and_without_brackets(gold, said, right):
+    assert grade(said, ChartQuestion("q", "Which?", (gold,), answer_kind="ordered list"), "strict").correct is right
+
+
+def test_years_within_an_ordered_list_are_exact():
+    years = ChartQuestion("q", "Which years, in order?", ("2010, 2012",), answer_kind="ordered list")
+    assert [grade(said, years, "strict").correct for said in ("2010, 2012", "2010, 2013")] == [True, False]

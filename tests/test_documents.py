@@ -22,13 +22,16 @@ from tests.commands import DOCUMENTS, ROOT, blocks, check, commands, program, pu
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 GUIDES = re.compile(r"\bthe guides?\b", re.IGNORECASE)
 NAMES = [str(path.relative_to(ROOT)) for path in DOCUMENTS]
-RUN = {"main", "generate_samples"} | {f"evaluation.{name}" for name in ("pass_at_k", "plotting", "report")}
+RUN = {"main", "generate_samples", "examples.quiz"} | {
+    f"evaluation.{name}" for name in ("pass_at_k", "plotting", "report")
+}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    for name in ("recipes", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
     return tmp_path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from charts.own_columns import as_columns
 from checkpoints.resuming import differences
 from checkpoints.run_folder import prepare_folder, settings_record
 from settings.arguments import build_parser, parse_args
@@ -149,7 +150,8 @@ FREE = {  # each changes where and how a run is kept or watched, and none of its
     "base_model", "config", "estimate", "output_root", "resume", "max_bad_updates", "overwrite", "save_steps",
     "save_total_limit", "report_to", "wandb_online", "log_completions", "collective_timeout", "warn_window",
     "warn_entropy", "warn_length", "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
-    "eval_samples", "eval_on_start", "best_by",
+    "eval_samples", "eval_on_start", "best_by", "show_data",
+    "prompt_file",  # what is compared is its text, in `prompt`
     "advantage", "reward",  # what is recorded is the hash of the file
 }  # fmt: skip
 
@@ -314,8 +316,9 @@ def test_every_setting_that_feeds_no_field_is_read_by_the_program():
         if file.name != "table.py":
             read_here |= names_in(ast.parse(file.read_text(encoding="utf-8")))
     options = {name for method in METHODS.values() for name in method.options()}  # Method.from_settings
+    columns = set(as_columns({}))  # Columns.of
     bounds = {f"warn_{name}" for name in ("entropy", "length", "truncation", "format", "ratio")}  # bounds_of
-    unread = {name for name, one in SETTINGS.items() if not one.feeds} - read_here - options - bounds
+    unread = {name for name, one in SETTINGS.items() if not one.feeds} - read_here - options - bounds - columns
     assert unread == set()
 
 

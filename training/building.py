@@ -9,6 +9,7 @@ from dataclasses import asdict
 from transformers import PreTrainedModel, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
+from charts.prompt import form_of
 from charts.record import QuestionSet
 from models import registry
 from rewards import build_rewards
@@ -46,7 +47,7 @@ def build_trainer(
         questions,
         soft_numeric=args.soft_accuracy,
         max_completion_tokens=args.max_completion_length,
-        form=args.prompt,
+        **{"form": form_of(args.prompt), "rule": args.rule or "strict"},
     )
     config.reward_weights = [reward.weight for reward in rewards]
     train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)

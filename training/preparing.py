@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from charts.boxes import KIND
 from charts.drawn import DRAWN
 from charts.loading import hold_out, load_questions
-from charts.prompt import PROMPTS
+from charts.named import is_here
+from charts.own_columns import Columns
+from charts.prompt import doubt, read_template, template
 from charts.record import QuestionSet
 from checkpoints.finding import check_adapter
 from checkpoints.run_folder import prepare_folder, run_folder, settings_record
@@ -72,7 +74,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     check_machines(folder, record)
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
     of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
-    for line in filter(None, (*train.notes, *lines, size, _skipped(train), *of_mode)):
+    for line in filter(None, (*train.notes, doubt(args.prompt), *lines, size, _skipped(train), *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
 
@@ -89,7 +91,8 @@ def examine(args: argparse.Namespace) -> None:
 
     It sets the environment that libraries read while they are imported (transformers, trl, datasets): not before it.
     """
-    stay_local(begin(args).source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
+    take_prompt(args)
+    stay_local(begin(args).source, data_is_here=is_here(args.dataset_name, args.dataset_path))
     gpu_line = use_first_gpu()
     if gpu_line:
         say(gpu_line)
@@ -99,15 +102,22 @@ def examine(args: argparse.Namespace) -> None:
     load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 
 
+def take_prompt(args: argparse.Namespace) -> None:
+    """Puts the template of --prompt-file in the place of a prompt's name."""
+    if args.prompt_file is not None:
+        args.prompt = read_template(args.prompt_file)
+        args.explicit = [*args.explicit, "prompt"]  # not that of a first stage
+
+
 def resolve_defaults(args: argparse.Namespace) -> None:
     """Fills in `args.start` and what depends on the model and the number of processes."""
     entry = MODELS.get(begin(args).model_name)
     unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
     if unknown and args.vlm_name in MODELS:
         raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
-    for name, known in (("rewards", PRESETS), ("prompt", PROMPTS)):
-        if getattr(args, name) not in known:
-            raise ValueError(f"--{name} {getattr(args, name)}: unknown; choose one of {', '.join(known)}")
+    if args.rewards not in PRESETS:
+        raise ValueError(f"--rewards {args.rewards}: unknown; choose one of {', '.join(PRESETS)}")
+    template(args.prompt)
     parts = chosen(args.reward or args.rewards)
     if METHODS[args.mode].needs_reward(args) and not any(part.weight for part in parts):
         raise ValueError(
@@ -140,6 +150,7 @@ def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
         subset_order=args.subset_order,
         seed=args.seed,
         deduplicate=args.deduplicate,
+        columns=Columns.of(args),
     )
     check_images(everything.questions)
     share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
