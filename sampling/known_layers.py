@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from models.families import family_of_model
+from models.four_bit import is_quantised
 from sampling.shared_prefix import supports
 
 _CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the length
@@ -32,7 +33,8 @@ def refusal(model: nn.Module) -> str | None:
     dtype, device = text.norm.weight.dtype, text.norm.weight.device
     used = [*_parts(text), text.embed_tokens, model.get_output_embeddings()]
     adapters = {parameter for module in used for parameter in _adapter_parameters(module)}
-    parameters = {p for module in used for p in module.parameters()} - adapters
+    quantised = {part.weight for module in used for part in module.modules() if is_quantised(part)}
+    parameters = {p for module in used for p in module.parameters()} - adapters - quantised
     if any(getattr(p, "ds_shape", p.shape) != p.shape for p in parameters):  # ZeRO-3, and not gathered just now
         return "its weights are shared out between processes"
     if any((p.dtype, p.device) != (dtype, device) for p in parameters) or not dtype.is_floating_point:
@@ -69,16 +71,15 @@ def _adapter_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
 
 
 def _plain(module: nn.Module) -> bool:
-    if type(module) is nn.Linear:
-        return True
-    if not hasattr(module, "lora_A"):
+    base = base_layer(module)
+    if type(base) is not nn.Linear and not is_quantised(base):
         return False
+    if base is module:
+        return True
     from peft.tuners import lora
 
-    return (
-        type(module) is lora.Linear
-        and type(module.get_base_layer()) is nn.Linear
-        and not (module.lora_variant or module.fan_in_fan_out or any(module.lora_bias.values()))
+    return type(module) is (lora.Linear4bit if is_quantised(base) else lora.Linear) and not (
+        module.lora_variant or module.fan_in_fan_out or any(module.lora_bias.values())
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -15,6 +15,7 @@ from charts.record import ChartQuestion
 from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merges_adapter
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from common.network import stay_local
+from models import four_bit
 from models.registry import load_config, load_processor
 from models.weights import check_model_weights
 from sampling.journal import run_hash
@@ -38,8 +39,11 @@ def prepare(args: Namespace) -> Prepared:
     """The job that the flags of generate_samples.py describe. Raises ValueError."""
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
     checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
+    checkpoint = replace(checkpoint, base_4bit=checkpoint.fixed("base_4bit", args.base_4bit))
     stay_local(checkpoint.source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
-    load_config(checkpoint.source)
+    config = load_config(checkpoint.source)
+    if checkpoint.base_4bit:
+        four_bit.check(checkpoint.model_name, config)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args)
@@ -103,6 +107,8 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
         "sampling": {"num_samples": args.num_samples, **sampling.as_dict(), "backend": args.backend},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
     }
+    if checkpoint.base_4bit:  # absent otherwise, as below
+        settings["model"]["base_4bit"] = True
     if args.without_image:  # absent otherwise: files sampled before there was a choice are of the same run
         settings["without_image"] = args.without_image
     return {"run": run_hash(settings), **settings}

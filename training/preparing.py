@@ -15,9 +15,10 @@ from charts.record import QuestionSet
 from checkpoints.finding import check_adapter
 from checkpoints.run_folder import prepare_folder, run_folder, settings_record
 from common.commands import say
-from common.launcher import num_processes
+from common.launcher import num_processes, shares_weights
 from common.network import stay_local
 from common.processes import on_main_process, start_together
+from models import four_bit
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
 from rewards import PRESETS, chosen, try_own
@@ -88,7 +89,14 @@ def examine(args: argparse.Namespace) -> None:
     if gpu_line:
         say(gpu_line)
     resolve_defaults(args)
-    load_config(args.start.source)
+    config = load_config(args.start.source)
+    if args.base_4bit:
+        four_bit.check(args.start.model_name, config)
+        if shares_weights():
+            raise ValueError(
+                "--base-4bit: DeepSpeed and FSDP cannot share out weights in 4 bits, and each process has all of them; "
+                "launch without either, as by accelerate launch --num_processes 2 main.py"
+            )
     check_adapter(args.start)
     load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 
