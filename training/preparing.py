@@ -25,7 +25,7 @@ from rewards import PRESETS, chosen, try_own
 from settings.arguments import resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
 from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
-from training.hardware import choose_precision, skip_deepspeed_compilation, use_first_gpu
+from training.hardware import choose_precision, host_optimiser, skip_deepspeed_compilation, use_first_gpu
 from training.starting import begin, model_record
 
 if TYPE_CHECKING:
@@ -63,11 +63,12 @@ def prepare(args: argparse.Namespace) -> Prepared:
     skip_deepspeed_compilation()
     start_together(args.collective_timeout)
     config = build_config(args, folder, precision, len(held_out) > 0)
+    on_host = host_optimiser(config, args.optimiser)
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
     of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
-    for line in filter(None, (*train.notes, *lines, size, _skipped(train), *of_mode)):
+    for line in filter(None, (*train.notes, *lines, size, _skipped(train), on_host, *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
 
@@ -91,7 +92,9 @@ def examine(args: argparse.Namespace) -> None:
     resolve_defaults(args)
     config = load_config(args.start.source)
     if args.base_4bit:
-        four_bit.check(args.start.model_name, config)
+        four_bit.check_shape(args.start.model_name, config)
+        if not args.estimate:
+            four_bit.check_package()
         if shares_weights():
             raise ValueError(
                 "--base-4bit: DeepSpeed and FSDP cannot share out weights in 4 bits, and each process has all of them; "
