@@ -269,8 +269,8 @@ def load(checkpoint: Checkpoint, *, dtype: str, device: str, merge_adapter: bool
     from models.registry import load_model
 
     disable_progress_bar()
-    place = {"base_4bit": True, "device": device} if checkpoint.base_4bit else {}
-    model = load_model(checkpoint.source, dtype=getattr(torch, dtype), **place)
+    quantised = checkpoint.base_4bit
+    model = load_model(checkpoint.source, dtype=getattr(torch, dtype), base_4bit=quantised, device=device)
     if checkpoint.adapter is not None:
         from peft import PeftModel
 

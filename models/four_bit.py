@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from models.families import family_of
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedConfig, PreTrainedModel
 
-    Factor = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
+    Factor: TypeAlias = "torch.Tensor | Callable[[torch.Tensor], torch.Tensor]"
 
 LEAST = (0, 50)  # version of bitsandbytes
 BLOCK = 64  # weights of a row that share a scale
@@ -28,11 +28,8 @@ HEAD = r"(.*\.)?lm_head"
 WEIGHT_BYTES = 1 / 2 + (1 + 4 / 256) / BLOCK
 
 
-def check(name: str, config: PreTrainedConfig) -> None:
-    """ValueError where bitsandbytes is not installed, or an old one is, and for a model whose rows are no whole blocks.
-
-    Of such rows bitsandbytes' CPU kernels make other numbers than its GPU's.
-    """
+def check_package() -> None:
+    """ValueError where bitsandbytes is not installed, or an old one is."""
     try:
         found = version("bitsandbytes") if find_spec("bitsandbytes") else None
     except PackageNotFoundError:
@@ -43,6 +40,10 @@ def check(name: str, config: PreTrainedConfig) -> None:
             f"--base-4bit needs the package bitsandbytes, {least} or later, {state}: pip install "
             f"'bitsandbytes>={least}'"
         )
+
+
+def check_shape(name: str, config: PreTrainedConfig) -> None:
+    """ValueError for a model whose rows are no whole blocks: of those, bitsandbytes' CPU kernels make other numbers."""
     text = config.get_text_config()
     heads = text.num_attention_heads
     width = heads * (getattr(text, "head_dim", None) or text.hidden_size // heads)

@@ -43,7 +43,8 @@ def prepare(args: Namespace) -> Prepared:
     stay_local(checkpoint.source, data_is_here=bool(args.dataset_path) or args.dataset_name in DRAWN)
     config = load_config(checkpoint.source)
     if checkpoint.base_4bit:
-        four_bit.check(checkpoint.model_name, config)
+        four_bit.check_package()
+        four_bit.check_shape(checkpoint.model_name, config)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args)

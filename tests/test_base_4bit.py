@@ -3,6 +3,7 @@
 import copy
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import main
 from checkpoints import merge
 from checkpoints.finding import find_checkpoint, load
 from models import four_bit
-from models.registry import TINY_FOLDER, load_model, lora_config
+from models.registry import TINY_FOLDER, load_config, load_model, lora_config
 from sampling import engine
 from sampling.hf_generate import generate
 from sampling.known_layers import refusal
@@ -20,11 +21,13 @@ from sampling.settings import SamplingSettings
 from settings.arguments import parse_args
 from tests import after_run
 from tests.families import FAMILIES, make_family
+from tests.test_memory import work_of
 from tests.test_packed_update import Gradients, gap
 from tests.test_sampling_engine import EOS, MARKERS, draw, full_logprobs, inputs_for
 from tests.test_static_step import assert_same, both, move, requests_of
 from training.building import build_trainer
 from training.preparing import prepare
+from update.memory import count_parameters, memory, shape_of
 
 bitsandbytes = pytest.importorskip("bitsandbytes", reason="a base in 4 bits needs bitsandbytes")
 SHORT = after_run.SHORT.replace("--held-out 0", "--held-out 0 --base-4bit")
@@ -125,6 +128,16 @@ def test_the_packed_update_has_the_plain_updates_gradient(tmp_path):
     assert {name for name, part in trainer.model.named_modules() if four_bit.is_quantised(part)}
 
 
+def test_the_estimate_counts_the_bytes_that_the_weights_take():
+    model = load_model("tiny", base_4bit=True)
+    states = [part.weight.quant_state for part in model.modules() if four_bit.is_quantised(part)]
+    taken = sum(p.nbytes for p in model.parameters())
+    taken += sum(state.absmax.nbytes + state.state2.absmax.nbytes for state in states)
+    config = load_config("tiny")
+    work = replace(work_of(), base_4bit=True, rank=0)
+    assert memory(shape_of(config), count_parameters(config), work).weights == pytest.approx(taken, rel=0.01)
+
+
 # A run and what is made of it
 
 
@@ -211,7 +224,7 @@ def test_a_missing_or_old_package_is_named(tmp_path, monkeypatch, capsys):
 
 def test_a_model_whose_rows_are_no_whole_blocks_is_refused():
     with pytest.raises(ValueError, match="are 32 wide, which is no multiple of 64"):
-        four_bit.check("small", make_family("qwen2_vl")[0].config)
+        four_bit.check_shape("small", make_family("qwen2_vl")[0].config)
 
 
 def test_a_model_that_is_stored_quantised_is_refused(tmp_path, capsys):
