@@ -2,12 +2,14 @@
 
 import copy
 import json
+import subprocess
 import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from peft import get_peft_model
+from safetensors.torch import load_file
 
 import main
 from checkpoints import merge
@@ -20,6 +22,7 @@ from sampling.known_layers import refusal
 from sampling.settings import SamplingSettings
 from settings.arguments import parse_args
 from tests import after_run
+from tests.commands import ROOT
 from tests.families import FAMILIES, make_family
 from tests.test_memory import work_of
 from tests.test_packed_update import Gradients, gap
@@ -180,6 +183,20 @@ def test_an_interrupted_run_goes_on_bit_for_bit(run, tmp_path):
     assert train(tmp_path, "--save-steps", "1", "--max-steps", "1") == 0
     assert train(tmp_path, "--save-steps", "1", "--resume") == 0
     after_run.same_weights(run.parent, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does(run, tmp_path):
+    """Each has the whole base, as on two cards; the gradients of the adapters are averaged."""
+    line = [*SHORT.replace("--batch-size 4", "--batch-size 2").split(), "--mode", "nsr", "--vlm-name", "tiny"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launch, str(ROOT / "main.py"), *line, "--output-root", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    files = [next(folder.glob("*/adapter_model.safetensors")) for folder in (run.parent, tmp_path)]
+    one, two = map(load_file, files)
+    assert one.keys() == two.keys() and max(value.abs().max() for name, value in one.items() if "lora_B" in name) > 1e-4
+    assert max((value - two[name]).abs().max() for name, value in one.items()) < 1e-5
 
 
 def test_a_second_stage_stays_on_the_base_of_the_first(run, tmp_path, capsys):

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
+from peft import LoraConfig
 from transformers import PreTrainedModel, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -48,7 +49,6 @@ def build_trainer(
     )
     config.reward_weights = [reward.weight for reward in rewards]
     train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)
-    adapter = registry.lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
     trained = four_bit.trained(model)
     trainer = TRAINERS[args.mode](
         model=model,
@@ -57,7 +57,7 @@ def build_trainer(
         train_dataset=train_rows,
         eval_dataset=held_out_rows,
         processing_class=processor,
-        peft_config=None if args.no_lora or args.start.adapter else adapter,
+        peft_config=None if args.no_lora or args.start.adapter else _adapter(args, model),
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
         **_own(args, held_out),
     )
@@ -74,6 +74,10 @@ def _load(args: argparse.Namespace, config: GRPOConfig, load: Callable[..., PreT
     quantised = {"base_4bit": True} if args.base_4bit else {}
     model = load(args.start.source, dtype=dtype, **quantised)
     return with_adapter(model, args.start, zero3=getattr(config.deepspeed_plugin, "zero_stage", 0) == 3)
+
+
+def _adapter(args: argparse.Namespace, model: PreTrainedModel) -> LoraConfig:
+    return registry.lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
 
 
 def _own(args: argparse.Namespace, held_out: QuestionSet) -> dict:
