@@ -28,12 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, tiny or organism")
     add("--base-model", help="where the base model of an adapter is now, if not where it was in training")
-    add(
-        "--base-4bit",
-        action="store_true",
-        default=None,
-        help="load it in 4 bits (where an adapter was trained so, it is)",
-    )
+    add("--base-4bit", action="store_true", default=None, help="load it in 4 bits (adapters trained so: always)")
     add("--dataset-name", required=True, help="evochart, chartqa, ..., synthetic, procedures")
     add("--output-path", required=True, type=Path, help="samples file: .json (a list) or .jsonl (one problem a line)")
     add("--num-samples", type=int, default=256, help="completions per problem (default: %(default)s)")
