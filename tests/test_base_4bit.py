@@ -45,7 +45,13 @@ def quantised(family, folder):
     return model.eval(), processor, full
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+OFTEN = ("qwen2_5_vl", "internvl")  # the others with the slow tests
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in FAMILIES],
+)
 def family(request, tmp_path_factory):
     return quantised(request.param, tmp_path_factory.mktemp("model"))
 
@@ -186,17 +192,20 @@ def test_an_interrupted_run_goes_on_bit_for_bit(run, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_does(run, tmp_path):
+def test_two_processes_train_what_one_does(tmp_path):
     """Each has the whole base, as on two cards; the gradients of the adapters are averaged."""
-    line = [*SHORT.replace("--batch-size 4", "--batch-size 2").split(), "--mode", "nsr", "--vlm-name", "tiny"]
+    descent = ["--optimiser", "sgd", "--learning-rate", "1"]  # Adam makes a step of a rounding error
+    descent += ["--updates-per-rollout", "1"]  # of several, processes divide a rollout batch otherwise
+    assert train(tmp_path / "one", *descent) == 0
+    line = [*SHORT.replace("--batch-size 4", "--batch-size 2").split(), "--mode", "nsr", "--vlm-name", "tiny", *descent]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launch, str(ROOT / "main.py"), *line, "--output-root", str(tmp_path)]
+    command = [*launch, str(ROOT / "main.py"), *line, "--output-root", str(tmp_path / "two")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-3000:]
-    files = [next(folder.glob("*/adapter_model.safetensors")) for folder in (run.parent, tmp_path)]
-    one, two = map(load_file, files)
-    assert one.keys() == two.keys() and max(value.abs().max() for name, value in one.items() if "lora_B" in name) > 1e-4
-    assert max((value - two[name]).abs().max() for name, value in one.items()) < 1e-5
+    one, two = (load_file(next(tmp_path.glob(f"{name}/*/adapter_model.safetensors"))) for name in ("one", "two"))
+    moved = max(value.abs().max() for name, value in one.items() if "lora_B" in name)
+    apart = max((value - two[name]).abs().max() for name, value in one.items())
+    assert one.keys() == two.keys() and moved > 1e-3 and apart < 1e-5, (moved, apart)
 
 
 def test_a_second_stage_stays_on_the_base_of_the_first(run, tmp_path, capsys):

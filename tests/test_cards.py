@@ -77,7 +77,14 @@ def test_the_table_has_every_card_model_and_way_that_there_is():
     assert used == {str(path.relative_to(ROOT)) for path in (ROOT / "recipes" / "cards").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row['card']}-{row['model']}-{row['kind']}")
+ROWS = [
+    pytest.param(row, id=f"{row['card']}-{row['model']}-{row['kind']}", marks=pytest.mark.slow if rest else ())
+    for row in rows()
+    for rest in [row["card"] != "T4, 16 GB"]
+]
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_a_row_of_the_table_fits_its_card_and_its_numbers_are_those_of_the_estimate(row, tmp_path, monkeypatch):
     gpu, host = estimated(row["command"], row["model"], tmp_path, monkeypatch)
     card = re.search(r"T4|\d+", row["card"])[0] if "x" not in row["card"] else "T4"

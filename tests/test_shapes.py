@@ -25,7 +25,12 @@ def test_every_named_model_but_the_embedded_ones_has_a_shape():
     assert SHAPES.keys() == MODELS.keys() - {"tiny", "organism"} == PARAMETERS.keys()
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+OFTEN = ("qwen2-5-7b", "qwen3-vl-4b", "internvl3-1b")  # the others with the slow tests
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in PARAMETERS]
+)
 def test_a_shape_has_as_many_parameters_as_the_weights_on_the_hub(name):
     assert count_parameters(configuration(name)).total == PARAMETERS[name]
 
