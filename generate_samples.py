@@ -32,6 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, tiny or organism")
     add("--base-model", help="where the base model of an adapter is now, if not where it was in training")
+    add("--base-4bit", action="store_true", default=None, help="load it in 4 bits (adapters trained so: always)")
     add("--dataset-name", required=True, nargs="+", metavar="NAME",
         help="a data set of charts/README.md, org/set[:config][@split] of the hub, or a file or folder; of several, "
         "one after another, --output-path names {dataset}")  # fmt: skip

@@ -42,6 +42,7 @@ class Checkpoint:
     min_pixels: int | None = MIN_PIXELS
     max_pixels: int | None = MAX_PIXELS
     max_new_tokens: int = COMPLETION_LENGTH
+    base_4bit: bool = False  # the base model is loaded in 4 bits
     saved: dict[str, Any] = field(default_factory=dict)  # prompt and pixel limits that a run folder fixes
     record: dict[str, Any] = field(default_factory=dict)  # all of the run folder's training_settings.json
 
@@ -116,6 +117,8 @@ def _trained(path: str, folder: Path, settings: dict, has_adapter: bool, base_mo
     else:
         name, source = str(folder), str(folder.resolve())
     adapter = folder if has_adapter else None
+    if has_adapter:
+        saved["base_4bit"] = settings["settings"].get("base_4bit", False)
     kept = {"saved": saved, "record": settings, **saved}
     return Checkpoint(path, name, source, method, adapter, max_new_tokens=length, **kept)
 
@@ -244,8 +247,16 @@ def merges_adapter(checkpoint: Checkpoint, dtype: str, choice: str) -> bool:
     """Whether the adapter is added into the weights.
 
     "auto" does so in float32, where it changes nothing but the last bits and saves two matrix products a layer; in
-    half precision the sum would be rounded, so the adapter stays beside the weights.
+    half precision the sum would be rounded, so the adapter stays beside the weights. ValueError for "yes" on a base in
+    4 bits, to which nothing can be added.
     """
+    if checkpoint.base_4bit:
+        if choice == "yes":
+            raise ValueError(
+                f"--merge-adapter yes: the base of {checkpoint.path} is in 4 bits, to which nothing can be added; "
+                "leave it out, or add it into the full weights with python -m checkpoints.merge"
+            )
+        return False
     return checkpoint.adapter is not None and (choice == "yes" or (choice == "auto" and dtype == "float32"))
 
 
@@ -255,7 +266,8 @@ def load(checkpoint: Checkpoint, *, dtype: str, device: str, merge_adapter: bool
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    model = load_model(checkpoint.source, dtype=getattr(torch, dtype))
+    quantised = checkpoint.base_4bit
+    model = load_model(checkpoint.source, dtype=getattr(torch, dtype), base_4bit=quantised, device=device)
     if checkpoint.adapter is not None:
         from peft import PeftModel
 

@@ -4,13 +4,15 @@
 
 The sum is made in float32, which needs memory for the base model in float32, and is exact to its last bits. --dtype
 bfloat16 rounds it once, at the end, and with it part of what a small adapter has changed. The folder loads with
-transformers alone, and main.py and generate_samples.py take it as a model that knows its prompt and image limits.
+transformers alone, and main.py and generate_samples.py take it as a model that knows its prompt and image limits. An
+adapter that was trained on a base in 4 bits (--base-4bit) is added to the full weights.
 """
 
 import argparse
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from checkpoints.finding import SETTINGS_FILE, Checkpoint, find_checkpoint, load
@@ -81,6 +83,7 @@ def merge(checkpoint: Checkpoint, output: Path, dtype: str = "float32") -> None:
 
     limits = {"min_pixels": checkpoint.min_pixels, "max_pixels": checkpoint.max_pixels}
     processor = load_processor(checkpoint.source, **limits)
+    checkpoint = replace(checkpoint, base_4bit=False)
     model = load(checkpoint, dtype="float32", device="cpu", merge_adapter=True).to(getattr(torch, dtype))
     partial = output.with_name(f".{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -105,6 +108,8 @@ def run(args: argparse.Namespace) -> int:
     inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
     check_output_folder(args.output, args.overwrite, inputs)
     merge(checkpoint, args.output, args.dtype)
+    if checkpoint.base_4bit:
+        print("The adapter was trained on a base in 4 bits and is added to the full weights: answers differ a little")
     print(printable(f"✓ Merged model saved to {args.output}"))
     return 0
 

@@ -29,9 +29,9 @@ def differences(old: dict, new: dict) -> list[str]:
         before["weights"], after["weights"] = _unequal(then["weights"], now["weights"])
     starts = [(model.get("start") or {}).get("weights", {}) for model in (then, now)]
     before["start"], after["start"] = _unequal(*starts)
-    # a setting of other methods changes nothing; a run that is older than an option of its method has the default
+    # a setting of other methods changes nothing; a run that is older than such an option has the default
     mode, known = after.get("mode"), all_settings()
-    defaults = {name: known[name].default for name in method_options()}
+    defaults = {name: known[name].default for name in (*method_options(), "base_4bit")}
     before, after = defaults | before, defaults | after
     unused = {n for n, one in known.items() if one.resume == "free" or (one.methods and mode not in one.methods)}
     names = sorted({*before, *after} - unused)

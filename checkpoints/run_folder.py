@@ -47,13 +47,14 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
         settings |= METHODS[settings["mode"]].recorded(settings)
     if settings.get("reward"):
         settings |= recorded(settings["reward"])
+    packages = (*PACKAGES, "bitsandbytes") if settings.get("base_4bit") else PACKAGES
     return {
         "settings": settings,
         "model": model,
         "data": data,
         "prompt": prompt_record(args.prompt),
         "image": {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels},
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in packages},
         "git_commit": _git_commit(),
         "finished": False,
     }

@@ -18,3 +18,8 @@ def num_processes() -> int:
 
 def is_main_process() -> bool:
     return rank() == 0
+
+
+def shares_weights() -> bool:
+    """Whether accelerate was told to run DeepSpeed or FSDP."""
+    return any(os.environ.get(f"ACCELERATE_USE_{kind}", "false") == "true" for kind in ("DEEPSPEED", "FSDP"))

@@ -1,6 +1,7 @@
 """The terminal: text on its way to it or to a log (names, answers and messages that users, data sets and models have
 written), and output that cannot fail."""
 
+import logging
 import os
 import re
 import sys
@@ -58,5 +59,7 @@ def unfailing_output() -> None:
 
 
 def hide_deprecations() -> None:
-    """TRL 1.16 and PEFT 0.21 use the old names of activation checkpointing, which is not the user's to act on."""
+    """TRL 1.16 and PEFT 0.21 use the old names of activation checkpointing, which is not the user's to act on; nor is
+    what bitsandbytes, which PEFT imports where it is installed, says of a package that it does without."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated", category=FutureWarning)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 
+from common.launcher import shares_weights
 from settings.arguments import resolve_accumulation
 from update.memory import GIGABYTE, RESERVE, Memory
 
@@ -62,8 +63,11 @@ def changes(args: argparse.Namespace, processes: int) -> Iterator[tuple[str, arg
         ("", {"max_pixels": pixels}),
         ("", {"max_completion_length": tokens}),
         ("LoRA instead of --no-lora", {"no_lora": False}),
+        ("--base-4bit", {"base_4bit": True}),
     ]
     for name, settings in options:
+        if settings.get("base_4bit") and (args.no_lora or shares_weights()):
+            continue
         changed = argparse.Namespace(**{**vars(args), **settings})
         if changed != args and _whole(changed, processes):
             flags = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in settings.items())

@@ -14,54 +14,25 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common.launcher import num_processes
 from estimate import communication
 from estimate.gpu_sizes import GIGABYTE, advice
+from estimate.prompts import Prompts, measure_prompts
+from models import four_bit
+from models.shapes import CHARACTERS
 from settings.grpo_config import measured_at_once
 from training.hardware import choose_precision, weights_dtype
+from update.host_memory import host_memory
 from update.memory import Counts, Memory, Work, checkpoints, count_parameters, memory, passes, shape_of
 from update.rollout_memory import rollout
 
 if TYPE_CHECKING:
     from estimate.timing import Timing
 
-SAMPLE = 8  # questions whose prompts are measured
 SMALL = 50e6  # parameters up to which a step is timed on a CPU
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """Prompts of a sample of the training questions, through the real processor."""
-
-    lengths: list[int]  # tokens, image included
-    patches: list[int]
-    patch_width: int
-    image_tokens: int  # of the largest image
-
-
-def measure_prompts(processor, questions, args: argparse.Namespace) -> Prompts:
-    """Prompts of `SAMPLE` questions spread evenly over the data, as the trainer will see them."""
-    from models.families import family_of
-    from models.inputs import prompt_inputs
-
-    limits = {"prompt": args.prompt, "min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
-    lengths, patches, width, spatial = [], [], 0, family_of(processor).patches_per_token(processor)
-    for question in questions[:: max(1, len(questions) // SAMPLE)][:SAMPLE]:
-        try:
-            image = question.open_image() if question.open_image is not None else None
-        except ValueError:
-            continue  # training leaves such a row out too
-        inputs = prompt_inputs(processor, question, image, **limits)
-        lengths.append(inputs["input_ids"].shape[1])
-        if image is not None:
-            patches.append(spatial * int((inputs["input_ids"] == processor.image_token_id).sum()))
-            width = inputs["pixel_values"].numel() // patches[-1]
-    if not lengths:
-        raise ValueError(f"--estimate: none of {SAMPLE} sampled questions has a readable image")
-    return Prompts(lengths, patches or [0], width, max(patches, default=0) // spatial)
 
 
 class Job:
@@ -77,6 +48,8 @@ class Job:
         self.processes = num_processes()
         deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
         self.zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")) if deepspeed else 0
+        self.offload = deepspeed and os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE") == "cpu"
+        self.stand_in = getattr(args, "stand_in", False)  # only the model's shape is known
         self._counts: dict[bool, Counts] = {}
         self._prompts: dict[int, Prompts] = {}
         self.device = _device(self.counts(args).total)
@@ -94,7 +67,7 @@ class Job:
 
     def prompts(self, args) -> Prompts:
         if args.max_pixels not in self._prompts:
-            self._prompts[args.max_pixels] = measure_prompts(self.processor, self.questions, args)
+            self._prompts[args.max_pixels] = measure_prompts(self.processor, self.questions, args, self.stand_in)
         return self._prompts[args.max_pixels]
 
     def work(self, args) -> Work:
@@ -122,6 +95,8 @@ class Job:
             card=_card_bytes() if self.device == "cuda" else math.inf,
             processes=self.processes,
             zero=self.zero,
+            base_4bit=args.base_4bit,
+            offload=self.offload,
         )
 
     def memory(self, args, least: bool = False) -> Memory:
@@ -163,12 +138,16 @@ def report(
     job = Job(args, questions)
     steps = args.max_steps or math.ceil(updates_per_epoch * args.num_epochs)
     yield f"Estimate of --mode {args.mode} with {args.vlm_name}; nothing is trained, only what says so is measured"
+    if job.stand_in:
+        yield f"Shape       kept here, as the hub cannot be asked; text is counted as {CHARACTERS} characters a token"
     yield from _sizes(job, steps)
     yield from _measured(job, steps, held_out)
     yield from _memory_lines(job)
     yield from communication.lines(job)
     yield from advice(job.least_memory, args, job.processes)
-    if job.device is None:
+    if job.stand_in:
+        yield "Hours       not measured: the model's own configuration and tokenizer are not here"
+    elif job.device is None:
         yield "Hours       not measured: a model of this size needs a GPU to time a step on, and there is none here"
     else:
         yield from _hours(job, steps, held_out, make_trainer)
@@ -213,10 +192,15 @@ def _memory_lines(job: Job) -> Iterator[str]:
         f"optimiser {_gb(found.optimiser)}; on top the update {_gb(found.update)} or the rollout, most of it cache, "
         f"{_gb(found.rollout)}"
     )
+    if job.device != "cpu":
+        offload = ", the optimiser among it" if work.offload else ""
+        yield f"Host        {_gb(host_memory(job.counts(job.args), work))} of the machine's own memory at most{offload}"
 
 
 def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Iterator[str]:
     import torch
+
+    from models.registry import NoWeights
 
     args, whole = job.args, job.args.max_completion_length
     lengths = [max(1, whole // 2), whole]
@@ -226,8 +210,10 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
     )
     try:
         timing, weights = _time(job, lengths, make_trainer)
-    except torch.OutOfMemoryError:
-        yield "Hours       not measured: the timed step ran out of memory on this device"
+    except (torch.OutOfMemoryError, NoWeights) as error:
+        lacks = isinstance(error, NoWeights)
+        reason = str(error) if lacks else "the timed step ran out of memory on this device"
+        yield f"Hours       not measured: {reason}"
         return
     rollouts = steps / args.updates_per_rollout
     shown = [f"{_hm(t * rollouts)} if all have {length}" for t, length in zip(timing.seconds, lengths, strict=True)]
@@ -259,12 +245,15 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> tuple[Timing,
 
     kind = []
 
-    def load(name: str, *, dtype: str):
+    def load(name: str, *, dtype: str, base_4bit: bool = False):
         try:
-            model = load_model(name, dtype=dtype, local_files_only=True)
+            _check_package(base_4bit)
+            model = load_model(name, dtype=dtype, base_4bit=base_4bit, local_files_only=True)
             kind.append("the model's weights")
             return model
         except NoWeights:
+            if base_4bit:  # random weights would have to be on the device in full first
+                raise
             kind.append("random weights (none are stored here)")
         torch.manual_seed(job.args.seed)
         with contextlib.nullcontext() if job.zero == 3 else torch.device(job.device):  # ZeRO-3 places what it shards
@@ -279,6 +268,17 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> tuple[Timing,
         held = torch.cuda.memory_allocated() if torch.cuda.is_available() else 0  # by others in this process
         timing = time_steps(make_trainer(args, folder, job.precision, load), lengths)
         return replace(timing, peak=max(0, timing.peak - held)), " ".join(kind)
+
+
+def _check_package(base_4bit: bool) -> None:
+    """NoWeights where a base in 4 bits cannot be loaded."""
+    from models.registry import NoWeights
+
+    try:
+        if base_4bit:
+            four_bit.check_package()
+    except ValueError as error:
+        raise NoWeights(error) from None
 
 
 def _gb(size: float) -> str:

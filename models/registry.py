@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models import four_bit
 from models.families import family_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def load_config(name: str) -> PreTrainedConfig:
     if kernels:  # transformers would download this repository and run it
         raise ValueError(f"model {name}: its configuration asks for code of {kernels[0]!r}, which is never run")
     _check_family(name, config)
+    four_bit.check_not_quantised(name, config)
     return config
 
 
@@ -106,10 +108,18 @@ def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def load_model(name: str, *, dtype: torch.dtype | str | None = None, **from_pretrained: Any) -> PreTrainedModel:
+def load_model(
+    name: str,
+    *,
+    dtype: torch.dtype | str | None = None,
+    base_4bit: bool = False,
+    device: str | None = None,
+    **from_pretrained: Any,
+) -> PreTrainedModel:
     """The model with its language head. Without a dtype: float32 where no GPU is visible, else the stored one.
 
-    NoWeights when the hub does not give them, or not as safetensors.
+    `base_4bit`: its projections in 4 bits (models/four_bit.py), all of it on `device`. NoWeights when the hub does not
+    give them, or not as safetensors.
     """
     import torch
     from transformers import AutoModelForImageTextToText
@@ -118,10 +128,12 @@ def load_model(name: str, *, dtype: torch.dtype | str | None = None, **from_pret
         dtype = "auto" if torch.cuda.is_available() else torch.float32
     source = resolve_model(name).source
     settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, **from_pretrained}
+    settings |= four_bit.loading(load_config(name), dtype, device) if base_4bit else {}
     try:
-        return AutoModelForImageTextToText.from_pretrained(source, **settings)
+        model = AutoModelForImageTextToText.from_pretrained(source, **settings)
     except OSError as error:
         raise NoWeights(f"model {name}: no safetensors weights to be had: {_first_line(error)}") from None
+    return four_bit.same_arithmetic(model) if base_4bit else model
 
 
 def load_processor(name: str, *, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:

@@ -4,16 +4,22 @@ The same numbers as transformers' layers, but for rounding: q, k, v and the adap
 rotary positions three operations, attention two kernels that return their log-sum-exp and are joined by one weight;
 residuals are added by the products themselves. Every tensor has a fixed place, so that a CUDA graph can be captured.
 
-Weights are read where they are, but for those of q, k and v, which are copied side by side; adapters are copied in the
-model's own precision, scaled. `TextLayers.refresh` copies anew, in place: once a rollout.
+Weights are read where they are, but for those of q, k and v, which are copied side by side, in full even where they are
+in 4 bits; adapters are copied in the model's own precision, scaled. `TextLayers.refresh` copies anew, in place: once a
+rollout.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from models.four_bit import factor, full_weight
 from sampling.known_layers import acting_adapters, base_layer, projections
+
+if TYPE_CHECKING:
+    from models.four_bit import Factor
 
 _ALIGNED = 8  # columns; half-precision products are fast on multiples of 16 bytes
 
@@ -73,7 +79,7 @@ class _Layer:
             heads = [base_layer(module).out_features // attention.head_dim for module in self.inputs[:2]]
             self.head_norms, self.head_sources = like.new_zeros(sum(heads), attention.head_dim), (norms, heads)
             self.head_epsilon = norms[0].variance_epsilon
-        self.weights = {n: base_layer(m).weight.t() for n, m in projections(layer) if n[0] not in "qkv"}
+        self.weights = {n: factor(base_layer(m)) for n, m in projections(layer) if n[0] not in "qkv"}
         self.out_bias = base_layer(attention.o_proj).bias
         self.out_low = _low([attention.o_proj], like)
         self.gate_up_low = _low([mlp.gate_proj, mlp.up_proj], like)
@@ -87,7 +93,7 @@ class _Layer:
         for module in self.inputs:
             base = base_layer(module)
             stop = start + base.out_features
-            self.fused[start:stop].copy_(base.weight)
+            self.fused[start:stop].copy_(full_weight(base))
             if self.bias is not None and base.bias is not None:
                 self.bias[start:stop].copy_(base.bias)
             start = stop
@@ -200,7 +206,7 @@ class TextLayers:
         torch.sigmoid(mass - prompt[1][at.mass_of_row], out=at.share)
         torch.lerp(prompt[0][at.of_row], completion, at.share, out=at.mixed)
 
-        hidden.addmm_(at.mixed_flat, layer.weights["o_proj"])
+        _add_product(hidden, at.mixed_flat, layer.weights["o_proj"])
         if layer.out_bias is not None:
             hidden.add_(layer.out_bias)
         if layer.out_low is not None:
@@ -208,14 +214,28 @@ class TextLayers:
 
     def _feed_forward(self, layer: _Layer, hidden: torch.Tensor, at: Places) -> None:
         normed = _norm(hidden, *layer.norms[1])
-        torch.mm(normed, layer.weights["gate_proj"], out=at.gate)
-        torch.mm(normed, layer.weights["up_proj"], out=at.up)
+        _product(normed, layer.weights["gate_proj"], at.gate)
+        _product(normed, layer.weights["up_proj"], at.up)
         if layer.gate_up_low is not None:
             at.wide.addmm_(torch.mm(normed, layer.gate_up_low.first_t), layer.gate_up_low.second)
         nn.functional.silu(at.gate, inplace=True).mul_(at.up)
-        hidden.addmm_(at.gate, layer.weights["down_proj"])
+        _add_product(hidden, at.gate, layer.weights["down_proj"])
         if layer.down_low is not None:
             hidden.addmm_(torch.mm(at.gate, layer.down_low.first_t), layer.down_low.second)
+
+
+def _product(inputs: torch.Tensor, weight: Factor, out: torch.Tensor) -> None:
+    if isinstance(weight, torch.Tensor):
+        torch.mm(inputs, weight, out=out)
+    else:
+        out.copy_(weight(inputs))
+
+
+def _add_product(hidden: torch.Tensor, inputs: torch.Tensor, weight: Factor) -> None:
+    if isinstance(weight, torch.Tensor):
+        hidden.addmm_(inputs, weight)
+    else:
+        hidden.add_(weight(inputs))
 
 
 def _norm(hidden: torch.Tensor, weight: torch.Tensor | None, epsilon: float) -> torch.Tensor:

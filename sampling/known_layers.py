@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from models.families import family_of_model
+from models.four_bit import is_quantised
 from sampling.shared_prefix import supports
 
 _ADAPTER = re.compile(r"\blora_[AB]\.")  # in the name of a parameter
@@ -31,7 +32,9 @@ def refusal(model: nn.Module) -> str | None:
         return "its activation or rotary positions are unusual"
     dtype, device = text.norm.weight.dtype, text.norm.weight.device
     used = [*text.layers, text.norm, text.embed_tokens, model.get_output_embeddings()]
-    parameters = {p for module in used for name, p in module.named_parameters() if not _ADAPTER.search(name)}
+    quantised = {part.weight for module in used for part in module.modules() if is_quantised(part)}
+    named = (pair for module in used for pair in module.named_parameters())
+    parameters = {p for name, p in named if not _ADAPTER.search(name)} - quantised
     if any(getattr(p, "ds_shape", p.shape) != p.shape for p in parameters):  # ZeRO-3, and not gathered just now
         return "its weights are shared out between processes"
     if any((p.dtype, p.device) != (dtype, device) for p in parameters) or not dtype.is_floating_point:
@@ -56,16 +59,15 @@ def projections(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _plain(module: nn.Module) -> bool:
-    if type(module) is nn.Linear:
-        return True
-    if not hasattr(module, "lora_A"):
+    base = base_layer(module)
+    if type(base) is not nn.Linear and not is_quantised(base):
         return False
+    if base is module:
+        return True
     from peft.tuners import lora
 
-    return (
-        type(module) is lora.Linear
-        and type(module.get_base_layer()) is nn.Linear
-        and not (module.lora_variant or module.fan_in_fan_out or any(module.lora_bias.values()))
+    return type(module) is (lora.Linear4bit if is_quantised(base) else lora.Linear) and not (
+        module.lora_variant or module.fan_in_fan_out or any(module.lora_bias.values())
     )
 
 

@@ -2,7 +2,7 @@
 
 import os
 from argparse import Namespace
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -14,6 +14,7 @@ from charts.record import ChartQuestion, QuestionSet
 from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merges_adapter
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from common.network import stay_local
+from models import four_bit
 from models.inputs import framed
 from models.registry import load_config, load_processor
 from models.weights import check_model_weights
@@ -38,7 +39,10 @@ def prepare(args: Namespace) -> Prepared:
     """The job that the flags of generate_samples.py describe. Raises ValueError."""
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
     checkpoint = start(args)
-    load_config(checkpoint.source)
+    config = load_config(checkpoint.source)
+    if checkpoint.base_4bit:
+        four_bit.check_package()
+        four_bit.check_shape(checkpoint.model_name, config)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args, checkpoint)
@@ -57,6 +61,7 @@ def start(args: Namespace) -> Checkpoint:
     if args.prompt_file is not None:
         args.prompt = read_template(args.prompt_file)
     checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
+    checkpoint = replace(checkpoint, base_4bit=checkpoint.fixed("base_4bit", args.base_4bit))
     stay_local(checkpoint.source, data_is_here=is_here(args.dataset_name, args.dataset_path))
     return checkpoint
 
@@ -143,6 +148,8 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
         "sampling": {"num_samples": args.num_samples, **asdict(sampling), "backend": args.backend},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
     }
+    if checkpoint.base_4bit:  # absent otherwise, as below
+        settings["model"]["base_4bit"] = True
     if args.without_image:  # absent otherwise: files sampled before there was a choice are of the same run
         settings["without_image"] = args.without_image
     return {"run": run_hash(settings), **settings}

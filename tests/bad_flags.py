@@ -58,7 +58,8 @@ def train_flags(draw: random.Random) -> Iterator[tuple]:
             value = setting.choices[-1] if setting.choices else setting.default
             lines.append((f"{setting.flag} {value} --mode {unused}", setting.flag))
         if setting.lora:
-            lines.append((f"--no-lora {setting.flag} {'q_proj' if setting.several else 4}", setting.flag))
+            value = "" if setting.kind is bool else "q_proj" if setting.several else 4
+            lines.append((f"--no-lora {setting.flag} {value}", setting.flag))
     lines += [
         ("--vlm-name", "--vlm-name"),
         ("--lora-targets", "--lora-targets"),

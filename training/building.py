@@ -6,12 +6,13 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
+from peft import LoraConfig
 from transformers import PreTrainedModel, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from charts.prompt import form_of
 from charts.record import QuestionSet
-from models import registry
+from models import four_bit, registry
 from rewards import build_rewards
 from trainers import METHODS
 from trainers.trainer import TRAINERS
@@ -37,9 +38,7 @@ def build_trainer(
         escape_shown_completions()
     processor = registry.load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
     assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
-    precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
-    dtype = weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None)
-    model = (load or registry.load_model)(args.start.source, dtype=dtype)
+    model = _load(args, config, load or registry.load_model)
     config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor)}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
@@ -51,20 +50,35 @@ def build_trainer(
     )
     config.reward_weights = [reward.weight for reward in rewards]
     train_rows, held_out_rows = build_rows(args, config, train, held_out, questions, processor)
-    adapter = registry.lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
+    trained = four_bit.trained(model)
     trainer = TRAINERS[args.mode](
-        model=with_adapter(model, args.start, zero3=getattr(config.deepspeed_plugin, "zero_stage", 0) == 3),
+        model=model,
         reward_funcs=[reward.function for reward in rewards],
         args=config,
         train_dataset=train_rows,
         eval_dataset=held_out_rows,
         processing_class=processor,
-        peft_config=None if args.no_lora or args.start.adapter else adapter,
+        peft_config=None if args.no_lora or args.start.adapter else _adapter(args, model),
         reward_scales={reward.name: reward.scale for reward in rewards if reward.name != "accuracy"},
         **_own(args, held_out),
     )
+    if args.base_4bit:
+        four_bit.keep_adapters(trainer.model, trained)
     _add_callbacks(trainer, args)
     return trainer
+
+
+def _load(args: argparse.Namespace, config: GRPOConfig, load: Callable[..., PreTrainedModel]) -> PreTrainedModel:
+    """The model that is trained, with the adapter that is trained further, if there is one."""
+    precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
+    dtype = weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None)
+    quantised = {"base_4bit": True} if args.base_4bit else {}
+    model = load(args.start.source, dtype=dtype, **quantised)
+    return with_adapter(model, args.start, zero3=getattr(config.deepspeed_plugin, "zero_stage", 0) == 3)
+
+
+def _adapter(args: argparse.Namespace, model: PreTrainedModel) -> LoraConfig:
+    return registry.lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
 
 
 def _own(args: argparse.Namespace, held_out: QuestionSet) -> dict:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from common.launcher import launched
+
+if TYPE_CHECKING:
+    from trl import GRPOConfig
 
 
 def use_first_gpu() -> str | None:
@@ -57,3 +61,40 @@ def skip_deepspeed_compilation() -> None:
         import deepspeed
 
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def host_optimiser(config: GRPOConfig, optimiser: str) -> str | None:
+    """Where DeepSpeed keeps the optimiser on the host: PyTorch's own where DeepSpeed's cannot be, and a line of why.
+
+    Left alone, accelerate puts DeepSpeed's Adam, which is compiled, in the place of any optimiser, plain gradient
+    descent among them.
+    """
+    settings = config.deepspeed_plugin and config.deepspeed_plugin.hf_ds_config
+    if not settings or settings.get_value("zero_optimization.offload_optimizer.device") != "cpu":
+        return None
+    reason = _no_cpu_adam(optimiser)
+    if reason is None:
+        return None
+    settings.config["zero_force_ds_cpu_optimizer"] = False
+    return f"The optimiser on the host is PyTorch's: {reason}"
+
+
+def _no_cpu_adam(optimiser: str) -> str | None:
+    """Why DeepSpeed's Adam for the host is not taken."""
+    import torch
+
+    if optimiser != "adam":
+        return f"DeepSpeed has no {optimiser} there"
+    if not torch.cuda.is_available():
+        return "without a GPU DeepSpeed's is not compiled"
+    try:
+        from deepspeed.ops.op_builder import CPUAdamBuilder
+
+        CPUAdamBuilder().load()
+    except Exception as error:  # no compiler, no CUDA toolkit, another one than PyTorch's: each in its own way
+        line = next(iter(str(error).splitlines()), type(error).__name__)
+        return (
+            f"DeepSpeed's, several times as fast, could not be built ({line}); it needs a C++ compiler, ninja and the "
+            "CUDA toolkit of PyTorch's version"
+        )
+    return None

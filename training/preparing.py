@@ -18,9 +18,10 @@ from charts.record import QuestionSet
 from checkpoints.finding import check_adapter
 from checkpoints.run_folder import prepare_folder, run_folder, settings_record
 from common.commands import say
-from common.launcher import num_processes
+from common.launcher import num_processes, shares_weights
 from common.network import stay_local
 from common.processes import on_main_process, start_together
+from models import four_bit
 from models.inputs import framed
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
@@ -29,7 +30,7 @@ from settings.arguments import resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
 from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
 from trainers import METHODS
-from training.hardware import choose_precision, skip_deepspeed_compilation, use_first_gpu
+from training.hardware import choose_precision, host_optimiser, skip_deepspeed_compilation, use_first_gpu
 from training.machines import check_machines
 from training.starting import begin, model_record
 
@@ -69,12 +70,13 @@ def prepare(args: argparse.Namespace) -> Prepared:
     skip_deepspeed_compilation()
     start_together(args.collective_timeout)
     config = build_config(args, folder, precision, len(held_out) > 0)
+    on_host = host_optimiser(config, args.optimiser)
     flags = {"resume": args.resume, "overwrite": args.overwrite, "deepspeed": config.deepspeed_plugin is not None}
     lines, checkpoint = on_main_process(lambda: prepare_folder(folder, record, **flags))
     check_machines(folder, record)
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
     of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
-    for line in filter(None, (*train.notes, doubt(args.prompt), *lines, size, _skipped(train), *of_mode)):
+    for line in filter(None, (*train.notes, doubt(args.prompt), *lines, size, _skipped(train), on_host, *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
 
@@ -97,7 +99,16 @@ def examine(args: argparse.Namespace) -> None:
     if gpu_line:
         say(gpu_line)
     resolve_defaults(args)
-    load_config(args.start.source)
+    config = load_config(args.start.source)
+    if args.base_4bit:
+        four_bit.check_shape(args.start.model_name, config)
+        if not args.estimate:
+            four_bit.check_package()
+        if shares_weights():
+            raise ValueError(
+                "--base-4bit: DeepSpeed and FSDP cannot share out weights in 4 bits, and each process has all of them; "
+                "launch without either, as by accelerate launch --num_processes 2 main.py"
+            )
     check_adapter(args.start)
     load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 

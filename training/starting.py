@@ -81,6 +81,13 @@ def _take_shape(args: argparse.Namespace, adapter: Path) -> None:
                 f"--{name.replace('_', '-')} {wanted}: the adapter in {args.vlm_name} has {shown} and is trained "
                 f"further; leave the flag out, or {merge}"
             )
+    if "base_4bit" in args.explicit and args.base_4bit != args.start.base_4bit:
+        known = "in 4 bits" if args.start.base_4bit else "in full"
+        raise ValueError(
+            f"--base-4bit: the adapter in {args.vlm_name} was trained on a base {known}, and is trained further on it; "
+            f"leave the flag out, or {merge}"
+        )
+    args.base_4bit = args.start.base_4bit
     args.lora_rank, args.lora_alpha = shape["lora_rank"], shape["lora_alpha"]
     if set(shape["lora_targets"]) != set(LORA_TARGETS):
         args.lora_targets = shape["lora_targets"]

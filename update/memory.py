@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from models.families import family_of
-from update.packing import Row, cost, pack, pack_fewest, padded_cost
+from models.four_bit import WEIGHT_BYTES
+from update.layer_memory import head, in_full, layer, tokens_of, vision_layer
+from update.packing import Row, pack, pack_fewest, padded_cost
 from update.rollout_memory import kept, rollout
 
 GIGABYTE = 1e9
 RESERVE, SLACK = 1.0 * GIGABYTE, 1.05
-HEAD_TOKENS, HEAD_WORDS = 4096, 32768  # TRL's fused head: tokens and vocabulary entries of one tile of logits
 LIVE_GATHERED = 1e9  # DeepSpeed's stage3_max_live_parameters: gathered at one time in the update
+BUCKETS = 2 * 5e8  # gradients that wait to be moved to the host: two of DeepSpeed's reduce_bucket_size
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Counts:
     layers: int = 0  # those of the language model's layers
     trained: int = 0
     adapted: int = 0  # frozen weights that an adapter sits on
+    projections: int = 0  # weights of the language model's layers that 4 bits can hold
     shares_prompts: bool = True  # whether completions of a prompt can share its computation
     fixed_steps: bool = False  # whether a GPU decodes it in steps of fixed shape (sampling/static_step.py)
 
@@ -76,6 +79,8 @@ class Work:
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
     least: bool = False  # the smallest passes there can be, as on a GPU whose memory is short
     card: float = inf  # bytes of the GPU's memory, where it is known
+    base_4bit: bool = False  # frozen projections of the language model take half a byte a weight
+    offload: bool = False  # DeepSpeed keeps optimiser, gradients and float32 weights on the host
 
     @property
     def rows(self) -> int:
@@ -144,6 +149,7 @@ def count_parameters(config, adapter=None) -> Counts:
         model = AutoModelForImageTextToText.from_config(deepcopy(config))  # `enable` writes into it
         shares, fixed = enable(model), knows(model)
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
         trained, adapted = sum(sizes.values()), 0
         if adapter is not None:
             wrapped = get_peft_model(model, adapter)
@@ -157,26 +163,34 @@ def count_parameters(config, adapter=None) -> Counts:
     def count(names) -> int:
         return sum(sizes[name] for name in names)
 
-    layers = count(numbered - tower)
-    return Counts(sum(sizes.values()), count(tower), count(blocks), layers, trained, adapted, shares, fixed)
+    layers, products = count(numbered - tower), count((numbered & linear) - tower)
+    return Counts(sum(sizes.values()), count(tower), count(blocks), layers, trained, adapted, products, shares, fixed)
 
 
 def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
     """Peak memory of one process.
 
-    Weights: `weight_bytes` each, twice with a reference model, divided by the processes under ZeRO-3. Gradients and
-    AdamW: float32, 4 + 8 bytes a trained parameter (PEFT keeps adapters in float32). DeepSpeed: low-precision gradients
-    and their float32 copy at the step (2 + 4), a float32 copy of the weights and AdamW's states (4 + 8), divided by
-    the processes (gradients from stage 2 on). SGD has no states.
+    Weights: `weight_bytes` each, projections less in 4 bits; twice with a reference model, divided by the processes
+    under ZeRO-3. Gradients and AdamW: float32, 4 + 8 bytes a trained parameter (adapters are in float32). DeepSpeed:
+    low-precision gradients and their float32 copy at the step (2 + 4), a float32 copy of the weights and AdamW's states
+    (4 + 8), divided by the processes (gradients from stage 2 on); on the host, all but two buckets of gradients and the
+    largest one. SGD has no states.
     """
     shards = work.processes
-    weights = counts.total * work.weight_bytes / (shards if work.zero == 3 else 1) * (2 if work.reference else 1)
+    stored: float = counts.total * work.weight_bytes
+    if work.base_4bit:
+        stored -= counts.projections * (work.weight_bytes - WEIGHT_BYTES)
+    weights = stored / (shards if work.zero == 3 else 1) * (2 if work.reference else 1)
     if work.rank:  # adapters come on top, in float32
         weights += 4 * counts.trained / (shards if work.zero == 3 else 1)
     gradient, states = (2 + 4, 4 + 4 * work.moments) if work.zero else (4, 4 * work.moments)
+    gradients = gradient * counts.trained / (shards if work.zero >= 2 else 1)
+    if work.offload:
+        largest = 0 if work.rank else shape.vocabulary * shape.hidden
+        gradients, states = 2 * (min(counts.trained, BUCKETS) + largest), 0
     return Memory(
         weights,
-        gradient * counts.trained / (shards if work.zero >= 2 else 1),
+        gradients,
         states * counts.trained / (shards if work.zero else 1),
         update(shape, counts, work),
         rollout(shape, counts, work),
@@ -193,10 +207,6 @@ def passes(work: Work) -> list[list[Row]]:
     if not work.plans:
         return pack(rows, work.accumulation, budget)
     return pack_fewest(rows, work.accumulation, budget, lambda part: not work.least)
-
-
-def tokens_of(rows: Sequence[Row], work: Work) -> int:
-    return cost(rows) if work.packed else padded_cost(rows)
 
 
 def update(shape: Shape, counts: Counts, work: Work) -> float:
@@ -249,47 +259,4 @@ def pass_bytes(shape: Shape, counts: Counts, work: Work, rows: Sequence[Row]) ->
     copies = 2 * counts.total if not work.rank and work.compute_bytes < work.weight_bytes else 0
     gathered = min(counts.total, LIVE_GATHERED) * work.weight_bytes if work.zero == 3 else 0
     scored = sum(row.tokens for row in rows)
-    return saved + max(again, head(shape, work, tokens, scored)) + copies + gathered
-
-
-def layer(shape: Shape, work: Work, rows: Sequence[Row]) -> float:
-    """Bytes that one layer of the language model keeps for its backward pass.
-
-    For each token: the inputs of both norms in float32; what the projections read (under autocast a low-precision copy
-    for each of five, else one for each norm; with trained norms their normalised inputs as well); rotated queries, the
-    attention's output and what o_proj reads; keys and values; gate, up, activation and product of the MLP; the seven
-    adapters' inner values. For packed completions also their queries and, per completion, keys and values of prompt
-    and completion side by side. On a CPU keys and values are expanded to all heads, and each layer keeps its mask.
-    """
-    compute, tokens = work.compute_bytes, tokens_of(rows, work)
-    casts = compute < 4 and (work.rank or work.weight_bytes == 4)
-    key_value = shape.key_value if work.on_gpu else shape.query
-    norms = 2 * shape.hidden * 4 + (0 if work.rank else 2 * shape.hidden * work.weight_bytes)
-    values = (5 if casts else 2) * shape.hidden + 3 * shape.query + 2 * key_value + 4 * shape.inner + 7 * work.rank
-    own = 0
-    if work.packed:
-        own = sum(row.tokens * shape.query + 2 * (row.prompt_tokens + row.tokens) * key_value for row in rows)
-        if not work.on_gpu:
-            own += len({row.prompt for row in rows}) * work.completion * (work.prompt + work.completion)
-    return tokens * (norms + values * compute) + own * compute
-
-
-def vision_layer(shape: Shape, work: Work) -> float:
-    """Bytes that one block of the vision tower keeps for each patch: as in the language model, without adapters."""
-    compute, hidden, inner = work.compute_bytes, shape.vision_hidden, shape.vision_inner
-    frozen = 2 * hidden * 4 + (4 * hidden + 3 * inner) * compute
-    return frozen + (0 if work.rank else 2 * hidden * work.weight_bytes + (4 * hidden + inner) * compute)
-
-
-def head(shape: Shape, work: Work, tokens: int, scored: int) -> float:
-    """TRL's fused head: a tile of logits at a time, the float32 gradient of its input, and of its weight if trained.
-
-    Packed or on a GPU, only completion tokens are scored. A GPU changes a tile in place; on a CPU there are eight
-    float32 tiles at the widest moment of the backward pass.
-    """
-    known, words = scored if work.on_gpu or work.packed else tokens, min(shape.vocabulary, HEAD_WORDS)
-    # the buffer is HEAD_WORDS wide even where the vocabulary is smaller
-    tiles = min(known, HEAD_TOKENS) * (HEAD_WORDS * work.compute_bytes + (0 if work.on_gpu else 8 * words * 4))
-    cast = words * shape.hidden * 4 if work.compute_bytes < work.weight_bytes else 0
-    trained = 0 if work.rank else shape.vocabulary * shape.hidden * 4
-    return tiles + cast + trained + known * shape.hidden * (4 + work.weight_bytes)
+    return saved + max(again, head(shape, work, tokens, scored)) + copies + gathered + in_full(shape, work)

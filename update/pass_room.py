@@ -70,6 +70,7 @@ def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int) -> Work:
         weight_bytes=weight_bytes,
         compute_bytes=2 if args.bf16 or args.fp16 else weight_bytes,
         on_gpu=True,
+        base_4bit=getattr(model, "is_loaded_in_4bit", False),
     )
 
 

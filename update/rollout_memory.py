@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from update.layer_memory import in_full
+
 if TYPE_CHECKING:
     from update.memory import Counts, Shape, Work
 
@@ -35,17 +37,18 @@ def rollout(shape: Shape, counts: Counts, work: Work) -> float:
         cached = (2 if prompts > 1 else 1) * prompts * work.prompt + max(rows, 8) * room(work.completion)
     else:
         cached = rows * (work.prompt + work.completion)
-    merged = 4 * counts.adapted if work.rank and work.engine and work.weight_bytes == 4 and not fixed else 0
+    merges = work.rank and work.engine and work.weight_bytes == 4 and not (fixed or work.base_4bit)
+    merged = 4 * counts.adapted if merges else 0
     gathered = work.weight_bytes * counts.total if work.zero == 3 else 0
     decoding: float = of_token * cached + merged + gathered
     decoding += fixed_buffers(shape, work) if fixed else rows * shape.vocabulary * CHOICE_BYTES
-    prefill, before = 0, kept(shape, counts, work)
+    prefill, before, full = 0.0, kept(shape, counts, work), in_full(shape, work)
     if work.engine and work.on_gpu:
         together = min(prompts, max(1, PASS_TOKENS // work.prompt)) * work.prompt
         prefill = (
             of_token * prompts * work.prompt + together * (4 * shape.inner + 4 * shape.hidden) * work.compute_bytes
         )
-    return max(decoding, prefill + merged + gathered + before, 2 * rows * work.image_bytes + before)
+    return max(decoding + full, prefill + full + merged + gathered + before, 2 * rows * work.image_bytes + before)
 
 
 def decodes_fixed(counts: Counts, work: Work) -> bool:
