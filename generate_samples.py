@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--subset-order", choices=("stratified", "sequential"), default="stratified", help="default: %(default)s")
     add("--split", help="default: the data set's evaluation split")
     add("--dataset-path", help="local copy of the data set instead of the hub")
-    add("--prompt", help="default: the checkpoint's, else structured")
+    add("--prompt", help="default: the checkpoint's, else the data set's")
     add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
     add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
     add("--without-image", choices=WITHOUT_IMAGE,

@@ -6,40 +6,16 @@ have raises `ValueError`, is counted and skipped. What each set looks like, and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
 from charts import file_layouts
+from charts.adapter import Adapter, Fields, Place
 from charts.custom import WANTED, read_custom
+from charts.math_sets import MATH_SETS
 from charts.parsing import as_table
 from charts.values import accepted, first
 
 YES_NO = "Answer Yes or No."
 CHART_RVR_PARTS = (("chartqa-human", 7_398), ("plotqa", 2_000), ("chartfc", 2_000))
 CHART_RVR_DISTINCT = sum(rows for _, rows in CHART_RVR_PARTS)
-Fields = Iterator[dict]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a data set is on the hub, and the split to use."""
-
-    hub_id: str | None
-    split: str
-    config: str | None = None
-
-
-@dataclass(frozen=True)
-class Adapter:
-    name: str
-    about: str
-    read: Callable[[dict, int, int], Fields]  # (row, index, number of rows) -> fields of its questions
-    train: Place | None = None  # None: evaluation only
-    evaluate: Place | None = None  # None: training only
-    layout: Callable[[Path, str], Iterator[dict] | None] | None = None  # rows of the set's own file layout
-    needs_image: bool = True
-    wanted: str = ""  # the columns it reads, for the message that says they are missing
 
 
 def is_yes_no(answers: tuple[str, ...]) -> bool:
@@ -278,5 +254,6 @@ ADAPTERS = {
             layout=file_layouts.jsonl,
             needs_image=False,
         ),
+        *MATH_SETS,
     )
 }

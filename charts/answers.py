@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from charts import public_rules
+from charts import math_answers, public_rules
 from charts.gold import Gold
 from charts.matcher import match, relative_error
 from charts.record import ChartQuestion
 
-RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench")
+RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench", "math")
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule
 
 
@@ -30,7 +30,10 @@ TOO_LONG = Verdict(False, "answer too long")
 
 
 def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) -> Verdict:
-    """The verdict on `answer` under `rule` (None: the data set's own public rule; "strict": this project's)."""
+    """The verdict on `answer` under `rule` (None: the data set's own public rule; "strict": this project's).
+
+    Of answers of the kind "math" the strict rule is that of math-verify, "math".
+    """
     golds = question.answers
     if not golds:
         return NO_GOLD
@@ -45,7 +48,7 @@ def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) 
 
 def numeric_error(answer: str | None, question: ChartQuestion) -> float | None:
     """The smallest relative error of a number against a gold that allows a tolerance; None for everything else."""
-    if not isinstance(answer, str) or len(answer) > MAX_ANSWER_CHARACTERS:
+    if not isinstance(answer, str) or len(answer) > MAX_ANSWER_CHARACTERS or question.answer_kind == "math":
         return None
     golds = (_gold(gold, question.answer_kind, question.tolerance, question.question) for gold in question.answers)
     errors = [error for gold in golds if (error := relative_error(answer, gold)) is not None]
@@ -57,6 +60,8 @@ def _grade(
     rule: str, golds: tuple[str, ...], answer: str, answer_kind: str, tolerance: float | None, question: str
 ) -> Verdict:
     name, _, detail = rule.partition(":")
+    if name == "math" or (name == "strict" and answer_kind == "math"):
+        return Verdict(*math_answers.decide(golds, answer))
     verdict = Verdict(False, "differs")
     for gold in golds:
         if name == "strict":

@@ -32,15 +32,16 @@ _OTHER_MARKER = re.compile(r"<(?:video|audio|bbox|ref-object)>")
 def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for values not allowed."""
     question, said = _asked(row)
+    rule = _rule(row.get("rule") or "strict")  # what it is rewarded by: such rows have no public rule
     yield {
         "question": _without_marker(question, row),
         "answers": _answers(row, said),
-        "answer_kind": _answer_kind(row.get("answer_kind")),
+        "answer_kind": _answer_kind(row.get("answer_kind")) or ("math" if rule == "math" else ""),
         "tolerance": _tolerance(row.get("tolerance")),
         "table": _table(row.get("table")),
         "chart_type": str(row["chart_type"]) if row.get("chart_type") else None,
         **{name: str(row.get(name) or "") for name in ("kind", "instruction")},
-        "rule": _rule(row.get("rule") or "strict"),  # what it is rewarded by: such rows have no public rule
+        "rule": rule,
         **({"source": str(row["source"])} if row.get("source") else {}),
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from charts.adapters import ADAPTERS, Adapter, Place
+from charts.adapter import Adapter, Place
+from charts.adapters import ADAPTERS
 from charts.columns import PICTURES, picture_of
 from charts.drawn import DRAWN, SIZES
 from charts.images import check_header, image_id, stored_bytes
@@ -13,7 +14,7 @@ from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
 from charts.subsets import check_subset, distinct, draw, fingerprint, hold_out
 
-__all__ = ["DATASETS", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
+__all__ = ["DATASETS", "default_prompt", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
 
 DATASETS = {
     **{name: drawn.about for name, drawn in DRAWN.items()},
@@ -59,6 +60,11 @@ def load_questions(
             raise ValueError("; ".join([str(error), *questions.notes])) from None
         questions = replace(questions, questions=drawn)
     return replace(questions, fingerprint=fingerprint(questions.questions))
+
+
+def default_prompt(name: str) -> str:
+    """What the questions of a data set are asked with where nobody says otherwise: a name of charts.prompt."""
+    return ADAPTERS[name].prompt if name in ADAPTERS else "structured"
 
 
 def drop_shared_charts(train: QuestionSet, evaluation_images: set[str]) -> QuestionSet:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL import Image
 
-ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text")
+ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text", "math")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from charts import file_layouts
-from charts.adapters import Adapter, Place
+from charts.adapter import Adapter, Place
 from charts.columns import PICTURES, holds_pictures, look_like_pictures, picture_of
 from charts.images import open_image
 from charts.local import SAME_SPLIT, aliases, read_local, split_named

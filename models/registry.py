@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from models.families import family_of
+from models.families import auto_class, family_of, tokenizer_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +48,13 @@ MODELS = {
         ModelEntry("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
         ModelEntry("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
         ModelEntry("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct"),
+        # text alone
+        ModelEntry("qwen2-5-math-1-5b", "Qwen/Qwen2.5-Math-1.5B"),
+        ModelEntry("qwen2-5-math-7b", "Qwen/Qwen2.5-Math-7B"),
+        ModelEntry("qwen3-0-6b", "Qwen/Qwen3-0.6B"),
+        ModelEntry("qwen3-4b", "Qwen/Qwen3-4B"),
+        ModelEntry("qwen3-8b", "Qwen/Qwen3-8B"),
+        ModelEntry("llama3-1-8b", "meta-llama/Llama-3.1-8B-Instruct", license="llama3.1"),
         # "-hf": transformers' own format; the repositories without it need code of their own
         ModelEntry("internvl3-1b", "OpenGVLab/InternVL3-1B-hf", license="qwen"),
         ModelEntry("internvl3-2b", "OpenGVLab/InternVL3-2B-hf", license="qwen"),
@@ -55,6 +62,8 @@ MODELS = {
     )
 }
 
+# of base models, which have none of their own: the texts, a line each, and nothing that marks who speaks
+PLAIN_TEMPLATE = "{{ bos_token or '' }}{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -97,7 +106,7 @@ def load_config(name: str) -> PreTrainedConfig:
 
 def _check_family(name: str, source: PreTrainedConfig | ProcessorMixin) -> None:
     try:
-        family_of(source)
+        auto_class(source) if hasattr(source, "model_type") else family_of(source)
     except ValueError as error:
         raise ValueError(f"model {name}: {error}") from None
 
@@ -112,34 +121,40 @@ def load_model(name: str, *, dtype: torch.dtype | str | None = None, **from_pret
     NoWeights when the hub does not give them, or not as safetensors.
     """
     import torch
-    from transformers import AutoModelForImageTextToText
 
     if dtype is None:
         dtype = "auto" if torch.cuda.is_available() else torch.float32
     source = resolve_model(name).source
     settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, **from_pretrained}
     try:
-        return AutoModelForImageTextToText.from_pretrained(source, **settings)
+        return auto_class(load_config(name)).from_pretrained(source, **settings)
     except OSError as error:
         raise NoWeights(f"model {name}: no safetensors weights to be had: {_first_line(error)}") from None
 
 
 def load_processor(name: str, *, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
-    """The processor, padding on the left: generation continues a prompt at its right end. ValueError without one."""
-    from transformers import AutoProcessor
+    """The processor, padding on the left: generation continues a prompt at its right end. ValueError without one.
 
-    source = resolve_model(name).source
+    Of a model that reads text alone, its tokenizer.
+    """
+    from transformers import AutoProcessor, AutoTokenizer
+
+    source, sees = resolve_model(name).source, family_of(load_config(name)).sees
+    kind = AutoProcessor if sees else AutoTokenizer
     try:
-        processor = AutoProcessor.from_pretrained(source, padding_side="left", trust_remote_code=False)
+        processor = kind.from_pretrained(source, padding_side="left", trust_remote_code=False)
     except Exception as error:  # a damaged file of a tokenizer or processor fails in the libraries in many ways
         raise ValueError(f"model {name}: no processor to be had: {_first_line(error)}") from None
-    if not hasattr(processor, "image_processor"):
+    if sees and not hasattr(processor, "image_processor"):
         raise ValueError(f"model {name}: it reads no images ({type(processor).__name__} is no processor of images)")
     _check_family(name, processor)
     family_of(processor).limit_pixels(processor, min_pixels, max_pixels)
-    processor.tokenizer.padding_side = "left"
-    if processor.tokenizer.pad_token is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    tokenizer = tokenizer_of(processor)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not sees and tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
     return processor
 
 
@@ -149,7 +164,7 @@ def control_tokens(processor: ProcessorMixin) -> tuple[str, ...]:
     All special and added tokens of its tokenizer and its markers of images and the like. Not among them: added tokens
     that are words, letters and digits alone, which a fine-tuned model may have for the words of its trade.
     """
-    tokenizer = processor.tokenizer
+    tokenizer = tokenizer_of(processor)
     markers = {getattr(processor, f"{kind}_token", None) or "" for kind in ("image", "video", "audio")}
     added = {token for token in tokenizer.get_added_vocab() if not token.replace(" ", "").isalnum()}
     found = {token.lstrip() for token in {*tokenizer.all_special_tokens, *markers, *added}}
@@ -197,6 +212,6 @@ def unsampleable_token_ids(*sources: PreTrainedConfig | ProcessorMixin) -> list[
     for source in sources:
         family = family_of(source)
         found |= {getattr(source, name, None) for name in family.marker_ids}
-        vocabulary = source.tokenizer.get_vocab() if hasattr(source, "tokenizer") else {}
+        vocabulary = source.tokenizer.get_vocab() if hasattr(source, "tokenizer") else {}  # text alone has no markers
         found |= {vocabulary.get(marker) for marker in family.markers}
     return sorted(int(token) for token in found if token is not None)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charts.record import ChartQuestion
 from common.signals import StopSignals
+from models.families import tokenizer_of
 from models.inputs import blind, prompt_inputs
 from sampling.engine import Samples, on, sample_each
 from sampling.journal import Journal
@@ -82,14 +83,14 @@ class Sampler:
         self.chunk = chunk
 
     def texts(self, samples: Samples) -> list[str]:
-        return self.processor.tokenizer.batch_decode(samples.token_ids, skip_special_tokens=True)
+        return tokenizer_of(self.processor).batch_decode(samples.token_ids, skip_special_tokens=True)
 
 
 def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
     """Every token that ends a completion: the generation settings' and the tokenizer's."""
     configured = model.generation_config.eos_token_id
     configured = configured if isinstance(configured, list | tuple) else [configured]
-    return sorted({token for token in (*configured, processor.tokenizer.eos_token_id) if token is not None})
+    return sorted({token for token in (*configured, tokenizer_of(processor).eos_token_id) if token is not None})
 
 
 def run_job(

@@ -15,6 +15,7 @@ from charts.record import ChartQuestion
 from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merges_adapter
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from common.network import stay_local
+from models.inputs import check_seen
 from models.registry import load_config, load_processor
 from models.weights import check_model_weights
 from sampling.journal import run_hash
@@ -47,6 +48,8 @@ def prepare(args: Namespace) -> Prepared:
     settings = describe(args, checkpoint, data, dtype)
     if args.without_image:
         notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
+    if args.without_image != "remove":
+        check_seen(checkpoint.source, questions)
     load_processor(checkpoint.source, **settings["image"])
     return Prepared(checkpoint, settings, questions, notes, device)
 
@@ -84,7 +87,8 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
     """Everything that decides which samples come out, and where from; stored with them."""
     length = args.max_new_tokens or checkpoint.max_new_tokens
     sampling = SamplingSettings(args.temperature, args.top_p, args.top_k, length, args.seed)
-    prompt = checkpoint.fixed("prompt", args.prompt)
+    own = None if "prompt" in checkpoint.saved else loading.default_prompt(args.dataset_name)
+    prompt = checkpoint.fixed("prompt", args.prompt or own)
     if prompt not in PROMPTS:
         raise ValueError(f"--prompt {prompt}: unknown; choose one of {', '.join(PROMPTS)}")
     settings = {

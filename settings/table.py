@@ -71,7 +71,7 @@ LOSS = (  # in the group of the method, after its own options
 )
 MODEL = (
     Setting("vlm_name", "tiny", "a name of models/registry.py, a hub id (org/name), a local folder, or a run folder, "
-            "whose adapter is trained further"),
+            "whose adapter is trained further", alias="--model-name"),
     kept("base_model", None, "where the model that an adapter was trained on is now, if it has moved"),
     Setting("no_lora", False, "train every weight instead of a LoRA adapter"),
     Setting("lora_rank", 8, "LoRA rank", least=1, lora=True),
@@ -94,7 +94,8 @@ DATA = (
             choices=("stratified", "sequential")),
     Setting("deduplicate", False, "keep one of several equal rows"),
     Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on", least=0, most=0.5),
-    Setting("prompt", "structured", "prompt of charts/prompt.py"),
+    Setting("prompt", None, "prompt of charts/prompt.py (default: that of the data set, boxed for math, gsm8k, amc and "
+            "aime, else structured)"),
     Setting("min_pixels", 3136, "smaller images are enlarged to this many pixels", least=1),
     Setting("max_pixels", 401408, "larger images are shrunk to this many pixels", least=1),
 )

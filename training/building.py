@@ -11,6 +11,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 from charts.record import QuestionSet
 from models import registry
+from models.families import tokenizer_of
 from rewards import build_rewards
 from trainers import METHODS
 from trainers.trainer import TRAINERS
@@ -35,11 +36,11 @@ def build_trainer(
     if args.log_completions:
         escape_shown_completions()
     processor = registry.load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
-    assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
+    assert tokenizer_of(processor).padding_side == "left", "GRPO reads the end of the prompt: it must be padded left"
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
     dtype = weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None)
     model = (load or registry.load_model)(args.start.source, dtype=dtype)
-    config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor)}
+    config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor) or None}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
         args.reward or args.rewards,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from charts.drawn import DRAWN
-from charts.loading import hold_out, load_questions
+from charts.loading import default_prompt, hold_out, load_questions
 from charts.prompt import PROMPTS
 from charts.record import QuestionSet
 from checkpoints.finding import check_adapter
@@ -18,6 +18,7 @@ from common.commands import say
 from common.launcher import num_processes
 from common.network import stay_local
 from common.processes import on_main_process, start_together
+from models.inputs import check_seen
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
 from rewards import PRESETS, chosen, try_own
@@ -99,6 +100,7 @@ def resolve_defaults(args: argparse.Namespace) -> None:
     unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
     if unknown and args.vlm_name in MODELS:
         raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
+    args.prompt = args.prompt or default_prompt(args.dataset_name)
     for name, known in (("rewards", PRESETS), ("prompt", PROMPTS)):
         if getattr(args, name) not in known:
             raise ValueError(f"--{name} {getattr(args, name)}: unknown; choose one of {', '.join(known)}")
@@ -131,6 +133,7 @@ def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
         deduplicate=args.deduplicate,
     )
     check_images(everything.questions)
+    check_seen(args.start.source, everything.questions)
     share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
     train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
     return train, held_out if args.held_out else replace(held_out, questions=[])

@@ -13,7 +13,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import inf
 
-from models.families import family_of
+from models.families import auto_class, family_of
 from update.packing import Row, cost, pack, pack_fewest, padded_cost
 from update.rollout_memory import kept, rollout
 
@@ -137,13 +137,12 @@ def count_parameters(config, adapter=None) -> Counts:
     """Builds the model, and the adapter on it, on the meta device: shapes without storage, nothing is downloaded."""
     import torch
     from peft import get_peft_model
-    from transformers import AutoModelForImageTextToText
 
     from sampling.known_layers import knows
     from update.shared_prefix import enable
 
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(deepcopy(config))  # `enable` writes into it
+        model = auto_class(config).from_config(deepcopy(config))  # `enable` writes into it
         shares, fixed = enable(model), knows(model)
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         trained, adapted = sum(sizes.values()), 0
@@ -152,7 +151,7 @@ def count_parameters(config, adapter=None) -> Counts:
             trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
             adapted = sum(p.numel() for name, p in wrapped.named_parameters() if name.endswith("base_layer.weight"))
     family = family_of(config)
-    tower = {name for name in sizes if re.fullmatch(family.vision_modules, name)}
+    tower = {name for name in sizes if family.vision_modules and re.fullmatch(family.vision_modules, name)}
     numbered = {name for name in sizes if re.search(r"\.\d+\.", name)}  # inside a layer, not an embedding or a head
     blocks = {name for name in tower if re.fullmatch(family.tower_layers, name)}
 
