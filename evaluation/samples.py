@@ -23,6 +23,8 @@ from evaluation.json_stream import json_values
 
 PER_SAMPLE = ("samples", "extracted", "correct", "correct_strict", "well_formed", "tokens", "truncated")
 
+_NOTHING = {False: "no samples", True: "no sample could be marked"}
+
 
 @dataclass
 class SampleSet:
@@ -79,8 +81,7 @@ def read_samples(
 ) -> SampleSet:
     """Read one samples file. A sample whose mark is null, as no rule could decide it, is left out of its problem.
 
-    `mark(problem)` replaces the marks stored in the file; `visit(problem, marks)` sees every problem that is kept,
-    in order, before it is forgotten.
+    `mark(problem)` replaces the marks that are stored; `visit(problem, marks)` sees every problem that is kept, in order.
     """
     path = Path(path)
     result = SampleSet(path=path, marks=marks, settings=_settings_beside(path))
@@ -97,11 +98,9 @@ def read_samples(
         seen.add(name)
         failed = "error" in problem and not problem.get("samples")
         said = [] if failed else mark(problem) if mark else _checked_marks(problem, marks, name, path)
-        problem, right = _decided(problem, said)
-        result.undecided += len(said) - len(right)
+        problem, right = _decided(result, problem, said)
         if not right:
-            reason = "no sample could be marked" if said else "no samples"
-            result.unsampled.append((name, str(problem["error"]) if failed else reason))
+            result.unsampled.append((name, str(problem["error"]) if failed else _NOTHING[bool(said)]))
             continue
         counts.append((len(right), sum(right)))
         _keep(result, problem, name, right)
@@ -114,9 +113,10 @@ def read_samples(
     return result
 
 
-def _decided(problem: dict, marks: list[bool | None]) -> tuple[dict, list[bool]]:
-    """The problem with those samples alone whose mark is not None, and their marks."""
+def _decided(result: SampleSet, problem: dict, marks: list[bool | None]) -> tuple[dict, list[bool]]:
+    """The problem with those samples alone whose mark is not None, and their marks; the others are counted."""
     right = [mark for mark in marks if mark is not None]
+    result.undecided += len(marks) - len(right)
     if len(right) == len(marks):
         return problem, right
     lists = {key: values for key in PER_SAMPLE if isinstance(values := problem.get(key), list)}
