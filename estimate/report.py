@@ -179,7 +179,8 @@ def _sizes(job: Job, steps: int) -> Iterator[str]:
     yield f"Model       {counts.total:,} parameters{vision}; {trained}"
     mean = sum(prompts.lengths) / len(prompts.lengths)
     image = f" ({prompts.image_tokens} of the largest image)" if prompts.image_tokens else ""
-    yield f"Prompts     mean {mean:.0f}, longest {work.prompt}{image} tokens in {len(prompts.lengths)} of {len(job.questions)} questions"
+    shown = f"mean {mean:.0f}, longest {work.prompt}{image}"
+    yield f"Prompts     {shown} tokens in {len(prompts.lengths)} of {len(job.questions)} questions"
     yield f"Updates     {steps:,} of {work.rows * work.processes} completions of at most {work.completion} tokens"
 
 

@@ -81,7 +81,7 @@ def read_samples(
 ) -> SampleSet:
     """Read one samples file. A sample whose mark is null, as no rule could decide it, is left out of its problem.
 
-    `mark(problem)` replaces the marks that are stored; `visit(problem, marks)` sees every problem that is kept, in order.
+    `mark(problem)` replaces the marks stored; `visit(problem, marks)` sees every problem that is kept, in order.
     """
     path = Path(path)
     result = SampleSet(path=path, marks=marks, settings=_settings_beside(path))
@@ -174,10 +174,11 @@ def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[boo
         others = [key for key in ("correct", "correct_strict") if isinstance(problem.get(key), list)]
         hint = f"; it has {others[0]}, choose it with --marks" if others else "; mark the answers with --rescore"
         raise ValueError(f"{path}: problem {name} has no list '{marks}' of marks" + hint)
-    strange = [mark for mark in right if mark is not True and mark is not False and mark is not None]
+    undecided = isinstance(problem.get("reason"), list)  # our sampler's null, which has its reason beside it
+    strange = [mark for mark in right if not (mark is True or mark is False or (mark is None and undecided))]
     if strange:
         raise ValueError(
-            f"{path}: problem {name} has {len(strange)} marks in '{marks}' that are not true, false or null, the first is "
+            f"{path}: problem {name} has {len(strange)} marks in '{marks}' that are not true or false, the first is "
             f"{strange[0]!r}"
         )
     for key in PER_SAMPLE:
@@ -225,8 +226,8 @@ def settle(result: SampleSet, *, missing: str = "refuse", ragged: str = "refuse"
         names = name_some([f"{result.ids[i]} ({result.n[i]})" for i in short])
         why = f" ({result.undecided:,} samples could not be marked)" if result.undecided else ""
         raise ValueError(
-            f"{result.path}: {what}{why}: {names}; finish the sampling, or choose --ragged min (k up to the smallest) or "
-            "--ragged drop (leave them out)"
+            f"{result.path}: {what}{why}: {names}; finish the sampling, or choose --ragged min (k up to the smallest) "
+            "or --ragged drop (leave them out)"
         )
     if ragged == "min":
         return [*notes, f"{what}: k goes up to {result.n.min()}, with the same problems for every k"]

@@ -398,10 +398,7 @@ def test_damaged_files_are_refused_in_one_line(tmp_path, capsys, kind, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            {"correct": [True, 1]},
-            "problem p1 has 1 marks in 'correct' that are not true, false or null, the first is 1",
-        ),
+        ({"correct": [True, 1]}, "problem p1 has 1 marks in 'correct' that are not true or false, the first is 1"),
         ({"correct": [True, None]}, "the first is None"),
         ({"correct": ["true", False]}, "the first is 'true'"),
         ({"run": "cd" * 8}, "mixed from 2 runs"),
