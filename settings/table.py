@@ -93,7 +93,8 @@ DATA = (
             "how the subset is taken: a seeded draw over distinct rows, stratified by source, or the first rows",
             choices=("stratified", "sequential")),
     Setting("deduplicate", False, "keep one of several equal rows"),
-    Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on", least=0, most=0.5),
+    Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on; 0 without "
+            "--subset-size: all rows are trained on", least=0, most=0.5),
     Setting("prompt", None, "prompt of charts/prompt.py (default: that of the data set, boxed for math, gsm8k, amc and "
             "aime, else structured)"),
     Setting("min_pixels", 3136, "smaller images are enlarged to this many pixels", least=1),

@@ -112,15 +112,17 @@ def test_a_busy_machine_takes_no_time_from_an_answer():
 def test_an_exception_a_gold_that_cannot_be_read_and_too_much_memory_are_unscorable():
     assert grade("1", asked(r"\frac{1}{0}")).correct is None
     assert "failed: ValueError" in grade("1", asked(r"\frac{1}{0}")).reason
-    unreadable = grade("1", asked(r"\,"))
+    unreadable = grade("1", asked(r"\text{}"))
     assert unreadable.correct is None and "cannot read the gold" in unreadable.reason
     assert grade("5" * 2001, asked("5")).correct is False, "an essay is wrong, as everywhere"
     assert grade("5", ChartQuestion("q", "?", (), answer_kind="math")).correct is None
 
 
-def test_one_of_several_golds_is_enough():
-    question = ChartQuestion("q", "?", (r"\frac{1}{0}", "3"), answer_kind="math", rule="math")
+def test_one_of_several_golds_is_enough_and_wrong_is_what_differs_from_all():
+    question = ChartQuestion("q", "?", ("2", "3"), answer_kind="math", rule="math")
     assert grade("3", question).correct is True and grade("4", question).correct is False
+    question = ChartQuestion("q", "?", (r"\frac{1}{0}", "3"), answer_kind="math", rule="math")
+    assert grade("3", question).correct is True and grade("4", question).correct is None
 
 
 def test_a_forked_process_asks_a_checker_of_its_own():

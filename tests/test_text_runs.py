@@ -10,7 +10,7 @@ import datasets
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import generate_samples
 import main
@@ -29,13 +29,13 @@ def save_model(folder: Path) -> Path:
     """A random Qwen2 that often writes one of the ANSWERS, each a token, and often ends."""
     tokenizer = text_tokenizer("qwen2")
     tokenizer.add_tokens(list(ANSWERS))
-    config = Qwen2ForCausalLM.config_class(**{**text_settings(tokenizer, 2, 32), "tie_word_embeddings": False})
-    config.rope_parameters = {"rope_type": "default", "rope_theta": 10000.0}
+    own = {"tie_word_embeddings": False, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+    config = Qwen2Config(**{**text_settings(tokenizer, 2, 32), **own})
     torch.manual_seed(0)
     model = spread(Qwen2ForCausalLM(config))
     often = [*tokenizer.convert_tokens_to_ids(list(ANSWERS)), tokenizer.eos_token_id]
     with torch.no_grad():
-        model.lm_head.weight[often] *= 5
+        model.lm_head.weight[often] *= 12
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

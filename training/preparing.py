@@ -134,6 +134,8 @@ def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
     )
     check_images(everything.questions)
     check_seen(args.start.source, everything.questions)
-    share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
+    if size is None and not args.held_out:
+        return everything, replace(everything, questions=[])
+    share = args.held_out or 0.05  # --held-out 0: the subset is that of the default, and nothing is measured
     train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
     return train, held_out if args.held_out else replace(held_out, questions=[])
