@@ -14,7 +14,7 @@ from huggingface_hub import ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from charts.prompt import PROMPTS
+from charts.prompt import PROMPTS, SYSTEM
 from models.registry import MODELS
 from trainers import METHODS
 from trainers.method import Paper
@@ -38,15 +38,32 @@ question = "Which bar is the tallest?"
 prompt = {prompt!r}
 content = [{{"type": "image", "image": chart}}, {{"type": "text", "text": prompt.replace("{{question}}", question)}}]
 inputs = processor.apply_chat_template(
-    [{{"role": "user", "content": content}}],
+    [{system}{{"role": "user", "content": content}}],
     add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
 ).to(model.device)
 output = model.generate(**inputs, max_new_tokens={length})
 print(processor.batch_decode(output[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)[0])
 ```"""
-LOAD_ADAPTER = """base = AutoModelForImageTextToText.from_pretrained("{base}", dtype="auto")
+TEXT_EXAMPLE = """```python
+{imports}
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+name = {name}  # this folder, or its name on the hub
+{load}
+tokenizer = AutoTokenizer.from_pretrained(name)
+
+question = "What is 7 x 8?"
+prompt = {prompt!r}
+inputs = tokenizer.apply_chat_template(
+    [{system}{{"role": "user", "content": prompt.replace("{{question}}", question)}}],
+    add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+).to(model.device)
+output = model.generate(**inputs, max_new_tokens={length})
+print(tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1]:], skip_special_tokens=True)[0])
+```"""
+LOAD_ADAPTER = """base = {auto}.from_pretrained("{base}", dtype="auto")
 model = PeftModel.from_pretrained(base, name)"""
-LOAD_MODEL = """model = AutoModelForImageTextToText.from_pretrained(name, dtype="auto")"""
+LOAD_MODEL = """model = {auto}.from_pretrained(name, dtype="auto")"""
 
 
 def model_card(name: str, record: dict, merged: bool = False) -> str:
@@ -66,21 +83,29 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 
 # {name}
 
-{what} {spoken}, trained with {method.label} on {data["num_questions"]:,} chart questions of {data["name"]}
+{what} {spoken}, trained with {method.label} on {data["num_questions"]:,} {_kind(model)} of {data["name"]}
 ({data["split"]}).{_earlier(model)} It has learned from {method.learns_from}{_cited(method.paper)}.
 
 ## Use
 
-{_example(name, settings, base or _place(model), is_adapter)}
+{_example(name, settings, base or _place(model), is_adapter, _text_only(model))}
 
 ## Training
 
 | | |
 |---|---|
-{_table(settings)}
+{_table(settings, _text_only(model))}
 
 `training_settings.json` has the rest. Versions: {versions}.
 {_citation(method.paper)}"""
+
+
+def _text_only(model: dict) -> bool:
+    return bool(model.get("text_only"))
+
+
+def _kind(model: dict) -> str:
+    return "questions" if _text_only(model) else "chart questions"
 
 
 def _cited(paper: Paper | None) -> str:
@@ -91,14 +116,22 @@ def _citation(paper: Paper | None) -> str:
     return f"\n## Citation\n\n```bibtex\n{paper.bibtex}\n```\n" if paper else ""
 
 
-def _example(name: str, settings: dict, base: str, is_adapter: bool) -> str:
-    return EXAMPLE.format(
-        imports="from peft import PeftModel" if is_adapter else "",
-        name=json.dumps(name),
-        load=LOAD_ADAPTER.format(base=base) if is_adapter else LOAD_MODEL,
-        prompt=PROMPTS[settings["prompt"]],
-        length=settings["max_completion_length"],
-    ).replace("```python\n\n", "```python\n")
+def _example(name: str, settings: dict, base: str, is_adapter: bool, text_only: bool) -> str:
+    auto = "AutoModelForCausalLM" if text_only else "AutoModelForImageTextToText"
+    said = SYSTEM.get(settings["prompt"])
+    content = said if text_only else [{"type": "text", "text": said}]
+    return (
+        (TEXT_EXAMPLE if text_only else EXAMPLE)
+        .format(
+            imports="from peft import PeftModel" if is_adapter else "",
+            name=json.dumps(name),
+            load=LOAD_ADAPTER.format(base=base, auto=auto) if is_adapter else LOAD_MODEL.format(auto=auto),
+            system=json.dumps({"role": "system", "content": content}) + ", " if said else "",
+            prompt=PROMPTS[settings["prompt"]],
+            length=settings["max_completion_length"],
+        )
+        .replace("```python\n\n", "```python\n")
+    )
 
 
 def hub_name(model: dict, trains_all_weights: bool) -> str | None:
@@ -144,19 +177,20 @@ def _earlier(model: dict) -> str:
         mode, data = start["mode"], start.get("data") or {}
         method = METHODS[mode].label if mode in METHODS else mode  # of a version that knew more methods
         count, name = data.get("num_questions"), data.get("name")
-        stages.append(method + (f" on {count:,} chart questions of {name}" if count and name else ""))
+        stages.append(method + (f" on {count:,} {_kind(model)} of {name}" if count and name else ""))
         start = start["model"].get("start")
     return f" Before that it was trained with {', then '.join(reversed(stages))}." if stages else ""
 
 
 def _metadata(mode: str, base: str | None, is_adapter: bool, model: dict) -> str:
     license_ = _license(base, model)
+    tags = [] if _text_only(model) else ["chart-question-answering"]
     return ModelCardData(
         base_model=base,
         base_model_relation="adapter" if base and is_adapter else None,
         library_name="peft" if is_adapter else "transformers",
-        pipeline_tag="image-text-to-text",
-        tags=["trl", mode, "reinforcement-learning", "chart-question-answering", *["lora"] * is_adapter],
+        pipeline_tag="text-generation" if _text_only(model) else "image-text-to-text",
+        tags=["trl", mode, "reinforcement-learning", *tags, *["lora"] * is_adapter],
         **license_,
     ).to_yaml()
 
@@ -182,7 +216,7 @@ def _license(base: str | None, model: dict) -> dict[str, str]:
     return {name: data[name] for name in names if isinstance(data.get(name), str) and data.get("license")}
 
 
-def _table(settings: dict) -> str:
+def _table(settings: dict, text_only: bool) -> str:
     accumulated = settings["gradient_accumulation_steps"]
     batch = settings["batch_size"] * settings["num_processes"] * accumulated
     rows = {
@@ -196,6 +230,8 @@ def _table(settings: dict) -> str:
         "image limits": f"{settings['min_pixels']:,} to {settings['max_pixels']:,} pixels",
         "seed": settings["seed"],
     }
+    if text_only:
+        del rows["image limits"]
     method = METHODS[settings["mode"]]
     if "reward_threshold" in method.shared_flags:
         rows["correct means accuracy of at least"] = f"{settings['reward_threshold']:g}"

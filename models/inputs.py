@@ -37,8 +37,8 @@ def check_seen(source: str, questions: Sequence[ChartQuestion]) -> None:
     with_image = sum(question.open_image is not None for question in questions)
     if with_image and not family_of(load_config(source)).sees:
         raise ValueError(
-            f"{with_image:,} of {len(questions):,} questions have an image, and the model reads text alone: choose a "
-            "vision-language model, or a data set without images, such as math"
+            f"model {source} reads text alone, and {with_image:,} of {len(questions):,} questions have an image: "
+            "choose a vision-language model, or a data set without images, such as math"
         )
 
 

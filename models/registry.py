@@ -64,6 +64,7 @@ MODELS = {
 
 # of base models, which have none of their own: the texts, a line each, and nothing that marks who speaks
 PLAIN_TEMPLATE = "{{ bos_token or '' }}{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>")  # of the templates of Qwen and of Llama 3
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -169,6 +170,21 @@ def control_tokens(processor: ProcessorMixin) -> tuple[str, ...]:
     added = {token for token in tokenizer.get_added_vocab() if not token.replace(" ", "").isalnum()}
     found = {token.lstrip() for token in {*tokenizer.all_special_tokens, *markers, *added}}
     return tuple(sorted(token for token in found if len(token) > 1))
+
+
+def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
+    """Every token that ends a completion: the generation settings' and the tokenizer's.
+
+    Base models that read text alone have a template of turns whose end neither of the two names, and would write on
+    behind it: there it is the template's too.
+    """
+    tokenizer = tokenizer_of(processor)
+    configured = model.generation_config.eos_token_id
+    configured = configured if isinstance(configured, list | tuple) else [configured]
+    turns = [] if tokenizer is not processor else [t for t in TURN_ENDS if t in (tokenizer.chat_template or "")]
+    known = tokenizer.get_vocab()
+    ends = (*configured, tokenizer.eos_token_id, *(known.get(token) for token in turns))
+    return sorted({token for token in ends if token is not None})
 
 
 def lora_config(

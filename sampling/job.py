@@ -55,7 +55,7 @@ class Sampler:
     without_image: str | None = None  # one of WITHOUT_IMAGE
 
     def __post_init__(self) -> None:
-        from models.registry import unsampleable_token_ids
+        from models.registry import end_tokens, unsampleable_token_ids
 
         self.suppress = unsampleable_token_ids(self.processor, self.model.config)
         self.eos_ids = end_tokens(self.model, self.processor)
@@ -84,13 +84,6 @@ class Sampler:
 
     def texts(self, samples: Samples) -> list[str]:
         return tokenizer_of(self.processor).batch_decode(samples.token_ids, skip_special_tokens=True)
-
-
-def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
-    """Every token that ends a completion: the generation settings' and the tokenizer's."""
-    configured = model.generation_config.eos_token_id
-    configured = configured if isinstance(configured, list | tuple) else [configured]
-    return sorted({token for token in (*configured, tokenizer_of(processor).eos_token_id) if token is not None})
 
 
 def run_job(

@@ -95,8 +95,7 @@ DATA = (
     Setting("deduplicate", False, "keep one of several equal rows"),
     Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on; 0 without "
             "--subset-size: all rows are trained on", least=0, most=0.5),
-    Setting("prompt", None, "prompt of charts/prompt.py (default: that of the data set, boxed for math, gsm8k, amc and "
-            "aime, else structured)"),
+    Setting("prompt", "structured", "prompt of charts/prompt.py; math, gsm8k, amc and aime have boxed by default"),
     Setting("min_pixels", 3136, "smaller images are enlarged to this many pixels", least=1),
     Setting("max_pixels", 401408, "larger images are shrunk to this many pixels", least=1),
 )

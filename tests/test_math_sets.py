@@ -12,6 +12,7 @@ from charts.loading import default_prompt, hold_out, load_questions
 from charts.math_sets import read_contest, read_gsm8k, read_math
 from charts.prompt import messages
 from charts.subsets import distinct
+from charts.synthetic import synthetic_questions
 from tests.math_copies import AIME, AMC, GSM8K, math_row, save_math
 
 
@@ -106,6 +107,12 @@ def test_they_are_asked_in_the_words_of_the_paper(tmp_path):
         ("system", "You are a helpful assistant."),
         ("user", "Compute $0 + 0$.\nPlease reason step by step, and put your final answer within \\boxed{}."),
     ]
+
+
+def test_an_image_stands_in_the_first_turn_of_the_user():
+    system, user = messages(synthetic_questions("test", 1)[0], "boxed")
+    assert [part["type"] for part in system["content"]] == ["text"]
+    assert [part["type"] for part in user["content"]] == ["image", "text"]
 
 
 def test_a_problem_that_occurs_twice_is_never_both_trained_on_and_held_out(tmp_path):

@@ -12,7 +12,14 @@ from charts.record import ChartQuestion
 from charts.synthetic import synthetic_questions
 from models.families import family_of
 from models.inputs import check_seen, prompt_inputs
-from models.registry import load_config, load_model, load_processor, unsampleable_token_ids
+from models.registry import (
+    PLAIN_TEMPLATE,
+    end_tokens,
+    load_config,
+    load_model,
+    load_processor,
+    unsampleable_token_ids,
+)
 from sampling.batch import Request
 from sampling.engine import decode, sample
 from sampling.known_layers import refusal
@@ -67,10 +74,19 @@ def test_a_tokenizer_without_a_template_asks_in_plain_lines_and_begins_once(tmp_
     assert text.startswith("<|begin_of_text|>What is 1 + 7?\nAnswer with") and text.count("<|begin_of_text|>") == 1
 
 
+def test_the_end_of_a_turn_ends_a_completion_also_where_only_the_template_knows_it():
+    model, tokenizer = make_text_family("qwen2")
+    turn, text = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    tokenizer.eos_token, model.generation_config.eos_token_id = "<|endoftext|>", text  # as Qwen2.5-Math has it
+    assert end_tokens(model, tokenizer) == sorted([turn, text])
+    tokenizer.chat_template = PLAIN_TEMPLATE
+    assert end_tokens(model, tokenizer) == [text]
+
+
 def test_what_is_no_model_that_writes_text_and_images_for_one_that_sees_none_are_refused(tmp_path):
     make_text_family("qwen2")[0].save_pretrained(tmp_path)
     charts = synthetic_questions("test", 2)
-    with pytest.raises(ValueError, match=r"2 of 2 questions have an image, and the model reads text alone"):
+    with pytest.raises(ValueError, match=r"reads text alone, and 2 of 2 questions have an image"):
         check_seen(str(tmp_path), charts)
     check_seen(str(tmp_path), [replace(one, open_image=None) for one in charts])
     check_seen("tiny", charts)

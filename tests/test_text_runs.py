@@ -68,6 +68,17 @@ def interrupt(run: Path) -> None:
     shutil.rmtree(run / "checkpoint-6")
 
 
+def use_as_the_card_says(run: Path, model: Path, capsys) -> None:
+    card = (run / "README.md").read_text(encoding="utf-8")
+    assert "chart" not in card and "image" not in card and "pipeline_tag: text-generation" in card
+    code = card.partition("```python\n")[2].partition("```")[0]
+    assert "You are a helpful assistant." in code and "AutoModelForCausalLM" in code
+    code = code.replace("the/folder/of/the/base/model", str(model)).replace(f'"{run.name}"', repr(str(run)))
+    capsys.readouterr()
+    exec(code, {})
+    assert capsys.readouterr().out.strip()
+
+
 @pytest.mark.parametrize(
     "mode", [pytest.param(mode, marks=[] if mode == "w-reinforce" else pytest.mark.slow) for mode in METHODS]
 )
@@ -84,6 +95,7 @@ def test_a_text_model_is_trained_resumed_sampled_and_scored(mode, place, tmp_pat
     assert resumed.keys() == expected.keys() and all(torch.equal(resumed[name], expected[name]) for name in expected)
     record = json.loads((run / "training_settings.json").read_text())
     assert record["settings"]["prompt"] == "boxed"
+    use_as_the_card_says(run, place / "model", capsys)
     states = json.loads((Path("unbroken") / run.name / "trainer_state.json").read_text())["log_history"]
     for sign in ("positive", "negative"):
         assert sum(entry.get(f"decomposed/{sign}", 0) for entry in states) > 0, "math-verify has judged both ways"
@@ -100,3 +112,31 @@ def test_a_text_model_is_trained_resumed_sampled_and_scored(mode, place, tmp_pat
     assert "Pass@256" in capsys.readouterr().out
     assert report.main(["samples.json", "--output-path", "report.html"]) == 0
     assert "Is $4" in Path("report.html").read_text(encoding="utf-8")
+
+
+def test_the_base_model_is_asked_as_the_data_set_says(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = f"--dataset-name math --dataset-path {place / 'MATH'} --subset-size 2 --num-samples 2 --max-new-tokens 4"
+    for name, flags in (("boxed", ""), ("short", "--prompt short")):
+        line = f"--checkpoint-path {place / 'model'} {data} --output-path {name}.json {flags}"
+        assert generate_samples.main(line.split()) == 0
+        assert json.loads(Path(f"{name}.settings.json").read_text())["prompt"]["name"] == name
+
+
+def test_charts_are_refused_for_a_model_that_sees_none_unless_they_are_taken_away(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    train = f"--mode nsr --model-name {place / 'model'} --dataset-name synthetic --subset-size 40"
+    sample = f"--checkpoint-path {place / 'model'} --dataset-name synthetic --subset-size 2 --num-samples 2"
+    sample += " --max-new-tokens 4 --output-path s.json"
+    for run, line in (
+        (main.main, train),
+        (main.main, f"{train} --estimate"),
+        (generate_samples.main, sample),
+        (generate_samples.main, f"{sample} --without-image mask"),
+    ):
+        assert run(line.split()) == 2
+        error = capsys.readouterr().err.strip()
+        assert error.startswith("error: ") and "\n" not in error
+        assert f"model {place / 'model'} reads text alone" in error
+    assert list(tmp_path.iterdir()) == []
+    assert generate_samples.main([*sample.split(), "--without-image", "remove"]) == 0

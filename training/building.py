@@ -40,6 +40,8 @@ def build_trainer(
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
     dtype = weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None)
     model = (load or registry.load_model)(args.start.source, dtype=dtype)
+    if tokenizer_of(processor) is processor:  # of a model that reads text alone
+        model.generation_config.eos_token_id = registry.end_tokens(model, processor)
     config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor) or None}
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(

@@ -100,7 +100,8 @@ def resolve_defaults(args: argparse.Namespace) -> None:
     unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
     if unknown and args.vlm_name in MODELS:
         raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
-    args.prompt = args.prompt or default_prompt(args.dataset_name)
+    if "prompt" not in {*args.explicit, *args.start.saved}:
+        args.prompt = default_prompt(args.dataset_name)
     for name, known in (("rewards", PRESETS), ("prompt", PROMPTS)):
         if getattr(args, name) not in known:
             raise ValueError(f"--{name} {getattr(args, name)}: unknown; choose one of {', '.join(known)}")
