@@ -184,7 +184,9 @@ def test_the_packed_update_has_the_gradient_of_plain_rows_with_less_work(family,
     assert trainer.shares_prompts and plain.norm() > 0 and gap(packed, plain) < 1e-9 and less < computed / 2
 
 
-@families
+@pytest.mark.parametrize(
+    "family", ["qwen2", *(pytest.param(one, marks=pytest.mark.slow) for one in ("qwen3", "llama"))]
+)
 def test_w_reinforce_is_lambda_psr_plus_nsr(family, text_alone, tmp_path):
     found = {}
     for mode in ("psr", "nsr", "w-reinforce"):
