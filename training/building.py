@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import asdict
 
-from transformers import PreTrainedModel, ProgressCallback
+from transformers import PreTrainedModel, ProcessorMixin, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from charts.record import QuestionSet
@@ -40,9 +40,7 @@ def build_trainer(
     precision = "bf16" if config.bf16 else "fp16" if config.fp16 else "fp32"
     dtype = weights_dtype(precision, args.no_lora, config.deepspeed_plugin is not None)
     model = (load or registry.load_model)(args.start.source, dtype=dtype)
-    if tokenizer_of(processor) is processor:  # of a model that reads text alone
-        model.generation_config.eos_token_id = registry.end_tokens(model, processor)
-    config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor) or None}
+    _say_what_may_be_drawn(config, model, processor)
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
         args.reward or args.rewards,
@@ -67,6 +65,13 @@ def build_trainer(
     )
     _add_callbacks(trainer, args)
     return trainer
+
+
+def _say_what_may_be_drawn(config: GRPOConfig, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Which tokens are never sampled, and which end a completion of a model that reads text alone."""
+    config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor) or None}
+    if tokenizer_of(processor) is processor:
+        model.generation_config.eos_token_id = registry.end_tokens(model, processor)
 
 
 def _own(args: argparse.Namespace, held_out: QuestionSet) -> dict:
