@@ -1,7 +1,8 @@
 """Is this answer right? One matcher for reward, sampling and scoring.
 
-`grade` never raises, answers repeated strings from a cache, and says why. A question without a gold answer is
-unscorable: `correct` is None, which moves nothing and counts nowhere.
+`grade` never raises, whatever an answer is (but OSError where math-verify cannot be run at all), answers repeated
+strings from a cache, and says why. A question without a gold answer is unscorable: `correct` is None, which moves
+nothing and counts nowhere.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) 
     if len(answer) > MAX_ANSWER_CHARACTERS:
         return TOO_LONG
     rule = rule or question.rule
+    if rule == "strict" and question.answer_kind == "math":
+        rule = "math"
     text = question.question if rule == "strict" else ""
     return _grade(rule, golds, answer, question.answer_kind, question.tolerance, text)
 
@@ -60,7 +63,7 @@ def _grade(
     rule: str, golds: tuple[str, ...], answer: str, answer_kind: str, tolerance: float | None, question: str
 ) -> Verdict:
     name, _, detail = rule.partition(":")
-    if name == "math" or (name == "strict" and answer_kind == "math"):
+    if name == "math":
         return Verdict(*math_answers.decide(golds, answer))
     verdict = Verdict(False, "differs")
     for gold in golds:

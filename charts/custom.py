@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from charts.answers import RULES
+from charts.boxed import last_boxed
 from charts.columns import picture_of
 from charts.parsing import as_table, parse_completion
 from charts.record import ANSWER_KINDS
@@ -33,9 +34,12 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for values not allowed."""
     question, said = _asked(row)
     rule = _rule(row.get("rule") or "strict")  # what it is rewarded by: such rows have no public rule
+    answers = _answers(row, said)
+    if rule == "math":  # a whole solution may stand there
+        answers = tuple(last_boxed(answer) or answer for answer in answers)
     yield {
         "question": _without_marker(question, row),
-        "answers": _answers(row, said),
+        "answers": answers,
         "answer_kind": _answer_kind(row.get("answer_kind")) or ("math" if rule == "math" else ""),
         "tolerance": _tolerance(row.get("tolerance")),
         "table": _table(row.get("table")),

@@ -45,7 +45,7 @@ class Checker:
         return None, f"math-verify did not decide within {self.seconds:g} seconds of computing"
 
     def _running(self) -> subprocess.Popen[str]:
-        if self._process is None or self._owner != os.getpid():
+        if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             # one order of every set: SymPy's steps, and so what it manages in the time, do not vary from run to run
             environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
             self._process = subprocess.Popen(

@@ -8,6 +8,7 @@ import datasets
 import pytest
 
 from charts.adapters import ADAPTERS
+from charts.custom import read_custom
 from charts.loading import default_prompt, hold_out, load_questions
 from charts.math_sets import read_contest, read_gsm8k, read_math
 from charts.prompt import messages
@@ -107,6 +108,13 @@ def test_they_are_asked_in_the_words_of_the_paper(tmp_path):
         ("system", "You are a helpful assistant."),
         ("user", "Compute $0 + 0$.\nPlease reason step by step, and put your final answer within \\boxed{}."),
     ]
+
+
+def test_rows_of_ones_own_have_the_rule_by_a_column():
+    for answer in (r"\frac12", r"It is half: $\boxed{\frac12}$."):
+        fields = one(read_custom, {"question": "?", "answer": answer, "rule": "math"})
+        assert (fields["answers"], fields["answer_kind"], fields["rule"]) == ((r"\frac12",), "math", "math")
+    assert one(read_custom, {"question": "?", "answer": r"\boxed{5}"})["answers"] == (r"\boxed{5}",)
 
 
 def test_an_image_stands_in_the_first_turn_of_the_user():

@@ -140,3 +140,18 @@ def test_charts_are_refused_for_a_model_that_sees_none_unless_they_are_taken_awa
         assert f"model {place / 'model'} reads text alone" in error
     assert list(tmp_path.iterdir()) == []
     assert generate_samples.main([*sample.split(), "--without-image", "remove"]) == 0
+
+
+@pytest.mark.slow
+def test_all_weights_are_trained_sampled_and_trained_further(place, tmp_path, monkeypatch, capsys):
+    """As the recipe does: --no-lora, four updates a rollout batch, an entropy bonus."""
+    monkeypatch.chdir(tmp_path)
+    more = ("--no-lora", "--entropy-bonus", "1e-4", "--clip", "0.2", "--reward", "accuracy")
+    run = trained(place, "nsr", "whole", *more)
+    before, after = (load_file(folder / "model.safetensors") for folder in (place / "model", run))
+    assert before.keys() == after.keys() and any(not torch.equal(before[name], after[name]) for name in after)
+    use_as_the_card_says(run, place / "model", capsys)
+    sample = f"--checkpoint-path {run} --dataset-name math --dataset-path {place / 'MATH'} --output-path s.json"
+    assert generate_samples.main([*sample.split(), "--subset-size", "2", "--num-samples", "4"]) == 0
+    further = f"--mode psr --model-name {run} --dataset-name math --dataset-path {place / 'MATH'} {SMALL} --no-lora"
+    assert main.main([*further.split(), "--output-root", "further"]) == 0
