@@ -106,7 +106,7 @@ def test_a_text_model_is_trained_resumed_sampled_and_scored(mode, place, tmp_pat
     problems = json.loads(Path("samples.json").read_text())
     assert [len(one["samples"]) for one in problems] == [256] * 3
     assert all(one["rule"] == "math" and one["image"] is None for one in problems)
-    assert {True, False} <= {mark for one in problems for mark in one["correct"]}
+    assert {mark for one in problems for mark in one["correct"]} <= {True, False}
     assert all(one["correct"] == one["correct_strict"] for one in problems)
     assert pass_at_k.main(["--samples-path", "samples.json", "--output-path", "scored.json", "--metrics", "all"]) == 0
     assert "Pass@256" in capsys.readouterr().out
@@ -116,11 +116,14 @@ def test_a_text_model_is_trained_resumed_sampled_and_scored(mode, place, tmp_pat
 
 def test_the_base_model_is_asked_as_the_data_set_says(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    data = f"--dataset-name math --dataset-path {place / 'MATH'} --subset-size 2 --num-samples 2 --max-new-tokens 4"
+    data = f"--dataset-name math --dataset-path {place / 'MATH'} --subset-size 2 --num-samples 64 --max-new-tokens 16"
     for name, flags in (("boxed", ""), ("short", "--prompt short")):
         line = f"--checkpoint-path {place / 'model'} {data} --output-path {name}.json {flags}"
         assert generate_samples.main(line.split()) == 0
         assert json.loads(Path(f"{name}.settings.json").read_text())["prompt"]["name"] == name
+    marks = {mark for one in json.loads(Path("boxed.json").read_text()) for mark in one["correct"]}
+    assert marks == {True, False}, "boxes are read, and some are right"
+    assert not any(mark for one in json.loads(Path("short.json").read_text()) for mark in one["correct"])
 
 
 def test_charts_are_refused_for_a_model_that_sees_none_unless_they_are_taken_away(place, tmp_path, monkeypatch, capsys):
