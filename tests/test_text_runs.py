@@ -14,6 +14,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 import generate_samples
 import main
+from checkpoints import merge
 from evaluation import pass_at_k, report
 from tests.families import spread, text_settings, text_tokenizer
 from tests.math_copies import math_row
@@ -158,3 +159,18 @@ def test_all_weights_are_trained_sampled_and_trained_further(place, tmp_path, mo
     assert generate_samples.main([*sample.split(), "--subset-size", "2", "--num-samples", "4"]) == 0
     further = f"--mode psr --model-name {run} --dataset-name math --dataset-path {place / 'MATH'} {SMALL} --no-lora"
     assert main.main([*further.split(), "--output-root", "further"]) == 0
+
+
+@pytest.mark.slow
+def test_an_adapter_is_merged_into_the_weights_and_says_the_same(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run, said = trained(place, "nsr", "runs"), {}
+    assert merge.main([str(run), "merged"]) == 0
+    for name in (str(run), "merged"):
+        line = f"--checkpoint-path {name} --dataset-name math --dataset-path {place / 'MATH'} --subset-size 4 --top-k 1"
+        assert (
+            generate_samples.main([*line.split(), "--num-samples", "1", "--output-path", "s.json", "--overwrite"]) == 0
+        )
+        said[name] = [one["samples"] for one in json.loads(Path("s.json").read_text())]
+        assert json.loads(Path("s.settings.json").read_text())["prompt"]["name"] == "boxed"
+    assert said[str(run)] == said["merged"]
