@@ -13,7 +13,7 @@ cd "$(dirname "$0")" || exit 1
 for argument in "$@"; do
     case $argument in
         -h | --help) sed -n '2,12p' "$0"; exit 0 ;;
-        --mode* | --vlm-name* | --dataset-name* | --seed* | --subset-size* | --output-root*)
+        --mode* | --vlm-name* | --model-name* | --dataset-name* | --seed* | --subset-size* | --output-root*)
             echo "error: $argument is set by the script; use MODEL, DATASET, SUBSET or SEED in the environment" >&2
             exit 2 ;;
     esac

@@ -31,3 +31,4 @@ class Adapter:
     needs_image: bool = True
     wanted: str = ""  # the columns it reads, for the message that says they are missing
     columns: Columns | None = None  # of a set without an adapter of its own: what the user's flags say
+    prompt: str = "structured"  # what its questions are asked with where nobody says otherwise

@@ -10,6 +10,7 @@ from charts import clevr, file_layouts, refcoco
 from charts.adapter import Adapter, Fields, Place
 from charts.custom import WANTED, read_custom
 from charts.hard_sets import HARD_SETS
+from charts.math_sets import MATH_SETS
 from charts.parsing import as_table
 from charts.values import accepted, first
 
@@ -272,5 +273,6 @@ ADAPTERS = {
             layout=file_layouts.jsonl,
             needs_image=False,
         ),
+        *MATH_SETS,
     )
 }

@@ -1,18 +1,19 @@
 """Is this answer right? One matcher for reward, sampling and scoring.
 
-`grade` never raises, answers repeated strings from a cache, and says why. A question without a gold answer is
-unscorable: `correct` is None, which moves nothing and counts nowhere.
+`grade` never raises, whatever an answer is (but OSError where math-verify cannot be run at all), answers repeated
+strings from a cache, and says why. A question without a gold answer is unscorable: `correct` is None, which moves
+nothing and counts nowhere.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
 
-from charts import boxes, public_rules
+from charts import boxes, math_answers, public_rules
 from charts.gold import Gold
 from charts.matcher import match, relative_error
 from charts.record import ChartQuestion
 
-RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench", "iou")
+RULES = ("strict", "relaxed", "evochart", "chartqapro", "chartbench", "math", "iou")
 MAX_ANSWER_CHARACTERS = 2_000  # a longer "answer" is an essay, and is wrong under every rule
 
 
@@ -28,7 +29,10 @@ TOO_LONG = Verdict(False, "answer too long")
 
 
 def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) -> Verdict:
-    """The verdict on `answer` under `rule` (None: the data set's own public rule; "strict": this project's)."""
+    """The verdict on `answer` under `rule` (None: the data set's own public rule; "strict": this project's).
+
+    Of answers of the kind "math" the strict rule is that of math-verify, "math".
+    """
     golds = question.answers
     if not golds:
         return NO_GOLD
@@ -39,6 +43,8 @@ def grade(answer: str | None, question: ChartQuestion, rule: str | None = None) 
     rule = rule or question.rule
     if rule == "iou" or (rule == "strict" and question.answer_kind == boxes.KIND):
         return _box(answer, question)
+    if rule == "strict" and question.answer_kind == "math":
+        rule = "math"
     text = question.question if rule == "strict" else ""
     return _grade(rule, golds, answer, question.answer_kind, question.tolerance, text)
 
@@ -53,7 +59,7 @@ def _box(answer: str, question: ChartQuestion) -> Verdict:
 
 def numeric_error(answer: str | None, question: ChartQuestion) -> float | None:
     """The smallest relative error of a number against a gold that allows a tolerance; None for everything else."""
-    if not isinstance(answer, str) or len(answer) > MAX_ANSWER_CHARACTERS:
+    if not isinstance(answer, str) or len(answer) > MAX_ANSWER_CHARACTERS or question.answer_kind == "math":
         return None
     golds = (_gold(gold, question.answer_kind, question.tolerance, question.question) for gold in question.answers)
     errors = [error for gold in golds if (error := relative_error(answer, gold)) is not None]
@@ -65,6 +71,8 @@ def _grade(
     rule: str, golds: tuple[str, ...], answer: str, answer_kind: str, tolerance: float | None, question: str
 ) -> Verdict:
     name, _, detail = rule.partition(":")
+    if name == "math":
+        return Verdict(*math_answers.decide(golds, answer))
     verdict = Verdict(False, "differs")
     for gold in golds:
         if name == "strict":

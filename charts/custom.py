@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from charts.answers import RULES
+from charts.boxed import last_boxed
 from charts.boxes import KIND, gold_boxes
 from charts.choices import INSTRUCTION, accepted_choice, read_choices, shown
 from charts.columns import picture_of
@@ -34,8 +35,11 @@ _OTHER_MARKER = re.compile(r"<(?:video|audio|bbox|ref-object)>")
 def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     """Question, answer and every other field of `ChartQuestion` by its name; `ValueError` for values not allowed."""
     question, said = _asked(row)
-    kind = _answer_kind(row.get("answer_kind") or (KIND if row.get("rule") == "iou" else ""))
+    rule = _rule(row.get("rule") or "strict")  # what it is rewarded by: such rows have no public rule
+    kind = _answer_kind(row.get("answer_kind") or {"iou": KIND, "math": "math"}.get(rule, ""))
     answers = _boxes(row, said) if kind == KIND else _answers(row, said)
+    if rule == "math":  # a whole solution may stand there
+        answers = tuple(last_boxed(answer) or answer for answer in answers)
     instruction = str(row.get("instruction") or "")
     choices: dict[str, str] = {}
     if row.get("choices"):
@@ -52,7 +56,7 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
         "table": _table(row.get("table")),
         "chart_type": str(row["chart_type"]) if row.get("chart_type") else None,
         "kind": str(row.get("kind") or ""),
-        "rule": _rule(row.get("rule") or "strict"),  # what it is rewarded by: such rows have no public rule
+        "rule": rule,
         **({"source": str(row["source"])} if row.get("source") else {}),
     }
 

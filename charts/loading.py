@@ -18,7 +18,7 @@ from charts.record import ChartQuestion, QuestionSet
 from charts.sources import Rows, is_training_split, open_rows, undecoded_images
 from charts.subsets import check_subset, distinct, draw, fingerprint, hold_out
 
-__all__ = ["DATASETS", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
+__all__ = ["DATASETS", "default_prompt", "drop_shared_charts", "fingerprint", "hold_out", "load_questions"]
 
 MAX_SKIPPED_SHARE = 0.01
 WORTH_A_WORD = 0.01  # share of the rows: fewer repeats are not mentioned
@@ -63,6 +63,11 @@ def load_questions(
             raise ValueError("; ".join([str(error), *questions.notes])) from None
         questions = replace(questions, questions=drawn)
     return replace(questions, fingerprint=fingerprint(questions.questions))
+
+
+def default_prompt(name: str) -> str:
+    """What the questions of a data set are asked with where nobody says otherwise: a name of charts.prompt."""
+    return ADAPTERS[name].prompt if name in ADAPTERS else "structured"
 
 
 def drop_shared_charts(train: QuestionSet, evaluation_images: set[str]) -> QuestionSet:

@@ -16,6 +16,8 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from charts.boxed import last_boxed
+
 _TAG = re.compile(r"<(/?)(think|type|table|answer)>", re.IGNORECASE)
 _ORDER = ["think", "type", "/type", "table", "/table", "/think", "answer", "/answer"]
 _STEP = re.compile(r"(?:step\s*\d+|\(?\d+)\s*[:.)]\s*(.*)", re.IGNORECASE)
@@ -49,8 +51,15 @@ class _Tag:
 
 
 def parse_completion(text: str | None, form: str = "structured") -> Parsed:
-    """Parse a completion against the form its prompt asked for: "structured", or "short" (an answer block only)."""
+    """Parse a completion against the form its prompt asked for.
+
+    "structured"; "short": an answer block only; "boxed": the answer is what the last `\\boxed{}` holds, and a
+    completion with one is well formed.
+    """
     text = text or ""
+    if form == "boxed":
+        boxed = last_boxed(text)
+        return Parsed(boxed, well_formed=bool(boxed), reason="" if boxed else "no box", grade=float(bool(boxed)))
     tags = [_Tag((m[1] + m[2]).lower(), m.start(), m.end()) for m in _TAG.finditer(text)]
     contents = _single_blocks(text, tags)
     answer = _last_answer(text, tags)

@@ -24,7 +24,10 @@ PROMPTS = {
         "Question: {question}"
     ),
     "short": "{question}\nAnswer with a single word, number or phrase between <answer> and </answer>.",
+    # word for word that of arXiv 2506.01347's code, as is the turn before it
+    "boxed": "{question}\nPlease reason step by step, and put your final answer within \\boxed{}.",
 }
+SYSTEM = {"boxed": "You are a helpful assistant."}  # said before the conversation
 PLACES = ("question", "choices", "instruction")  # what a template may name; {question} it must
 _PLACE = re.compile(rf"\{{({'|'.join(PLACES)})\}}")
 _LIKE_A_PLACE = re.compile(r"(?<![\w}])\{([A-Za-z_]+)\}")  # \boxed{answer} and {"columns": ...} are none
@@ -61,8 +64,8 @@ def doubt(prompt: str) -> str | None:
 
 
 def prompt_hash(prompt: str) -> str:
-    """First 16 hex digits of the sha256 of the template of `prompt`; stored with checkpoints and samples."""
-    return hashlib.sha256(template(prompt).encode()).hexdigest()[:16]
+    """First 16 hex digits of the sha256 of what `prompt` says; stored with checkpoints and samples."""
+    return hashlib.sha256((SYSTEM.get(prompt, "") + template(prompt)).encode()).hexdigest()[:16]
 
 
 def prompt_record(prompt: str) -> dict[str, str]:
@@ -104,7 +107,7 @@ def _places(control_tokens: tuple[str, ...]) -> re.Pattern:
 
 
 def messages(question: ChartQuestion, prompt: str, control_tokens: Sequence[str] = ()) -> list[dict]:
-    """The conversation put to the model: earlier turns, then the question; the image comes first of all.
+    """The conversation put to the model: earlier turns, then the question; the image comes first of all but SYSTEM.
 
     Every content is a list of parts ({"type": "image"} and {"type": "text", "text": ...}), the form that processors'
     chat templates read. A question without an image has no image part. What the data say is `plain_text` to a
@@ -119,6 +122,8 @@ def messages(question: ChartQuestion, prompt: str, control_tokens: Sequence[str]
     conversation: list[dict] = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
     if question.open_image is not None:
         conversation[0]["content"].insert(0, {"type": "image"})
+    if prompt in SYSTEM:
+        conversation.insert(0, {"role": "system", "content": [{"type": "text", "text": SYSTEM[prompt]}]})
     return conversation
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text", "box")
+ANSWER_KINDS = ("number", "year", "count", "list", "ordered list", "yes/no", "text", "math", "box")
 
 
 @dataclass(frozen=True)

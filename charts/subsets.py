@@ -96,7 +96,8 @@ def distinct(questions: list[ChartQuestion]) -> list[ChartQuestion]:
 
 
 def _chart(question: ChartQuestion) -> str:
-    return question.image_id or question.id
+    """What questions have in common that must not be parted: their chart, or, of text alone, the question itself."""
+    return question.image_id or question.question
 
 
 def check_subset(size: int | None, order: str) -> None:

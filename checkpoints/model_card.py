@@ -14,7 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 from jinja2 import Template
 
 from charts.adapters import ADAPTERS
-from charts.prompt import template
+from charts.prompt import SYSTEM, template
 from models.registry import MODELS
 from trainers import METHODS
 
@@ -45,12 +45,31 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
         method=METHODS[settings["mode"]],
         data=record["data"],
         earlier=_earlier(model),
+        text_only=_text_only(model),
+        auto="AutoModelForCausalLM" if _text_only(model) else "AutoModelForImageTextToText",
+        kind=_kind(model),
+        system=_system(settings["prompt"], _text_only(model)),
         is_adapter=is_adapter,
         quoted_prompt=repr(asked.replace("{choices}", "").replace("{instruction}", "")),
         settings=settings,
-        rows=_rows(settings),
+        rows=_rows(settings, _text_only(model)),
         versions=", ".join(f"{package} {version}" for package, version in record["versions"].items() if version),
     )
+
+
+def _text_only(model: dict) -> bool:
+    return bool(model.get("text_only"))
+
+
+def _kind(model: dict) -> str:
+    return "questions" if _text_only(model) else "chart questions"
+
+
+def _system(prompt: str, text_only: bool) -> str:
+    """The turn before the question as the example writes it, where the prompt has one."""
+    said = SYSTEM.get(prompt)
+    content = said if text_only else [{"type": "text", "text": said}]
+    return json.dumps({"role": "system", "content": content}) + ", " if said else ""
 
 
 def hub_name(model: dict, trains_all_weights: bool) -> str | None:
@@ -96,20 +115,21 @@ def _earlier(model: dict) -> str:
         mode, data = start["mode"], start.get("data") or {}
         method = METHODS[mode].label if mode in METHODS else mode  # of a version that knew more methods
         count, name = data.get("num_questions"), data.get("name")
-        stages.append(method + (f" on {count:,} chart questions of {name}" if count and name else ""))
+        stages.append(method + (f" on {count:,} {_kind(model)} of {name}" if count and name else ""))
         start = start["model"].get("start")
     return f" Before that it was trained with {', then '.join(reversed(stages))}." if stages else ""
 
 
 def _metadata(record: dict, base: str | None, is_adapter: bool) -> str:
     mode, data_set = record["settings"]["mode"], hub_data_set(record)
+    tags = [] if _text_only(record["model"]) else ["chart-question-answering"]
     return ModelCardData(
         base_model=base,
         datasets=[data_set] if data_set else None,
         base_model_relation="adapter" if base and is_adapter else None,
         library_name="peft" if is_adapter else "transformers",
-        pipeline_tag="image-text-to-text",
-        tags=["trl", mode, "reinforcement-learning", "chart-question-answering", *["lora"] * is_adapter],
+        pipeline_tag="text-generation" if _text_only(record["model"]) else "image-text-to-text",
+        tags=["trl", mode, "reinforcement-learning", *tags, *["lora"] * is_adapter],
         **licence_of(base, record["model"]),
     ).to_yaml()
 
@@ -142,7 +162,7 @@ def licence_of(base: str | None, model: dict) -> dict[str, str]:
     return {name: data[name] for name in names if isinstance(data.get(name), str) and data.get("license")}
 
 
-def _rows(settings: dict) -> dict[str, object]:
+def _rows(settings: dict, text_only: bool) -> dict[str, object]:
     """What the table of settings shows: name -> value."""
     accumulated = settings["gradient_accumulation_steps"]
     batch = settings["batch_size"] * settings["num_processes"] * accumulated
@@ -157,6 +177,8 @@ def _rows(settings: dict) -> dict[str, object]:
         "image limits": f"{settings['min_pixels']:,} to {settings['max_pixels']:,} pixels",
         "seed": settings["seed"],
     }
+    if text_only:
+        del rows["image limits"]
     method = METHODS[settings["mode"]]
     if "reward_threshold" in method.shared_flags:
         rows["correct means accuracy of at least"] = f"{settings['reward_threshold']:g}"

@@ -85,7 +85,7 @@ def new_model(
     corpus = []
     for question, completion in islice(stream, 4000):
         corpus += [f"{question.question} {question.instruction}".strip(), *tags.split(completion)]
-    corpus += [*PROMPTS.values(), "user\n", "assistant\n", "system\n"] * 20
+    corpus += [PROMPTS["structured"], PROMPTS["short"], "user\n", "assistant\n", "system\n"] * 20
     processor = make_processor(train_tokenizer(corpus))
     torch.manual_seed(seed)
     model = Qwen2_5_VLForConditionalGeneration(make_config(processor.tokenizer))

@@ -156,9 +156,11 @@ def report(
 def _sizes(job: Job, steps: int) -> Iterator[str]:
     args, counts, work, prompts = job.args, job.counts(job.args), job.work(job.args), job.prompts(job.args)
     trained = f"{counts.trained:,} trained" + ("" if args.no_lora else f" (LoRA, rank {args.lora_rank})")
-    yield f"Model       {counts.total:,} parameters, {counts.vision:,} of them vision; {trained}"
+    vision = f", {counts.vision:,} of them vision" if counts.vision else ""
+    yield f"Model       {counts.total:,} parameters{vision}; {trained}"
     mean = sum(prompts.lengths) / len(prompts.lengths)
-    shown = f"mean {mean:.0f}, longest {work.prompt} ({prompts.image_tokens} of the largest image)"
+    image = f" ({prompts.image_tokens} of the largest image)" if prompts.image_tokens else ""
+    shown = f"mean {mean:.0f}, longest {work.prompt}{image}"
     yield f"Prompts     {shown} tokens in {len(prompts.lengths)} of {len(job.questions)} questions"
     yield f"Updates     {steps:,} of {work.rows * work.processes} completions of at most {work.completion} tokens"
 
@@ -238,9 +240,9 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
 def _time(job: Job, lengths: list[int], make_trainer: Callable) -> tuple[Timing, str]:
     """The timed step, in a temporary folder, and the weights it has: stored here or drawn, never from the network."""
     import torch
-    from transformers import AutoModelForImageTextToText
 
     from estimate.timing import time_steps
+    from models.families import auto_class
     from models.registry import NoWeights, load_model
 
     kind = []
@@ -257,7 +259,7 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> tuple[Timing,
             kind.append("random weights (none are stored here)")
         torch.manual_seed(job.args.seed)
         with contextlib.nullcontext() if job.zero == 3 else torch.device(job.device):  # ZeRO-3 places what it shards
-            return AutoModelForImageTextToText.from_config(job.config, dtype=dtype, trust_remote_code=False)
+            return auto_class(job.config).from_config(job.config, dtype=dtype, trust_remote_code=False)
 
     changed = {"report_to": "none", "log_completions": False}
     if job.args.no_lora and job.args.kl_beta:  # TRL would load the second model from the hub

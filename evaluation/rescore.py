@@ -26,14 +26,17 @@ def _pair(value: Any) -> tuple[int, int] | None:
     return (value[0], value[1]) if two and all(isinstance(one, int | float) and one > 0 for one in value) else None
 
 
-def marker(rule: str) -> Callable[[dict], list[bool]]:
-    """A function from a problem of a samples file to its marks under `rule`; [] for one without a gold answer."""
+def marker(rule: str) -> Callable[[dict], list[bool | None]]:
+    """A function from a problem of a samples file to its marks under `rule`; [] for one without a gold answer.
+
+    None is the mark of an answer that the rule cannot decide.
+    """
     from charts.answers import RULES, grade
 
     if rule.partition(":")[0] not in RULES:
         raise ValueError(f"--rescore: {rule!r} is no rule; known are {', '.join(RULES)}")
 
-    def mark(problem: dict) -> list[bool]:
+    def mark(problem: dict) -> list[bool | None]:
         extracted, answers = problem.get("extracted"), problem.get("answers")
         if not isinstance(extracted, list) or not isinstance(answers, list):
             raise ValueError(f"--rescore needs 'extracted' and 'answers', problem {problem['problem_id']} lacks them")
@@ -41,9 +44,6 @@ def marker(rule: str) -> Callable[[dict], list[bool]]:
         stored = str(problem.get("rule") or "")  # with the flags of this problem: chartqapro:Y-
         own = stored if stored.partition(":")[0] == rule else rule
         verdicts = {answer: grade(answer, question, own) for answer in set(extracted)} if answers else {}
-        unmarked = [verdict.reason for verdict in verdicts.values() if verdict.correct is None]
-        if unmarked:
-            raise ValueError(f"--rescore {rule}: problem {question.id} cannot be marked: {unmarked[0]}")
-        return [verdicts[answer].correct is True for answer in extracted] if answers else []
+        return [verdicts[answer].correct for answer in extracted] if answers else []
 
     return mark

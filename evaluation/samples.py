@@ -21,6 +21,8 @@ from evaluation.json_stream import json_values
 
 PER_SAMPLE = ("samples", "extracted", "correct", "correct_strict", "well_formed", "tokens", "truncated")
 
+_NOTHING = {False: "no samples", True: "no sample could be marked"}
+
 
 @dataclass
 class SampleSet:
@@ -41,6 +43,7 @@ class SampleSet:
     kinds: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
     unsampled: list[tuple[str, str]] = field(default_factory=list)
+    undecided: int = 0  # samples left out because their mark is null
     repeated: int = 0  # rows left out because their problem had occurred before
     identical: int = 0  # problems of several samples whose texts are all the same
 
@@ -71,13 +74,12 @@ def read_samples(
     *,
     marks: str = "correct",
     duplicates: str = "refuse",
-    mark: Callable[[dict], list[bool]] | None = None,
+    mark: Callable[[dict], list[bool | None]] | None = None,
     visit: Callable[[dict, list[bool]], None] | None = None,
 ) -> SampleSet:
-    """Read one samples file.
+    """Read one samples file. A sample whose mark is null, as no rule could decide it, is left out of its problem.
 
-    `mark(problem)` replaces the marks stored in the file; `visit(problem, marks)` sees every problem that is kept,
-    in order, before it is forgotten.
+    `mark(problem)` replaces the marks stored; `visit(problem, marks)` sees every problem that is kept, in order.
     """
     path = Path(path)
     result = SampleSet(path=path, marks=marks, settings=_settings_beside(path))
@@ -93,9 +95,10 @@ def read_samples(
             continue
         seen.add(name)
         failed = "error" in problem and not problem.get("samples")
-        right = [] if failed else mark(problem) if mark else _checked_marks(problem, marks, name, path)
+        said = [] if failed else mark(problem) if mark else _checked_marks(problem, marks, name, path)
+        problem, right = _decided(result, problem, said)
         if not right:
-            result.unsampled.append((name, str(problem["error"]) if failed else "no samples"))
+            result.unsampled.append((name, str(problem["error"]) if failed else _NOTHING[bool(said)]))
             continue
         counts.append((len(right), sum(right)))
         _keep(result, problem, name, right)
@@ -106,6 +109,21 @@ def read_samples(
         raise ValueError(f"{path} holds no problems: was the sampler stopped before its first one?")
     result.n, result.c = np.array(counts, dtype=np.int64).reshape(-1, 2).T.copy()
     return result
+
+
+def _decided(result: SampleSet, problem: dict, marks: list[bool | None]) -> tuple[dict, list[bool]]:
+    """The problem with those samples alone whose mark is not None, and their marks; the others are counted."""
+    right = [mark for mark in marks if mark is not None]
+    result.undecided += len(marks) - len(right)
+    if len(right) == len(marks):
+        return problem, right
+    lists = {key: values for key in PER_SAMPLE if isinstance(values := problem.get(key), list)}
+    kept = {
+        key: [value for value, mark in zip(values, marks, strict=True) if mark is not None]
+        for key, values in lists.items()
+        if len(values) == len(marks)
+    }
+    return {**problem, **kept}, right
 
 
 def _keep(result: SampleSet, problem: dict, name: str, right: list[bool]) -> None:
@@ -148,13 +166,14 @@ def _check_repeat(name: str, number: int, path: Path, duplicates: str) -> None:
         )
 
 
-def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[bool]:
+def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[bool | None]:
     right = problem.get(marks)
     if not isinstance(right, list):
         others = [key for key in ("correct", "correct_strict") if isinstance(problem.get(key), list)]
         hint = f"; it has {others[0]}, choose it with --marks" if others else "; mark the answers with --rescore"
         raise ValueError(f"{path}: problem {name} has no list '{marks}' of marks" + hint)
-    strange = [mark for mark in right if mark is not True and mark is not False]
+    undecided = isinstance(problem.get("reason"), list)  # our sampler's null, which has its reason beside it
+    strange = [mark for mark in right if not (mark is True or mark is False or (mark is None and undecided))]
     if strange:
         raise ValueError(
             f"{path}: problem {name} has {len(strange)} marks in '{marks}' that are not true or false, the first is "
@@ -164,7 +183,7 @@ def _checked_marks(problem: dict, marks: str, name: str, path: Path) -> list[boo
         values = problem.get(key)
         if isinstance(values, list) and len(values) != len(right):
             raise ValueError(f"{path}: problem {name} has {len(right)} marks in '{marks}' but {len(values)} '{key}'")
-    stored = {"num_total": len(right)} | ({"num_correct": sum(right)} if marks == "correct" else {})
+    stored = {"num_total": len(right)} | ({"num_correct": sum(map(bool, right))} if marks == "correct" else {})
     for key, counted in stored.items():
         if problem.get(key, counted) != counted:
             raise ValueError(f"{path}: problem {name} says {key} = {problem[key]!r}, but its marks give {counted}")
@@ -192,6 +211,8 @@ def settle(result: SampleSet, *, missing: str = "refuse", ragged: str = "refuse"
     (leave out the problems that have fewer samples than the largest).
     """
     notes = _settle_missing(result, missing)
+    if result.undecided:
+        notes.append(f"{result.undecided:,} samples that could not be marked right or wrong are left out")
     if not len(result):
         raise ValueError(f"{result.path}: none of its {len(result.unsampled)} problems has samples")
     wanted = max(int(result.n.max()), _stated(result.settings, "sampling", "num_samples"))
@@ -201,9 +222,10 @@ def settle(result: SampleSet, *, missing: str = "refuse", ragged: str = "refuse"
     what = f"{len(short)} of {len(result)} problems have fewer than {wanted} samples"
     if ragged == "refuse":
         names = name_some([f"{result.ids[i]} ({result.n[i]})" for i in short])
+        why = f" ({result.undecided:,} samples could not be marked)" if result.undecided else ""
         raise ValueError(
-            f"{result.path}: {what}: {names}; finish the sampling, or choose --ragged min (k up to the smallest) or "
-            "--ragged drop (leave them out)"
+            f"{result.path}: {what}{why}: {names}; finish the sampling, or choose --ragged min (k up to the smallest) "
+            "or --ragged drop (leave them out)"
         )
     if ragged == "min":
         return [*notes, f"{what}: k goes up to {result.n.min()}, with the same problems for every k"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from charts.images import fit_image, fitted_size
 from charts.prompt import messages
 from charts.record import ChartQuestion
 from models.families import family_of
-from models.registry import control_tokens
+from models.registry import control_tokens, load_config
 
 if TYPE_CHECKING:
     import torch
@@ -23,8 +23,24 @@ GREY = (128, 128, 128)
 
 
 def conversation(processor: ProcessorMixin, question: ChartQuestion, prompt: str) -> list[dict]:
-    """`charts.prompt.messages`, in which the data's words are text to this processor."""
-    return messages(question, prompt, control_tokens(processor))
+    """`charts.prompt.messages`, in which the data's words are text to this processor.
+
+    To a tokenizer a turn is one string: the templates of models that read text alone know no parts.
+    """
+    turns = messages(question, prompt, control_tokens(processor))
+    if family_of(processor).sees:
+        return turns
+    return [{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns]
+
+
+def check_seen(source: str, questions: Sequence[ChartQuestion]) -> None:
+    """ValueError where a model that reads text alone is to answer questions about images."""
+    with_image = sum(question.open_image is not None for question in questions)
+    if with_image and not family_of(load_config(source)).sees:
+        raise ValueError(
+            f"model {source} reads text alone, and {with_image:,} of {len(questions):,} questions have an image: "
+            "choose a vision-language model, or a data set without images, such as math"
+        )
 
 
 def image_rule(
@@ -89,5 +105,9 @@ def prompt_inputs(
     max_pixels: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """The processor's output for one question: a batch of one, without padding."""
+    if not family_of(processor).sees:
+        # the template has written the tokens that begin a text: a tokenizer must not write them again
+        found = processor([prompt_text(processor, question, prompt)], add_special_tokens=False, return_tensors="pt")
+        return {name: found[name] for name in ("input_ids", "attention_mask")}
     images = None if image is None else [image_rule(processor, min_pixels, max_pixels)(image)]
     return dict(processor(text=[prompt_text(processor, question, prompt)], images=images, return_tensors="pt"))

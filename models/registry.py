@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models import four_bit
-from models.families import family_of
+from models.families import auto_class, family_of, tokenizer_of
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +49,13 @@ MODELS = {
         ModelEntry("qwen3-vl-2b", "Qwen/Qwen3-VL-2B-Instruct"),
         ModelEntry("qwen3-vl-4b", "Qwen/Qwen3-VL-4B-Instruct"),
         ModelEntry("qwen3-vl-8b", "Qwen/Qwen3-VL-8B-Instruct"),
+        # text alone
+        ModelEntry("qwen2-5-math-1-5b", "Qwen/Qwen2.5-Math-1.5B"),
+        ModelEntry("qwen2-5-math-7b", "Qwen/Qwen2.5-Math-7B"),
+        ModelEntry("qwen3-0-6b", "Qwen/Qwen3-0.6B"),
+        ModelEntry("qwen3-4b", "Qwen/Qwen3-4B"),
+        ModelEntry("qwen3-8b", "Qwen/Qwen3-8B"),
+        ModelEntry("llama3-1-8b", "meta-llama/Llama-3.1-8B-Instruct", license="llama3.1"),
         # "-hf": transformers' own format; the repositories without it need code of their own
         ModelEntry("internvl3-1b", "OpenGVLab/InternVL3-1B-hf", license="qwen"),
         ModelEntry("internvl3-2b", "OpenGVLab/InternVL3-2B-hf", license="qwen"),
@@ -56,6 +63,9 @@ MODELS = {
     )
 }
 
+# of base models, which have none of their own: the texts, a line each, and nothing that marks who speaks
+PLAIN_TEMPLATE = "{{ bos_token or '' }}{% for message in messages %}{{ message['content'] }}\n{% endfor %}"
+TURN_ENDS = ("<|im_end|>", "<|eot_id|>")  # of the templates of Qwen and of Llama 3
 LORA_TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
@@ -99,7 +109,7 @@ def load_config(name: str) -> PreTrainedConfig:
 
 def _check_family(name: str, source: PreTrainedConfig | ProcessorMixin) -> None:
     try:
-        family_of(source)
+        auto_class(source) if hasattr(source, "model_type") else family_of(source)
     except ValueError as error:
         raise ValueError(f"model {name}: {error}") from None
 
@@ -122,7 +132,6 @@ def load_model(
     give them, or not as safetensors.
     """
     import torch
-    from transformers import AutoModelForImageTextToText
 
     if dtype is None:
         dtype = "auto" if torch.cuda.is_available() else torch.float32
@@ -130,28 +139,35 @@ def load_model(
     settings = {"dtype": dtype, "use_safetensors": True, "trust_remote_code": False, **from_pretrained}
     settings |= four_bit.loading(load_config(name), dtype, device) if base_4bit else {}
     try:
-        model = AutoModelForImageTextToText.from_pretrained(source, **settings)
+        model = auto_class(load_config(name)).from_pretrained(source, **settings)
     except OSError as error:
         raise NoWeights(f"model {name}: no safetensors weights to be had: {_first_line(error)}") from None
     return four_bit.same_arithmetic(model) if base_4bit else model
 
 
 def load_processor(name: str, *, min_pixels: int | None = None, max_pixels: int | None = None) -> ProcessorMixin:
-    """The processor, padding on the left: generation continues a prompt at its right end. ValueError without one."""
-    from transformers import AutoProcessor
+    """The processor, padding on the left: generation continues a prompt at its right end. ValueError without one.
 
-    source = resolve_model(name).source
+    Of a model that reads text alone, its tokenizer.
+    """
+    from transformers import AutoProcessor, AutoTokenizer
+
+    source, sees = resolve_model(name).source, family_of(load_config(name)).sees
+    kind = AutoProcessor if sees else AutoTokenizer
     try:
-        processor = AutoProcessor.from_pretrained(source, padding_side="left", trust_remote_code=False)
+        processor = kind.from_pretrained(source, padding_side="left", trust_remote_code=False)
     except Exception as error:  # a damaged file of a tokenizer or processor fails in the libraries in many ways
         raise ValueError(f"model {name}: no processor to be had: {_first_line(error)}") from None
-    if not hasattr(processor, "image_processor"):
+    if sees and not hasattr(processor, "image_processor"):
         raise ValueError(f"model {name}: it reads no images ({type(processor).__name__} is no processor of images)")
     _check_family(name, processor)
     family_of(processor).limit_pixels(processor, min_pixels, max_pixels)
-    processor.tokenizer.padding_side = "left"
-    if processor.tokenizer.pad_token is None:
-        processor.tokenizer.pad_token = processor.tokenizer.eos_token
+    tokenizer = tokenizer_of(processor)
+    tokenizer.padding_side = "left"
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if not sees and tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
     return processor
 
 
@@ -161,11 +177,26 @@ def control_tokens(processor: ProcessorMixin) -> tuple[str, ...]:
     All special and added tokens of its tokenizer and its markers of images and the like. Not among them: added tokens
     that are words, letters and digits alone, which a fine-tuned model may have for the words of its trade.
     """
-    tokenizer = processor.tokenizer
+    tokenizer = tokenizer_of(processor)
     markers = {getattr(processor, f"{kind}_token", None) or "" for kind in ("image", "video", "audio")}
     added = {token for token in tokenizer.get_added_vocab() if not token.replace(" ", "").isalnum()}
     found = {token.lstrip() for token in {*tokenizer.all_special_tokens, *markers, *added}}
     return tuple(sorted(token for token in found if len(token) > 1))
+
+
+def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
+    """Every token that ends a completion: the generation settings' and the tokenizer's.
+
+    Base models that read text alone have a template of turns whose end neither of the two names, and would write on
+    behind it: there it is the template's too.
+    """
+    tokenizer = tokenizer_of(processor)
+    configured = model.generation_config.eos_token_id
+    configured = configured if isinstance(configured, list | tuple) else [configured]
+    turns = [] if tokenizer is not processor else [t for t in TURN_ENDS if t in (tokenizer.chat_template or "")]
+    known = tokenizer.get_vocab()
+    ends = (*configured, tokenizer.eos_token_id, *(known.get(token) for token in turns))
+    return sorted({token for token in ends if token is not None})
 
 
 def lora_config(
@@ -209,6 +240,6 @@ def unsampleable_token_ids(*sources: PreTrainedConfig | ProcessorMixin) -> list[
     for source in sources:
         family = family_of(source)
         found |= {getattr(source, name, None) for name in family.marker_ids}
-        vocabulary = source.tokenizer.get_vocab() if hasattr(source, "tokenizer") else {}
+        vocabulary = source.tokenizer.get_vocab() if hasattr(source, "tokenizer") else {}  # text alone has no markers
         found |= {vocabulary.get(marker) for marker in family.markers}
     return sorted(int(token) for token in found if token is not None)

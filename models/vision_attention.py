@@ -31,7 +31,7 @@ def enable(model: torch.nn.Module) -> Callable[[], None]:
     A model without a tower, whose tower has no windows, or asks for another attention than `sdpa`, stays as it is.
     """
     family = family_of_model(model)
-    if family is None or family.tower_inputs is None:
+    if family is None or family.tower is None or family.tower_inputs is None:
         return lambda: None
     tower = getattr(model.model, family.tower)
     if tower.config._attn_implementation != "sdpa":

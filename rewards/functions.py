@@ -27,18 +27,25 @@ _WORDS = re.compile(r"\w+")
 _MAX_WORDS = 300
 
 
-def _each(name: str, score: Callable[[Parsed, ChartQuestion], float | None], questions: Questions) -> RewardFunction:
-    """The reward `name`: `score` of every completion, parsed, and its question."""
+def _each(
+    name: str,
+    score: Callable[[Parsed, ChartQuestion], float | None],
+    questions: Questions,
+    form: str = "structured",
+) -> RewardFunction:
+    """The reward `name`: `score` of every completion, parsed as `form`, and its question."""
 
     def reward(prompts, completions, completion_ids=None, *, problem_id, **columns) -> list[float | None]:
         texts = map(text_of, completions)
-        return [score(parse(text), questions[one]) for text, one in zip(texts, problem_id, strict=True)]
+        return [score(parse(text, form), questions[one]) for text, one in zip(texts, problem_id, strict=True)]
 
     reward.__name__ = name
     return reward
 
 
-def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_numeric: bool = False) -> RewardFunction:
+def accuracy_reward(
+    questions: Questions, rule: str | None = "strict", soft_numeric: bool = False, form: str = "structured"
+) -> RewardFunction:
     """1 for a right last answer, 0 for a wrong one or none, None without gold; where a box is asked for, its IoU.
 
     With `soft_numeric` a wrong number earns 0.5 / (1 + relative error): more when nearer, and always below 0.5, so that
@@ -53,7 +60,7 @@ def accuracy_reward(questions: Questions, rule: str | None = "strict", soft_nume
         soft = 0.0 if error is None else 0.499 / (1.0 + error)
         return None if correct is None else 1.0 if correct else soft
 
-    return _each("accuracy", score, questions)
+    return _each("accuracy", score, questions, form)
 
 
 def iou_reward(questions: Questions) -> RewardFunction:
@@ -88,7 +95,9 @@ def table_reward(questions: Questions) -> RewardFunction:
     return _each("table", lambda said, asked: rms_f1(said.table, asked.table) if asked.table else None, questions)
 
 
-def length_reward(questions: Questions, max_completion_tokens: int | None = None) -> RewardFunction:
+def length_reward(
+    questions: Questions, max_completion_tokens: int | None = None, form: str = "structured"
+) -> RewardFunction:
     """1 for a well-begun completion of up to half the token limit, falling to 0 at the limit.
 
     Counts tokens, not step markers, and pays only for a completion in form: repeated steps cost their share.
@@ -100,7 +109,7 @@ def length_reward(questions: Questions, max_completion_tokens: int | None = None
             return [None] * len(completions)
         rewards: list[float | None] = []
         for completion, ids in zip(completions, completion_ids, strict=True):
-            parsed = parse(text_of(completion))
+            parsed = parse(text_of(completion), form)
             room = min(1.0, max(0.0, 2.0 * (1.0 - len(ids) / limit)))
             rewards.append(room * distinct_step_share(parsed) if parsed.grade else 0.0)
         return rewards

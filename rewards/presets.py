@@ -117,11 +117,11 @@ def build_rewards(
     `questions` maps the column `problem_id` to records; `form` is the prompt's name.
     """
     makers = {
-        "accuracy": lambda: make.accuracy_reward(questions, rule, soft_numeric),
+        "accuracy": lambda: make.accuracy_reward(questions, rule, soft_numeric, form),
         "format": lambda: make.format_reward(questions, form),
         "chart_type": lambda: make.chart_type_reward(questions),
         "table": lambda: make.table_reward(questions),
-        "length": lambda: make.length_reward(questions, max_completion_tokens),
+        "length": lambda: make.length_reward(questions, max_completion_tokens, form),
         "tags": lambda: make.tags_reward(questions),
         "process": lambda: make.process_reward(questions),
         "iou": lambda: make.iou_reward(questions),

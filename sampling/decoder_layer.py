@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from models.four_bit import factor, full_weight
-from sampling.known_layers import acting_adapters, base_layer, projections
+from sampling.known_layers import acting_adapters, base_layer, projections, text_of
 
 if TYPE_CHECKING:
     from models.four_bit import Factor
@@ -147,7 +147,7 @@ class TextLayers:
     """The decoder layers and the last norm of a model that `refusal` has nothing against."""
 
     def __init__(self, model: nn.Module):
-        text = model.model.language_model
+        text = text_of(model)
         first = text.layers[0]
         inputs = [[getattr(layer.self_attn, f"{name}_proj") for name in "qkv"] for layer in text.layers]
         self.rank = max(_rank(modules) for modules in inputs)

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from charts.record import ChartQuestion
 from common.signals import StopSignals
+from models.families import tokenizer_of
 from models.inputs import blind, prompt_inputs
-from models.registry import unsampleable_token_ids
+from models.registry import end_tokens, unsampleable_token_ids
 from sampling.engine import Samples, on, sample_each
 from sampling.journal import Journal
 from sampling.problems import as_line, error_record, record, save_image
@@ -75,14 +76,7 @@ class Sampler:
         return sample_each(self.model, prompts, chunk=self.chunk, on_chunk=partial(setattr, self, "chunk"), **options)
 
     def texts(self, samples: Samples) -> list[str]:
-        return self.processor.tokenizer.batch_decode(samples.token_ids, skip_special_tokens=True)
-
-
-def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
-    """Every token that ends a completion: the generation settings' and the tokenizer's."""
-    configured = model.generation_config.eos_token_id
-    configured = configured if isinstance(configured, list | tuple) else [configured]
-    return sorted({token for token in (*configured, processor.tokenizer.eos_token_id) if token is not None})
+        return tokenizer_of(self.processor).batch_decode(samples.token_ids, skip_special_tokens=True)
 
 
 def run_job(

@@ -6,27 +6,34 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
-from models.families import family_of_model
+from models.families import FAMILIES
 from models.four_bit import is_quantised
 from sampling.shared_prefix import supports
 
+_WITHOUT_BIAS = ("gate_proj", "up_proj", "down_proj")  # in every published model of the known families
 _ADAPTER = re.compile(r"\blora_[AB]\.")  # in the name of a parameter
 _CHANGING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on the length
 
 
+def text_of(model: nn.Module) -> nn.Module:
+    """The part of a model that holds its text layers: inside a model that reads images one part of several."""
+    return getattr(model.model, "language_model", model.model)
+
+
 def knows(model: nn.Module) -> bool:
     """Whether the model is of a family whose layers `decoder_layer` computes."""
-    text, family = getattr(getattr(model, "model", None), "language_model", None), family_of_model(model)
-    if text is None or family is None:
+    family = FAMILIES.get(getattr(getattr(model, "config", None), "model_type", ""))
+    layers = getattr(text_of(model), "layers", None) if family and hasattr(model, "model") else None
+    if family is None or layers is None:
         return False
-    return {type(layer).__name__ for layer in text.layers} <= family.decoder_layers and supports(model)
+    return {type(layer).__name__ for layer in layers} <= family.decoder_layers and supports(model)
 
 
 def refusal(model: nn.Module) -> str | None:
     """Why `decoder_layer` cannot stand in for the model's own layers; None when it can."""
     if not knows(model):
         return f"{type(model).__name__} is not a family it knows"
-    text = model.model.language_model
+    text = text_of(model)
     config = model.config.get_text_config()
     if config.hidden_act != "silu" or config.rope_parameters["rope_type"] in _CHANGING_ROPE:
         return "its activation or rotary positions are unusual"
@@ -46,6 +53,8 @@ def refusal(model: nn.Module) -> str | None:
             return "something is hooked into its layers"
     for layer in text.layers:
         for name, module in projections(layer):
+            if name in _WITHOUT_BIAS and base_layer(module).bias is not None:
+                return f"{name} has a bias"
             if not _plain(module):
                 return f"{name} is not a plain linear layer or has an adapter of another kind than plain LoRA"
     return None

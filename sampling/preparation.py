@@ -15,7 +15,7 @@ from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merg
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from common.network import stay_local
 from models import four_bit
-from models.inputs import framed
+from models.inputs import check_seen, framed
 from models.registry import load_config, load_processor
 from models.weights import check_model_weights
 from sampling.journal import run_hash
@@ -51,6 +51,8 @@ def prepare(args: Namespace) -> Prepared:
     if args.without_image:
         notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
     notes += filter(None, [doubt(of_record(settings["prompt"]))])
+    if args.without_image != "remove":
+        check_seen(checkpoint.source, questions)
     processor = load_processor(checkpoint.source, **settings["image"])
     questions = [framed(question, processor, **settings["image"]) for question in questions]
     return Prepared(checkpoint, settings, questions, notes, device)
@@ -130,7 +132,8 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
     """Everything that decides which samples come out, and where from; stored with them."""
     length = args.max_new_tokens or checkpoint.max_new_tokens
     sampling = SamplingSettings(args.temperature, args.top_p, args.top_k, length, args.seed)
-    prompt = checkpoint.fixed("prompt", args.prompt)
+    own = None if "prompt" in checkpoint.saved else loading.default_prompt(args.dataset_name)
+    prompt = checkpoint.fixed("prompt", args.prompt or own)
     template(prompt)
     settings = {
         "method": checkpoint.method,

@@ -47,7 +47,7 @@ def record(
     parsed = [parse_completion(text, form_of(prompt)) for text in texts]
     public = [grade(p.answer, question) for p in parsed]
     strict = [grade(p.answer, question, "strict") for p in parsed]
-    correct = [bool(verdict.correct) for verdict in public]
+    correct = [verdict.correct for verdict in public]  # None, null in the file: no verdict
     return {
         **_head(question),
         "answers": list(question.answers),
@@ -58,13 +58,13 @@ def record(
         "samples": texts,
         "extracted": [p.answer for p in parsed],
         "correct": correct,
-        "correct_strict": [bool(verdict.correct) for verdict in strict],
+        "correct_strict": [verdict.correct for verdict in strict],
         "reason": [verdict.reason for verdict in strict],
         "well_formed": [p.well_formed for p in parsed],
         "tokens": [*before["tokens"], *(len(ids) for ids in samples.token_ids)],
         "truncated": [*before["truncated"], *samples.truncated],
         "logprob": [*before["logprob"], *(round(value, 4) for value in samples.logprob_sums)],
-        "num_correct": sum(correct),
+        "num_correct": sum(map(bool, correct)),
         "num_total": len(correct),
     }
 

@@ -20,6 +20,7 @@ import torch
 
 from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line
 from sampling.decoder_layer import TextLayers
+from sampling.known_layers import text_of
 from sampling.settings import SamplingSettings
 from sampling.static_run import Run
 
@@ -66,7 +67,7 @@ def settle(model: torch.nn.Module) -> None:
 
 def signature(model: torch.nn.Module) -> tuple[object, ...]:
     """Where the weights are and which adapters act: what a captured graph depends on."""
-    text = model.model.language_model
+    text = text_of(model)
     modules = (text, model.get_output_embeddings())
     weights = [p for module in modules for name, p in module.named_parameters() if "lora_" not in name]
     adapters = [

@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     for title, settings in groups().items():
         group = parser.add_argument_group(title)
         for setting in settings:
-            group.add_argument(setting.flag, **_action(setting))
+            group.add_argument(*filter(None, (setting.flag, setting.alias)), **_action(setting))
     return parser
 
 

@@ -31,6 +31,7 @@ class Setting:
     # What --resume asks of its value: to be the run's ("equal"); that, or with other processes an update of as many
     # completions ("product"); to make the run longer ("length"); nothing ("free").
     resume: Literal["equal", "product", "length", "free"] = "equal"
+    alias: str | None = None  # a second flag for it
     feeds: str | None = None  # field of GRPOConfig
     convert: Callable[[Any], Any] = lambda value: value  # to the value of that field
 

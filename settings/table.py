@@ -71,7 +71,7 @@ LOSS = (  # in the group of the method, after its own options
 )
 MODEL = (
     Setting("vlm_name", "tiny", "a name of models/registry.py, a hub id (org/name), a local folder, or a run folder, "
-            "whose adapter is trained further"),
+            "whose adapter is trained further", alias="--model-name"),
     kept("base_model", None, "where the model that an adapter was trained on is now, if it has moved"),
     Setting("no_lora", False, "train every weight instead of a LoRA adapter"),
     Setting("base_4bit", False,
@@ -105,8 +105,9 @@ DATA = (
             "how the subset is taken: a seeded draw over distinct rows, stratified by source, or the first rows",
             choices=("stratified", "sequential")),
     Setting("deduplicate", False, "keep one of several equal rows"),
-    Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on", least=0, most=0.5),
-    Setting("prompt", "structured", "prompt of charts/prompt.py"),
+    Setting("held_out", 0.05, "share of the charts kept out of training to measure accuracy on; 0 without "
+            "--subset-size: all rows are trained on", least=0, most=0.5),
+    Setting("prompt", "structured", "prompt of charts/prompt.py; math, gsm8k, amc and aime have boxed by default"),
     kept("prompt_file", None, "a template of your own instead, with {question} in it and, if you like, {choices} and "
          "{instruction}; a checkpoint keeps its text"),
     Setting("min_pixels", 3136, "smaller images are enlarged to this many pixels", least=1),

@@ -21,9 +21,11 @@ def read_config(path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"--config {path} must hold 'setting: value' lines")
     known = {name: setting for name, setting in all_settings().items() if name != "config"}
+    aliases = {one.alias[2:].replace("-", "_"): name for name, one in known.items() if one.alias}
     settings = {}
     for key, value in content.items():
         name = str(key).replace("-", "_")
+        name = aliases.get(name, name)
         if name not in known:
             close = " or ".join(get_close_matches(name, known))
             guess = f"did you mean {close}? " if close else ""

@@ -47,7 +47,7 @@ def complete_modes() -> list[str]:
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add, modes = parser.add_argument, complete_modes()
-    add("--vlm-name", default="tiny", help="model, as for main.py (default: %(default)s)")
+    add("--vlm-name", "--model-name", default="tiny", help="model, as for main.py (default: %(default)s)")
     add("--dataset-name", default="synthetic", help="data set to train on and to sample (default: %(default)s)")
     add("--dataset-path", help="local copy of the data set")
     add("--modes", nargs="+", default=modes, choices=modes, metavar="MODE", help=f"default: {' '.join(modes)}")

@@ -40,7 +40,7 @@ OURS = (  # flags that the sweep sets itself
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--vlm-name", default="organism", help="model, as for main.py (default: %(default)s)")
+    add("--vlm-name", "--model-name", default="organism", help="model, as for main.py (default: %(default)s)")
     add("--dataset-name", default="procedures", help="data set to train on and to sample (default: %(default)s)")
     add("--dataset-path", help="local copy of the data set")
     add("--split", help="split that is sampled (default: the data set's evaluation split)")

@@ -6,6 +6,7 @@ The tokenizer is the embedded one, so a vocabulary is 500 tokens and a model is 
 from __future__ import annotations
 
 import torch
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoTokenizer,
     GotOcr2ImageProcessor,
@@ -13,25 +14,38 @@ from transformers import (
     InternVLForConditionalGeneration,
     InternVLProcessor,
     InternVLVideoProcessor,
+    LlamaConfig,
+    LlamaForCausalLM,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     ProcessorMixin,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2_5_VLProcessor,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3Config,
+    Qwen3ForCausalLM,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
 )
 
-from models.registry import TINY_FOLDER
+from models.registry import PLAIN_TEMPLATE, TINY_FOLDER
 
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl", "internvl")
+TEXT_FAMILIES = ("qwen2", "qwen3", "llama")
+_CAUSAL = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "llama": (LlamaConfig, LlamaForCausalLM),
+}
 
 
 def family_processor(family: str) -> ProcessorMixin:
@@ -75,9 +89,9 @@ def internvl_config(tokenizer, text: dict, layers: int, hidden: int) -> InternVL
     return InternVLConfig(text_config=text, vision_config=vision, tie_word_embeddings=True, **image)
 
 
-def family_config(family: str, tokenizer, *, layers: int = 2, hidden: int = 32):
-    """A configuration of the family: head dimension 8, `layers` layers in text and vision."""
-    text = {
+def text_settings(tokenizer, layers: int, hidden: int) -> dict:
+    """What configurations of text layers have in common."""
+    return {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
@@ -91,6 +105,11 @@ def family_config(family: str, tokenizer, *, layers: int = 2, hidden: int = 32):
         "pad_token_id": tokenizer.pad_token_id,
         "tie_word_embeddings": True,
     }
+
+
+def family_config(family: str, tokenizer, *, layers: int = 2, hidden: int = 32):
+    """A configuration of the family: head dimension 8, `layers` layers in text and vision."""
+    text = text_settings(tokenizer, layers, hidden)
     if family == "internvl":
         return internvl_config(tokenizer, text, layers, hidden)
     ids = {
@@ -135,8 +154,42 @@ def make_family(
         "internvl": InternVLForConditionalGeneration,
     }[family]
     model = model_class(family_config(family, processor.tokenizer, layers=layers, hidden=hidden))
+    return spread(model).to(dtype).eval(), processor
+
+
+def spread(model: PreTrainedModel) -> PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.normal_(0.0, 0.1)
-    return model.to(dtype).eval(), processor
+    return model
+
+
+def text_tokenizer(family: str) -> PreTrainedTokenizerBase:
+    """The embedded tokenizer; Llama's begins every text with a token of its own, and has no template here."""
+    if family != "llama":
+        return AutoTokenizer.from_pretrained(TINY_FOLDER, padding_side="left")
+    begin = "<|begin_of_text|>"
+    tokenizer = AutoTokenizer.from_pretrained(TINY_FOLDER, padding_side="left", bos_token=begin)
+    ids = [(begin, tokenizer.convert_tokens_to_ids(begin))]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{begin} $A", special_tokens=ids)
+    tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
+
+
+def make_text_family(
+    family: str, *, layers: int = 2, hidden: int = 32, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A random causal language model and its tokenizer, as `make_family`; Llama's rope is that of Llama 3."""
+    tokenizer = text_tokenizer(family)
+    config_class, model_class = _CAUSAL[family]
+    settings = text_settings(tokenizer, layers, hidden)
+    rope = {"rope_type": "default", "rope_theta": 10000.0}
+    if family == "llama":
+        rope |= {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+        rope |= {"original_max_position_embeddings": 128}
+    if family == "qwen3":
+        settings["head_dim"] = 8
+    torch.manual_seed(seed)
+    model = model_class(config_class(**{**settings, "rope_parameters": rope}))
+    return spread(model).to(dtype).eval(), tokenizer

@@ -65,7 +65,8 @@ def family_trainer(
 
 
 def asked(question, processor):
-    return prompt_inputs(processor, question, question.open_image(), prompt="short", **PIXELS)
+    image = question.open_image() if question.open_image else None
+    return prompt_inputs(processor, question, image, prompt="short", **PIXELS)
 
 
 def rollout(trainer):
@@ -98,7 +99,8 @@ def independent_loss(trainer, processor, batch):
         for name in family_of(processor).token_fields:
             inputs[name] = torch.cat([inputs[name], torch.zeros_like(completion)], 1)
         inputs.pop("attention_mask")
-        inputs["pixel_values"] = inputs["pixel_values"].to(trainer.model.dtype)
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = inputs["pixel_values"].to(trainer.model.dtype)
         logp = model(input_ids=ids, **inputs).logits.log_softmax(-1)
         chosen = logp[0, prompt.shape[1] - 1 : -1].gather(-1, completion[0][:, None])
         total = total - batch["advantages"][row] * chosen.sum()

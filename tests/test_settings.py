@@ -133,7 +133,8 @@ def test_help_says_what_the_record_says(setting):
     assert setting.help in action.help.replace("%%", "%") and len(setting.help) > 8
     shown = setting.default is not None and setting.kind is not bool
     assert action.help.endswith(f" (default: {setting.default})") == shown
-    assert action.option_strings == [setting.flag] and action.choices == setting.choices
+    assert action.option_strings == list(filter(None, (setting.flag, setting.alias)))
+    assert action.choices == setting.choices
 
 
 def test_help_shows_the_groups_in_their_order():

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from peft import LoraConfig
-from transformers import PreTrainedModel, ProgressCallback
+from transformers import PreTrainedModel, ProcessorMixin, ProgressCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from charts.prompt import form_of
 from charts.record import QuestionSet
 from models import four_bit, registry
+from models.families import tokenizer_of
 from rewards import build_rewards
 from trainers import METHODS
 from trainers.trainer import TRAINERS
@@ -37,9 +38,9 @@ def build_trainer(
     if args.log_completions:
         escape_shown_completions()
     processor = registry.load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
-    assert processor.tokenizer.padding_side == "left", "GRPO reads the end of the prompt: the processor must pad left"
+    assert tokenizer_of(processor).padding_side == "left", "GRPO reads the end of the prompt: it must be padded left"
     model = _load(args, config, load or registry.load_model)
-    config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor)}
+    _say_what_may_be_drawn(config, model, processor)
     questions = {question.id: question for part in (train, held_out) for question in part.questions}
     rewards = build_rewards(
         args.reward or args.rewards,
@@ -79,6 +80,13 @@ def _load(args: argparse.Namespace, config: GRPOConfig, load: Callable[..., PreT
 
 def _adapter(args: argparse.Namespace, model: PreTrainedModel) -> LoraConfig:
     return registry.lora_config(model.config, r=args.lora_rank, alpha=args.lora_alpha, targets=args.lora_targets)
+
+
+def _say_what_may_be_drawn(config: GRPOConfig, model: PreTrainedModel, processor: ProcessorMixin) -> None:
+    """Which tokens are never sampled, and which end a completion of a model that reads text alone."""
+    config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor) or None}
+    if tokenizer_of(processor) is processor:
+        model.generation_config.eos_token_id = registry.end_tokens(model, processor)
 
 
 def _own(args: argparse.Namespace, held_out: QuestionSet) -> dict:

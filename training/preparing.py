@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from charts.boxes import KIND
 from charts.drawn import DRAWN
-from charts.loading import hold_out, load_questions
+from charts.loading import default_prompt, hold_out, load_questions
 from charts.named import is_here
 from charts.own_columns import Columns
 from charts.prompt import doubt, read_template, template
@@ -22,7 +22,7 @@ from common.launcher import num_processes, shares_weights
 from common.network import stay_local
 from common.processes import on_main_process, start_together
 from models import four_bit
-from models.inputs import framed
+from models.inputs import check_seen, framed
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
 from rewards import PRESETS, check_golds, chosen, try_own
@@ -126,6 +126,8 @@ def resolve_defaults(args: argparse.Namespace) -> None:
     unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
     if unknown and args.vlm_name in MODELS:
         raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
+    if "prompt" not in {*args.explicit, *args.start.saved}:
+        args.prompt = default_prompt(args.dataset_name)
     if args.rewards not in PRESETS:
         raise ValueError(f"--rewards {args.rewards}: unknown; choose one of {', '.join(PRESETS)}")
     template(args.prompt)
@@ -164,7 +166,10 @@ def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
         columns=Columns.of(args),
     )
     check_images(everything.questions)
-    share = args.held_out or 0.05  # --held-out 0: the training rows are those of the default, and nothing is measured
+    check_seen(args.start.source, everything.questions)
+    if size is None and not args.held_out:
+        return everything, replace(everything, questions=[])
+    share = args.held_out or 0.05  # --held-out 0: the subset is that of the default, and nothing is measured
     train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
     return _framed(train, args), _framed(held_out, args) if args.held_out else replace(held_out, questions=[])
 

@@ -95,9 +95,13 @@ def training_rows(
     conversations = []
     for problem_id in ids:
         turns = conversation(processor, questions[problem_id], prompt)
-        conversations.append([{"role": turn["role"], "content": turn["content"][-1]["text"]} for turn in turns])
+        conversations.append([{"role": turn["role"], "content": _words(turn["content"])} for turn in turns])
     rows = datasets.Dataset.from_dict({"prompt": conversations, "problem_id": ids})
     return rows.with_transform(ImageRows(questions, image_rule(processor, min_pixels, max_pixels), at_hand))
+
+
+def _words(content: str | list[dict]) -> str:
+    return content if isinstance(content, str) else content[-1]["text"]
 
 
 def build_rows(args: Namespace, config, train, held_out, questions: dict, processor):

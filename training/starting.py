@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from checkpoints.finding import SETTINGS_FILE, Checkpoint, check_adapter_config, find_checkpoint
 from checkpoints.fingerprints import file_fingerprints, weight_files
-from models.registry import LORA_TARGETS, MODELS, resolve_model
+from models.families import family_of
+from models.registry import LORA_TARGETS, MODELS, load_config, resolve_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -110,6 +111,8 @@ def model_record(start: Checkpoint) -> dict:
     is_folder = Path(start.source).is_dir()
     weights = file_fingerprints(sorted(Path(start.source).glob("*.safetensors"))) if is_folder else None
     record: dict[str, Any] = {"name": start.model_name, "source": start.source, "weights": weights}
+    if not family_of(load_config(start.source)).sees:
+        record["text_only"] = True
     if start.record:
         first = start.record
         folder = start.adapter or Path(start.source)

@@ -11,7 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from math import inf
 
-from models.families import family_of
+from models.families import auto_class, family_of
 from models.four_bit import WEIGHT_BYTES
 from update.layer_memory import head, in_full, layer, tokens_of, vision_layer
 from update.packing import Row, pack, pack_fewest, padded_cost
@@ -140,13 +140,12 @@ def count_parameters(config, adapter=None) -> Counts:
     """Builds the model, and the adapter on it, on the meta device: shapes without storage, nothing is downloaded."""
     import torch
     from peft import get_peft_model
-    from transformers import AutoModelForImageTextToText
 
     from sampling.known_layers import knows
     from update.shared_prefix import enable
 
     with torch.device("meta"):
-        model = AutoModelForImageTextToText.from_config(deepcopy(config))  # `enable` writes into it
+        model = auto_class(config).from_config(deepcopy(config))  # `enable` writes into it
         shares, fixed = enable(model), knows(model)
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         linear = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
@@ -156,7 +155,7 @@ def count_parameters(config, adapter=None) -> Counts:
             trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
             adapted = sum(p.numel() for name, p in wrapped.named_parameters() if name.endswith("base_layer.weight"))
     family = family_of(config)
-    tower = {name for name in sizes if re.fullmatch(family.vision_modules, name)}
+    tower = {name for name in sizes if family.vision_modules and re.fullmatch(family.vision_modules, name)}
     numbered = {name for name in sizes if re.search(r"\.\d+\.", name)}  # inside a layer, not an embedding or a head
     blocks = {name for name in tower if re.fullmatch(family.tower_layers, name)}
 

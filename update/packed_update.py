@@ -60,7 +60,7 @@ class PackedUpdate(TrainerBase):
         so that the tower would be computed again and differentiated for nothing.
         """
         model, family = base_model(self.accelerator.unwrap_model(self.model)), self.family
-        tower = getattr(model.model, family.tower) if family else None
+        tower = getattr(model.model, family.tower) if family and family.tower else None
         if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
             tower.forward = torch.no_grad()(tower.forward)
 
