@@ -9,13 +9,19 @@ in 4 bits; adapters are copied in the model's own precision, scaled. `TextLayers
 rollout.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from models.four_bit import Factor, factor, full_weight
+from models.four_bit import factor, full_weight
 from sampling.known_layers import acting_adapters, base_layer, projections, text_of
+
+if TYPE_CHECKING:
+    from models.four_bit import Factor
 
 _ALIGNED = 8  # columns; half-precision products are fast on multiples of 16 bytes
 
