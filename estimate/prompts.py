@@ -36,7 +36,7 @@ def measure_prompts(processor, questions, args: argparse.Namespace, stand_in: bo
         except ValueError:
             continue  # training leaves such a row out too
         inputs = prompt_inputs(processor, question, image, **limits)
-        tokens = int((inputs["input_ids"] == processor.image_token_id).sum())
+        tokens = int((inputs["input_ids"] == processor.image_token_id).sum()) if image is not None else 0
         of_text = -(-len(prompt_text(processor, question, args.prompt)) // CHARACTERS)
         lengths.append(tokens + of_text if stand_in else inputs["input_ids"].shape[1])
         if image is not None:

@@ -95,7 +95,7 @@ def compared(a: Results, b: Results, ks: list[int]) -> dict:
     """The comparison as one JSON object."""
     rows_a, rows_b = common_rows(a, b)
     mean, bounds = paired_difference(a, b, ks)
-    labels = (a.method, b.method) if a.method != b.method else (a.path.stem, b.path.stem)
+    labels = labels_of(a, b)
     solved = list(zip([a.ids[i] for i in rows_a], a.c[rows_a] > 0, b.c[rows_b] > 0, strict=True))
     (of_a, of_b), clusters = common_tables([a, b], ks)
     alike = charts_agree(of_a - of_b, clusters)

@@ -1,13 +1,18 @@
 """Marks computed again from the stored answers, with a rule of charts.answers."""
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-from charts.record import ChartQuestion
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from charts.record import ChartQuestion
 
 
 def question_of(problem: dict, answers: list) -> ChartQuestion:
     """What a samples file says of a problem's question, with these gold answers."""
+    from charts.record import ChartQuestion
+
     return ChartQuestion(
         id=str(problem["problem_id"]),
         question=str(problem.get("question") or ""),

@@ -33,7 +33,7 @@ pieces = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).map("".join)
 @given(answer=texts, gold=texts, asked=texts, kind=KINDS, rule=st.sampled_from([*RULES, "chartqapro:Y-"]))
 def test_the_matcher_never_raises(answer, gold, asked, kind, rule):
     verdict = grade(answer, ask(gold, asked, kind), rule)
-    assert verdict.correct in (True, False)
+    assert verdict.correct in ((True, False, None) if rule == "math" else (True, False))  # math-verify may not decide
     assert verdict.reason
 
 

@@ -168,7 +168,7 @@ def test_a_right_box_in_a_familys_own_frame_is_right_whatever_the_image_is_resiz
 
 
 def test_every_family_says_in_which_frame_it_writes_boxes():
-    assert {name: record.box_range(family_processor(name)) for name, record in RECORDS.items()} == {
+    assert {name: record.box_range(family_processor(name)) for name, record in RECORDS.items() if record.sees} == {
         "qwen2_vl": 1000,
         "qwen2_5_vl": None,
         "qwen3_vl": 1000,

@@ -323,7 +323,11 @@ def test_braces_that_are_no_places_stay(here):
     assert text_of(text).endswith('as {"columns": [...]} in \\boxed{answer} {}')
     assert prompt_record(text) == {"name": "own", "hash": prompt_hash(text), "text": text}
     assert of_record(prompt_record(text)) == text and of_record(prompt_record("short")) == "short"
-    assert [doubt(one) is None for one in (*PROMPTS, text, "{question} <answer>")] == [True, True, False, True]
+    assert [doubt(one) is None for one in (*PROMPTS, text, "{question} <answer>")] == [
+        *[True] * len(PROMPTS),
+        False,
+        True,
+    ]
     assert [form_of(one) for one in (*PROMPTS, "{question} <think>", text)] == [*PROMPTS, "structured", "short"]
 
 

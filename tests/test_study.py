@@ -185,7 +185,7 @@ def test_after_a_stage_that_fails_none_is_begun_and_one_that_runs_ends(tmp_path,
         time.sleep(0.2)
         (tmp_path / "work" / log.name.replace(".sampling.log", ".json")).touch()
 
-    monkeypatch.setattr(stages, "_call", call)
+    monkeypatch.setattr(stages, "call", call)
     monkeypatch.setattr(measurements, "keep", lambda *args, **more: begun.append("kept"))
     for jobs in (2, 3):
         begun.clear()

@@ -59,7 +59,9 @@ def test_a_training_prompt_and_a_sampling_prompt_name_the_same_frame(folder):
     resolve_defaults(args)
     trained = load_data(args)[0].questions[0]
     flags = ["--checkpoint-path", "tiny", "--dataset-name", "grounding", "--subset-size", "2", *limits]
-    sampled = prepare_sampling(generate_samples.parse_args([*flags, "--output-path", "s.json"])).questions[0]
+    asked = generate_samples.parse_args([*flags, "--output-path", "s.json"])
+    asked.dataset_name = asked.dataset_name[0]
+    sampled = prepare_sampling(asked).questions[0]
     assert trained.box_frame == sampled.box_frame == (224, 224) and trained.image_size == (112, 112)
     assert trained.instruction == sampled.instruction and "224 wide" in trained.instruction
 
