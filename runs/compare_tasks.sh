@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt
-FLAGS=(--folder "${RESULTS:-task_results}" --steps "${STEPS:-400}" --jobs "${JOBS:-2}")
+FLAGS=(--folder "${RESULTS:-task_results}" --steps "${STEPS:-200}" --jobs "${JOBS:-2}")
 FLAGS+=(--updates "${UPDATES:-300}" --problems "${PROBLEMS:-400}" --samples "${NUM_SAMPLES:-256}")
 for LIST in TASKS MODES SEEDS RATES; do
     read -r -a VALUES <<< "${!LIST:-}"

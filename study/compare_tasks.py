@@ -41,7 +41,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--samples", type=int, default=256, help="samples a problem (default: %(default)s)")
     add("--validation-problems", type=int, default=200, help="problems that rates are chosen on (default: %(default)s)")
     add("--validation-samples", type=int, default=32, help="samples a problem of them (default: %(default)s)")
-    add("--steps", type=int, default=400, help="steps that counting and grounding are taught in (default: %(default)s)")
+    add("--steps", type=int, default=200, help="steps that counting and grounding are taught in (default: %(default)s)")
     add("--folder", type=Path, default=Path("task_results"), help="where everything is kept (default: %(default)s)")
     add("--jobs", type=int, default=2, help="models at a time (default: %(default)s)")
     return check_least(sweep.with_main_flags(parser, argv, compare_modes.OURS), steps=1)
