@@ -14,6 +14,7 @@ from common.files import whole_file
 if TYPE_CHECKING:
     from PIL import Image
 
+    from sampling.chat import Answers
     from sampling.engine import Samples
 
 IMAGE_FOLDER = "sample_images"
@@ -32,7 +33,7 @@ def save_image(image: Image.Image, image_id: str, folder: Path) -> str:
 
 def record(
     question: ChartQuestion,
-    samples: Samples,
+    samples: Samples | Answers,
     texts: list[str],
     *,
     prompt: str,
@@ -64,12 +65,17 @@ def record(
         "correct_strict": [bool(verdict.correct) for verdict in strict],
         "reason": [verdict.reason for verdict in strict],
         "well_formed": [p.well_formed for p in parsed],
-        "tokens": [*before["tokens"], *(len(ids) for ids in samples.token_ids)],
+        "tokens": [*before["tokens"], *samples.lengths],
         "truncated": [*before["truncated"], *samples.truncated],
-        "logprob": [*before["logprob"], *(round(value, 4) for value in samples.logprob_sums)],
+        "logprob": [*before["logprob"], *map(_rounded, samples.logprob_sums)],
         "num_correct": sum(correct),
         "num_total": len(correct),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    """A server may give none."""
+    return None if value is None else round(value, 4)
 
 
 def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any]:
