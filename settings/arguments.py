@@ -59,6 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     take_defaults(args)
     forget()
     check(args)
+    check_rollouts(args)
     return args
 
 
@@ -102,6 +103,19 @@ def check(args: argparse.Namespace) -> None:
     if args.negative_ratio_cap is not None and "negative" in METHODS[args.mode].never:
         raise ValueError(f"--negative-ratio-cap is not used by --mode {args.mode}, which gives no negative weight")
     METHODS[args.mode].check(args)
+
+
+def check_rollouts(args: argparse.Namespace) -> None:
+    """Raises ValueError for a server without an address, for one that is not asked, and for what none takes."""
+    if args.rollouts != "server":
+        for name in {"server_url", "server_model"} & set(args.explicit):
+            flag = all_settings()[name].flag
+            raise ValueError(f"{flag} {getattr(args, name)} is for --rollouts server alone; leave it out")
+        return
+    if args.server_url is None:
+        raise ValueError("--rollouts server needs --server-url, the address of the server")
+    if args.no_lora:
+        raise ValueError("--rollouts server hands an adapter over at every step, and --no-lora has none; leave one out")
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:
