@@ -111,9 +111,10 @@ class Chat:
             choices = reply.get("choices") if isinstance(reply, dict) else None
             if not choices:
                 raise ServerError(f"{self.server.url}: an answer without a completion: {json.dumps(reply)[:200]}")
-            self._compare(asked, reply)
-            for choice in choices[:most]:
-                self._take(out, choice, reply if len(choices) == 1 else {})
+            with self.server.reading():
+                self._compare(asked, reply)
+                for choice in choices[:most]:
+                    self._take(out, choice, reply if len(choices) == 1 else {})
         return out
 
     def _post(self, request: dict[str, Any], fields: dict[str, Any]) -> Any:

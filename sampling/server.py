@@ -11,6 +11,8 @@ import os
 import random
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from time import sleep
@@ -105,6 +107,14 @@ class Server:
         """One line. A server may repeat a key that it does not know."""
         line = " ".join(text.split())[:400]
         return line.replace(self._key, "***") if self._key else line
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Inside, an answer in another form than it should have is a ServerError."""
+        try:
+            yield
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ServerError(f"{self.url}: an answer in a form that is not known here: {error!r}") from None
 
     # -- what it serves -----------------------------------------------------------------------------------------------
 

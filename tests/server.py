@@ -44,8 +44,8 @@ class ServedModel:
 
     `ignores_adapters`; `first_adapter` (answers with the first one whatever is asked for); `no_ids`; `plain` (refuses
     what OpenAI's schema does not have, gives one completion an answer, no ids and no log-probabilities); `statuses`
-    (to answer with before anything else); `max_pixels` (its own image limit); `key` (asks for one); `delay` (seconds);
-    `dies_after` (chat requests, then 400 to all).
+    (to answer with before anything else); `odd` (answers in another form); `max_pixels` (its own image limit); `key`
+    (asks for one); `delay` (seconds); `dies_after` (chat requests, then 400 to all).
     """
 
     def __init__(self, model: str = "tiny", name: str = "base", **faults):
@@ -85,6 +85,8 @@ class ServedModel:
         }
         if path not in routes:
             raise Rejected(404, "Not Found")
+        if "odd" in self.faults and path.endswith(("/completions", "/generate")):
+            return {"choices": [{"logprobs": {"content": [{}]}}] * body.get("n", 4)}
         return routes[path](body)
 
     def load(self, body: dict):

@@ -122,11 +122,15 @@ def test_a_server_of_other_weights_is_noticed_at_the_first_update(served, tmp_pa
     assert "error: update 1: " in (told := last_line(capsys)) and "it serves other weights" in told
 
 
-def test_a_server_that_fails_ends_the_run_in_one_line(served, tmp_path, capsys):
-    served.faults["statuses"] = [(400, {})]
+@pytest.mark.parametrize(
+    ("fault", "value", "said"),
+    [("statuses", [(400, {})], "400 not now"), ("odd", True, "an answer in a form that is not known here")],
+)
+def test_a_server_that_fails_ends_the_run_in_one_line(fault, value, said, served, tmp_path, capsys):
+    served.faults[fault] = value
     assert run(tmp_path, served, 2) == 1
     told = last_line(capsys)
-    assert told.startswith("error: http://127.0.0.1") and "400 not now; go on with the same command" in told
+    assert told.startswith("error: http://127.0.0.1") and said in told and "; go on with the same command" in told
 
 
 @pytest.mark.slow

@@ -208,6 +208,12 @@ def test_a_server_that_stays_away_ends_the_job_in_one_line_and_the_command_goes_
     assert by_ids(output, served) == 0 and len(problems(output)) == PROBLEMS
 
 
+def test_an_answer_of_another_form_is_one_line(served, tmp_path, capsys):
+    served.faults["odd"] = True
+    assert by_ids(tmp_path / "s.json", served) == 2
+    assert "an answer in a form that is not known here: KeyError('logprob')" in refusal(capsys)
+
+
 def test_no_server_is_one_line_at_once(tmp_path, capsys):
     to = ["--backend", "server", "--server-url", "http://127.0.0.1:9", "--output-path", str(tmp_path / "s.json")]
     assert generate_samples.main(["--checkpoint-path", "tiny", *BASE, *to]) == 2

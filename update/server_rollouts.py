@@ -82,26 +82,27 @@ class Policy:
         body = {"model": self.name, "token_ids": ids, "sampling_params": {**sampling, "n": n}}
         if image is not None:
             body["features"] = self._features(ids, image)
-        choices = self.server.post("/inference/v1/generate", body).get("choices") or []
-        if len(choices) != n:
-            raise ServerError(f"{self.server.url}: {len(choices)} completions for the {n} that were asked for")
-        out = Samples([], [], [])
-        for choice in choices:
-            content = (choice.get("logprobs") or {}).get("content") or []
-            out.token_ids.append(choice["token_ids"])
-            out.logprobs.append([float(token["logprob"]) for token in content])
-            out.truncated.append(choice.get("finish_reason") == "length")
-            if len(out.token_ids[-1]) != len(out.logprobs[-1]):
-                raise ServerError(f"{self.server.url}: a completion without the log-probability of each of its tokens")
+        with self.server.reading():
+            choices = self.server.post("/inference/v1/generate", body)["choices"]
+            if len(choices) != n:
+                raise ServerError(f"{self.server.url}: {len(choices)} completions for the {n} that were asked for")
+            out = Samples([], [], [])
+            for choice in choices:
+                out.token_ids.append(choice["token_ids"])
+                out.logprobs.append([float(token["logprob"]) for token in choice["logprobs"]["content"]])
+                out.truncated.append(choice["finish_reason"] == "length")
+        if out.lengths != [len(row) for row in out.logprobs]:
+            raise ServerError(f"{self.server.url}: a completion without the log-probability of each of its tokens")
         return out
 
     def _features(self, ids: list[int], image: Any) -> dict[str, Any]:
         """What the server has made of the image, placed where the image's tokens stand in the prompt."""
         turns = messages_with_image([{"role": "user", "content": [{"type": "image"}]}], image)
-        rendered = self.server.post("chat/completions/render", {"model": self.base, "messages": turns})
-        features = rendered["features"]
-        (place,) = features["mm_placeholders"]["image"]
-        tokens = rendered["token_ids"][place["offset"] : place["offset"] + place["length"]]
+        with self.server.reading():
+            rendered = self.server.post("chat/completions/render", {"model": self.base, "messages": turns})
+            features = rendered["features"]
+            (place,) = features["mm_placeholders"]["image"]
+            tokens = rendered["token_ids"][place["offset"] : place["offset"] + place["length"]]
         found = [at for at in range(len(ids) - len(tokens) + 1) if ids[at : at + len(tokens)] == tokens]
         if len(found) != 1:
             raise ServerError(
