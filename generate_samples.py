@@ -30,7 +30,7 @@ from sampling.settings import WITHOUT_IMAGE
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--checkpoint-path", required=True, help="run folder of main.py, model folder, hub id, tiny or organism")
+    add("--checkpoint-path", help="run folder of main.py, model folder, hub id, tiny or organism")
     add("--base-model", help="where the base model of an adapter is now, if not where it was in training")
     add("--base-4bit", action="store_true", default=None, help="load it in 4 bits (adapters trained so: always)")
     add("--dataset-name", required=True, nargs="+", metavar="NAME",
@@ -60,12 +60,63 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="auto: bfloat16 on a GPU, float32 on a CPU")  # fmt: skip
     add("--merge-adapter", choices=("auto", "yes", "no"), default="auto",
         help="add the LoRA adapter into the weights; auto: in float32 only, exact to rounding")  # fmt: skip
-    add("--backend", choices=("engine", "generate"), default="engine",
-        help="generate: transformers' own loop, slow, to compare with")  # fmt: skip
+    add("--backend", choices=("engine", "generate", "server"), default="engine",
+        help="generate: transformers' own loop, slow, to compare with; server: an OpenAI-compatible server "
+        "(docs/servers.md)")  # fmt: skip
+    _add_server_flags(parser)
     add("--overwrite", action="store_true", help="delete a finished file and a journal with other settings")
-    args = parser.parse_args(argv)
+    return _checked(parser.parse_args(argv))
+
+
+def _add_server_flags(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--server-url", help="server: its address, such as http://127.0.0.1:8000/v1; a key is read from the "
+        "environment variable SERVER_API_KEY")  # fmt: skip
+    add("--server-model", help="server: the model's name there (default: its only one); without --checkpoint-path any "
+        "model, of which nothing is known here")  # fmt: skip
+    add("--server-check", choices=("weights", "ids"),
+        help="server: weights (default): load the checkpoint here and compare log-probabilities of two answers; ids: "
+        "the prompts alone")  # fmt: skip
+    add("--concurrency", type=int, help="server: problems that are asked at a time (default: 8)")
+
+
+# flags that say nothing to a server: name -> default
+OF_MODELS_HERE = {"dtype": "auto", "merge_adapter": "auto", "seed": 2025}
+OF_SERVERS = ("server_url", "server_model", "server_check", "concurrency")
+
+
+def _check_backend(args: argparse.Namespace) -> None:
+    """ValueError for flags of another backend; fills in the defaults of the server's."""
+
+    def flag(name: str) -> str:
+        return f"--{name.replace('_', '-')} {getattr(args, name)}"
+
+    if args.backend != "server":
+        for name in OF_SERVERS:
+            if getattr(args, name) is not None:
+                raise ValueError(f"{flag(name)} is for --backend server alone; leave it out")
+        if args.checkpoint_path is None:
+            raise ValueError("the following arguments are required: --checkpoint-path (see --help)")
+        return
+    for name, default in OF_MODELS_HERE.items():
+        if getattr(args, name) != default:
+            raise ValueError(f"{flag(name)} is not used with --backend server, which decides itself; leave it out")
+    if args.server_url is None:
+        raise ValueError("--backend server needs --server-url, the address of the server")
+    check_least(args, concurrency=1)
+    if args.checkpoint_path is None:
+        if args.server_model is None:
+            raise ValueError("--backend server needs --checkpoint-path, or --server-model for a model unknown here")
+        for name in ("base_model", "server_check"):
+            if getattr(args, name) is not None:
+                raise ValueError(f"{flag(name)} needs --checkpoint-path; leave it out")
+    args.server_check, args.concurrency = args.server_check or "weights", args.concurrency or 8
+
+
+def _checked(args: argparse.Namespace) -> argparse.Namespace:
     args.shard = _shard(args.shard)
     _check_numbers(args)
+    _check_backend(args)
     return args
 
 

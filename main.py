@@ -6,6 +6,7 @@ accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-na
 import sys
 
 from common.commands import say_error
+from common.network import ServerError
 from common.processes import left_alone
 from common.terminal import hide_deprecations, unfailing_output
 from settings.arguments import parse_args
@@ -22,6 +23,10 @@ def main(argv: list[str] | None = None) -> int:
     except AdvantageError as error:
         print(file=sys.stderr)  # a progress bar may stand there
         say_error(error)
+        return 1
+    except ServerError as error:
+        print(file=sys.stderr)  # a progress bar may stand there
+        say_error(f"{error}; go on with the same command and --resume")
         return 1
     except RuntimeError as error:
         line = left_alone(error)

@@ -6,6 +6,14 @@ from pathlib import Path
 SILENT = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "WANDB_ERROR_REPORTING": "false"}
 
 
+class ServerError(OSError):
+    """A server that gives no answer, or none that can be used. One line."""
+
+
+class Refused(ServerError):
+    """A request that the server understands and does not do (4xx)."""
+
+
 def stay_local(model_source: str, *, data_is_here: bool) -> None:
     """Environment for the libraries, before they are imported; what the user has set there stays.
 

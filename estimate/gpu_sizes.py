@@ -51,7 +51,7 @@ def changes(args: argparse.Namespace, processes: int) -> Iterator[tuple[str, arg
     options: list[tuple[str, dict]] = [
         ("without --disable-gradient-checkpointing", {"disable_gradient_checkpointing": False}),
         ("without --plain-update", {"plain_update": False}),
-        ("without --rollouts generate", {"rollouts": "engine"}),
+        ("without --rollouts generate", {"rollouts": "engine"} if args.rollouts == "generate" else {}),
         *(
             ("", {"batch_size": size, "gradient_accumulation_steps": batch // size * steps})
             for size in (batch // 2, 1)

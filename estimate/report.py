@@ -88,7 +88,7 @@ class Job:
             packed=shares and not args.plain_update,
             repacked=not args.plain_update and args.entropy_bonus == 0,
             reference=args.no_lora and args.kl_beta > 0,
-            engine=args.rollouts == "engine" and shares,
+            engine=args.rollouts != "generate" and shares,
             weight_bytes=4 if dtype == "float32" else 2,
             compute_bytes=4 if self.precision == "fp32" else 2,
             on_gpu=self.device != "cpu",

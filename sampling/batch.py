@@ -33,6 +33,11 @@ class Samples:
     entropies: list[list[float]] | None = None
 
     @property
+    def lengths(self) -> list[int]:
+        """Tokens."""
+        return [len(row) for row in self.token_ids]
+
+    @property
     def logprob_sums(self) -> list[float]:
         return [float(np.sum(row, dtype=np.float64)) for row in self.logprobs]
 

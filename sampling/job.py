@@ -1,12 +1,16 @@
 """A sampling job: every question of this process -> one line of the journal, several decoded together."""
 
+from __future__ import annotations
+
+import threading
 import zlib
 from collections import defaultdict
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel, ProcessorMixin
@@ -21,6 +25,9 @@ from sampling.journal import Journal
 from sampling.problems import as_line, error_record, record, save_image
 from sampling.progress import Progress
 from sampling.settings import SamplingSettings
+
+if TYPE_CHECKING:
+    from sampling.served import ServerSampler
 
 ROWS = 256  # completions decoded together, of several problems where fewer are wanted of one
 _MOST_PROBLEMS = 32  # whose prompts' keys and values are in memory at a time
@@ -98,10 +105,63 @@ def run_job(
         if all(question.id in finished for question in group):
             continue
         with stop.finishing():
-            for entry in _group(sampler, group, folder, run, earlier):
-                if entry["problem_id"] not in finished:
-                    journal.add(as_line(entry))
-                    progress.add(entry, _count(earlier, entry["problem_id"]))
+            _keep(_group(sampler, group, folder, run, earlier), finished, journal, progress, earlier)
+
+
+def run_concurrently(
+    sampler: ServerSampler,
+    groups: Sequence[Sequence[ChartQuestion]],
+    finished: Container[str],
+    journal: Journal,
+    progress: Progress,
+    folder: Path,
+    run: str,
+    stop: StopSignals,
+    earlier: Mapping[str, dict[str, Any]],
+    concurrency: int,
+) -> None:
+    """`run_job` with `concurrency` groups in work. A stop, and a failure, take effect when these are done."""
+    outcomes: SimpleQueue[list[dict[str, Any]] | BaseException] = SimpleQueue()
+
+    def work(group: Sequence[ChartQuestion]) -> None:
+        try:
+            with sampler.in_hand:
+                outcomes.put(list(_group(sampler, group, folder, run, earlier)))
+        except BaseException as error:
+            outcomes.put(error)
+
+    left = (group for group in groups if not all(question.id in finished for question in group))
+    failed: BaseException | None = None
+    in_work = 0
+    with stop.finishing():
+        while True:
+            while in_work < concurrency and failed is None and stop.received is None and (group := next(left, None)):
+                threading.Thread(target=work, args=(group,), daemon=True).start()  # a second signal does not wait
+                in_work += 1
+            if not in_work:
+                break
+            outcome = outcomes.get()
+            in_work -= 1
+            if isinstance(outcome, BaseException):
+                failed = failed or outcome
+            else:
+                _keep(outcome, finished, journal, progress, earlier)
+        if failed is not None:
+            raise failed
+
+
+def _keep(
+    entries: Iterable[dict[str, Any]],
+    finished: Container[str],
+    journal: Journal,
+    progress: Progress,
+    earlier: Mapping[str, dict[str, Any]],
+) -> None:
+    """Writes the lines of the problems that are not `finished`."""
+    for entry in entries:
+        if entry["problem_id"] not in finished:
+            journal.add(as_line(entry))
+            progress.add(entry, _count(earlier, entry["problem_id"]))
 
 
 def _count(earlier: Mapping[str, dict[str, Any]], problem_id: str) -> int:
@@ -109,9 +169,14 @@ def _count(earlier: Mapping[str, dict[str, Any]], problem_id: str) -> int:
 
 
 def _group(
-    sampler: Sampler, group: Sequence[ChartQuestion], folder: Path, run: str, earlier: Mapping[str, dict[str, Any]]
+    sampler: Sampler | ServerSampler,
+    group: Sequence[ChartQuestion],
+    folder: Path,
+    run: str,
+    earlier: Mapping[str, dict[str, Any]],
 ) -> Iterator[dict[str, Any]]:
-    prompts, unreadable, saved = defaultdict(list), {}, {}
+    prompts: dict[int, list[tuple[str, Any]]] = defaultdict(list)
+    unreadable, saved = {}, {}
     for question in group:
         first = _count(earlier, question.id)
         if first == sampler.n:
@@ -128,13 +193,14 @@ def _group(
         if image is not None:
             name = question.image_id or f"{zlib.crc32(question.id.encode()):08x}"
             saved[question.id] = save_image(image, name, folder)
-    drawn: dict[str, Samples] = defaultdict(lambda: Samples([], [], []))
+    drawn: dict[str, Any] = {}
     for first, asked in prompts.items():
         drawn.update(zip([name for name, _ in asked], sampler(asked, first), strict=True))
     for question in group:
         if question.id in unreadable:
             yield unreadable[question.id]
             continue
-        samples = drawn[question.id]
+        samples = drawn.get(question.id, Samples([], [], []))
+        texts = sampler.texts(samples) if question.id in drawn else []
         kept: dict[str, Any] = {"image": saved.get(question.id), "run": run, "earlier": earlier.get(question.id)}
-        yield record(question, samples, sampler.texts(samples), prompt=sampler.prompt, **kept)
+        yield record(question, samples, texts, prompt=sampler.prompt, **kept)

@@ -20,7 +20,8 @@ from typing import Any
 
 from common.files import flush, write_whole
 
-_UNHASHED = {"run", "checkpoint", "versions"}  # a moved folder or a new package version does not make another run
+# a moved folder, a new package version and another address of the same model do not make another run
+_UNHASHED = {"run", "checkpoint", "versions", "server"}
 
 
 def run_hash(settings: dict[str, Any]) -> str:

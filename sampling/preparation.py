@@ -1,12 +1,15 @@
 """What of a sampling job can fail for a reason of the user's: before PyTorch is imported and a model loaded."""
 
+from __future__ import annotations
+
 import os
 from argparse import Namespace
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charts import loading
+from charts.boxes import KIND
 from charts.named import file_name, is_here, same_set
 from charts.own_columns import Columns, as_columns
 from charts.prompt import doubt, of_record, prompt_record, read_template, template
@@ -21,6 +24,10 @@ from models.weights import check_model_weights
 from sampling.journal import run_hash
 from sampling.settings import SamplingSettings
 
+if TYPE_CHECKING:
+    from sampling.chat import Asked
+    from sampling.served import ServerSampler
+
 DATA_SEED = 2025  # --seed moves the samples, never the problems: runs with other seeds stay comparable
 
 
@@ -33,11 +40,15 @@ class Prepared:
     questions: list[ChartQuestion]
     notes: list[str]
     device: str
+    server: ServerSampler | None = None  # in place of a model
+    first: list[Asked] = field(default_factory=list)  # what the server has been asked
 
 
 def prepare(args: Namespace) -> Prepared:
     """The job that the flags of generate_samples.py describe. Raises ValueError."""
     SamplingSettings(args.temperature, args.top_p, args.top_k, args.max_new_tokens or 1, args.seed)
+    if args.backend == "server":
+        return _prepare_served(args)
     checkpoint = start(args)
     config = load_config(checkpoint.source)
     if checkpoint.base_4bit:
@@ -58,12 +69,45 @@ def prepare(args: Namespace) -> Prepared:
     return Prepared(checkpoint, settings, questions, notes, device)
 
 
+def _prepare_served(args: Namespace) -> Prepared:
+    """`prepare` for a model on a server, which has been asked the first problems; ServerError where it does not answer.
+
+    Without --checkpoint-path nothing of the model is known here but its name.
+    """
+    checkpoint = start(args)
+    if args.checkpoint_path is not None:
+        check_adapter(checkpoint)
+    from sampling.served import check_served, find_served, server_sampler
+
+    questions, data, notes = load_problems(args, checkpoint)
+    served = find_served(args, checkpoint)
+    settings = describe(args, checkpoint, data, served.record["dtype"], served.record)
+    notes += filter(None, [doubt(of_record(settings["prompt"]))])
+    if checkpoint.source:
+        processor = load_processor(checkpoint.source, **settings["image"])
+        questions = [framed(question, processor, **settings["image"]) for question in questions]
+    elif any(question.answer_kind == KIND for question in questions):
+        raise ValueError("the frame of the boxes asked for depends on the model: name it by --checkpoint-path")
+    sampler = server_sampler(args, checkpoint, settings, served)
+    first = check_served(sampler, served, questions, checkpoint)
+    if checkpoint.source:
+        said = "are compared" if sampler.chat.ids_compared else "are not given, only their number is compared"
+        notes.append(f"prompt ids of the server {said}")
+    return Prepared(checkpoint, settings, questions, notes, device_and_dtype("auto")[0], sampler, first)
+
+
 def start(args: Namespace) -> Checkpoint:
-    """The checkpoint, after reading the prompt's file and telling the libraries whether they need the hub."""
+    """The checkpoint, after reading the prompt's file and telling the libraries whether they need the hub.
+
+    Without --checkpoint-path, of a server's model, its name alone.
+    """
     if args.prompt_file is not None:
         args.prompt = read_template(args.prompt_file)
-    checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
-    checkpoint = replace(checkpoint, base_4bit=checkpoint.fixed("base_4bit", args.base_4bit))
+    if args.checkpoint_path is None:
+        checkpoint = Checkpoint(args.server_model, args.server_model, "", args.server_model)
+    else:
+        checkpoint = find_checkpoint(args.checkpoint_path, args.base_model)
+        checkpoint = replace(checkpoint, base_4bit=checkpoint.fixed("base_4bit", args.base_4bit))
     stay_local(checkpoint.source, data_is_here=is_here(args.dataset_name, args.dataset_path))
     return checkpoint
 
@@ -115,6 +159,8 @@ def load_problems(args: Namespace, checkpoint: Checkpoint) -> tuple[list[ChartQu
     notes = [*data.notes, *([f"{unscorable} questions without a gold answer are left out"] if unscorable else [])]
     if data.skipped:
         notes.append(f"{len(data.skipped)} rows left out, the first: {': '.join(data.skipped[0])}")
+    if args.without_image:
+        notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
     if not questions:
         raise ValueError(f"--dataset-name {args.dataset_name}: no question with a gold answer is left to sample")
     if args.without_image and all(question.open_image is None for question in questions):
@@ -128,23 +174,28 @@ def load_problems(args: Namespace, checkpoint: Checkpoint) -> tuple[list[ChartQu
     return questions, described, notes
 
 
-def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtype: str) -> dict[str, Any]:
-    """Everything that decides which samples come out, and where from; stored with them."""
+def describe(
+    args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtype: str, server: dict[str, str] | None = None
+) -> dict[str, Any]:
+    """Everything that decides which samples come out, and where from; stored with them.
+
+    `server`: the record of the server that draws them. Its random numbers are its own.
+    """
     length = args.max_new_tokens or checkpoint.max_new_tokens
     sampling = SamplingSettings(args.temperature, args.top_p, args.top_k, length, args.seed)
     own = None if "prompt" in checkpoint.saved else loading.default_prompt(args.dataset_name)
     prompt = checkpoint.fixed("prompt", args.prompt or own)
     template(prompt)
-    settings = {
+    settings: dict[str, Any] = {
         "method": checkpoint.method,
         "model": {
             "name": checkpoint.model_name,
-            "fingerprint": model_fingerprint(checkpoint.source),
+            "fingerprint": model_fingerprint(checkpoint.source) if checkpoint.source else "unknown",
             "adapter": adapter_fingerprint(checkpoint.adapter) if checkpoint.adapter else None,
             "dtype": dtype,
-            "merged": merges_adapter(checkpoint, dtype, args.merge_adapter),
+            "merged": server is None and merges_adapter(checkpoint, dtype, args.merge_adapter),
         },
-        "checkpoint": args.checkpoint_path,
+        "checkpoint": checkpoint.path,
         "data": data,
         "prompt": prompt_record(prompt),
         "image": {name: checkpoint.fixed(name, getattr(args, name)) for name in ("min_pixels", "max_pixels")},
@@ -155,6 +206,9 @@ def describe(args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtyp
         settings["model"]["base_4bit"] = True
     if args.without_image:  # absent otherwise: files sampled before there was a choice are of the same run
         settings["without_image"] = args.without_image
+    if server is not None:
+        settings["sampling"]["seed"] = None
+        settings["server"] = server
     return {"run": run_hash(settings), **settings}
 
 

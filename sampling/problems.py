@@ -1,8 +1,10 @@
 """A question's completions -> one line of the samples file."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -13,6 +15,9 @@ from charts.prompt import form_of
 from charts.record import ChartQuestion
 from common.files import whole_file
 from sampling.batch import Samples
+
+if TYPE_CHECKING:
+    from sampling.chat import Answers
 
 IMAGE_FOLDER = "sample_images"
 
@@ -30,7 +35,7 @@ def save_image(image: Image.Image, image_id: str, folder: Path) -> str:
 
 def record(
     question: ChartQuestion,
-    samples: Samples,
+    samples: Samples | Answers,
     texts: list[str],
     *,
     prompt: str,
@@ -61,12 +66,17 @@ def record(
         "correct_strict": [verdict.correct for verdict in strict],
         "reason": [verdict.reason for verdict in strict],
         "well_formed": [p.well_formed for p in parsed],
-        "tokens": [*before["tokens"], *(len(ids) for ids in samples.token_ids)],
+        "tokens": [*before["tokens"], *samples.lengths],
         "truncated": [*before["truncated"], *samples.truncated],
-        "logprob": [*before["logprob"], *(round(value, 4) for value in samples.logprob_sums)],
+        "logprob": [*before["logprob"], *map(_rounded, samples.logprob_sums)],
         "num_correct": sum(map(bool, correct)),
         "num_total": len(correct),
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    """A server may give none."""
+    return None if value is None else round(value, 4)
 
 
 def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from charts.prompt import of_record
@@ -10,10 +11,11 @@ from checkpoints.finding import load
 from common.signals import StopSignals
 from common.terminal import printable
 from models.registry import load_processor
+from sampling.engine import free_memory
 from sampling.extension import clear_the_way
-from sampling.job import ROWS, Sampler, in_groups, run_job
+from sampling.job import ROWS, Sampler, in_groups, run_concurrently, run_job
 from sampling.journal import Journal, merge, part_path, read_parts
-from sampling.preparation import Prepared
+from sampling.preparation import Prepared, device_and_dtype
 from sampling.progress import Progress
 from sampling.settings import SamplingSettings
 
@@ -58,10 +60,29 @@ def sample(
     stop: StopSignals,
     earlier: dict[str, Any],
 ) -> None:
-    """Loads the model and samples the groups with a question that is not `finished` into the journal."""
+    """Samples the groups with a question that is not `finished` into the journal, by the model or by the server."""
+    if job.server is None:
+        run_all = partial(run_job, local_sampler(args, job))
+    else:
+        check_weights(args, job)
+        run_all = partial(run_concurrently, job.server, concurrency=args.concurrency)
+    kept = [finished[question.id] for group in groups for question in group if question.id in finished]
+    progress = Progress(sum(map(len, groups)), kept)
+    try:
+        folder, run = args.output_path.parent, job.settings["run"]
+        run_all(groups, finished, journal, progress, folder, run, stop, earlier)
+    except ValueError as error:  # not the user's: keep its traceback
+        raise RuntimeError("sampling failed") from error
+    finally:
+        progress.close()
+    print(f"{progress.samples} samples: {progress.summary()}", flush=True)
+
+
+def local_sampler(args: Namespace, job: Prepared) -> Sampler:
+    """Loads the model."""
     model, image, settings = job.settings["model"], job.settings["image"], job.settings["sampling"]
     names = ("temperature", "top_p", "top_k", "max_new_tokens", "seed")
-    sampler = Sampler(
+    return Sampler(
         model=load(job.checkpoint, dtype=model["dtype"], device=job.device, merge_adapter=model["merged"]),
         processor=load_processor(job.checkpoint.source, **image),
         settings=SamplingSettings(**{name: settings[name] for name in names}),
@@ -72,16 +93,18 @@ def sample(
         without_image=args.without_image,
         **image,
     )
-    kept = [finished[question.id] for group in groups for question in group if question.id in finished]
-    progress = Progress(sum(map(len, groups)), kept)
-    try:
-        folder, run = args.output_path.parent, job.settings["run"]
-        run_job(sampler, groups, finished, journal, progress, folder, run, stop, earlier)
-    except ValueError as error:  # not the user's: keep its traceback
-        raise RuntimeError("sampling failed") from error
-    finally:
-        progress.close()
-    print(f"{progress.samples} samples: {progress.summary()}", flush=True)
+
+
+def check_weights(args: Namespace, job: Prepared) -> None:
+    """Compares the server with the weights here, where there are any and --server-check asks for it. ValueError."""
+    if job.server is None or args.server_check != "weights" or not job.checkpoint.source:
+        return
+    from sampling.served import compare_with_weights
+
+    dtypes = (device_and_dtype("auto")[1], job.settings["model"]["dtype"])
+    line = compare_with_weights(job.checkpoint, job.device, dtypes, job.server.chat, job.first)
+    free_memory()
+    say([line])
 
 
 def say(lines: list[str], index: int = 1) -> None:

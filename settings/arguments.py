@@ -57,6 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     take_defaults(args)
     forget()
     check(args)
+    check_rollouts(args)
     return args
 
 
@@ -116,6 +117,19 @@ def _check_measurements(args: argparse.Namespace) -> None:
             raise ValueError(f"{does} the held-out charts; --held-out 0 has none")
     if args.best_by == "pass@n" and args.eval_samples == 1:
         raise ValueError("--best-by pass@n needs --eval-samples of 2 or more; with one completion it is pass@1")
+
+
+def check_rollouts(args: argparse.Namespace) -> None:
+    """Raises ValueError for a server without an address, for one that is not asked, and for what none takes."""
+    if args.rollouts != "server":
+        for name in {"server_url", "server_model"} & set(args.explicit):
+            flag = all_settings()[name].flag
+            raise ValueError(f"{flag} {getattr(args, name)} is for --rollouts server alone; leave it out")
+        return
+    if args.server_url is None:
+        raise ValueError("--rollouts server needs --server-url, the address of the server")
+    if args.no_lora:
+        raise ValueError("--rollouts server hands an adapter over at every step, and --no-lora has none; leave one out")
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:

@@ -133,8 +133,12 @@ OPTIMISATION = (
             choices=("adam", "sgd"), feeds="optim", convert={"adam": "adamw_torch_fused", "sgd": "sgd"}.__getitem__),
     Setting("temperature", 1.0, "sampling temperature of the rollouts", above=0, feeds="temperature"),
     Setting("rollouts", "engine",
-            "engine: every prompt is computed once for all of its completions; generate: transformers' generate",
-            choices=("engine", "generate")),
+            "engine: every prompt is computed once for all of its completions; generate: transformers' generate; "
+            "server: an inference server, which loads the adapter of every step (docs/servers.md)",
+            choices=("engine", "generate", "server")),
+    kept("server_url", None, "of --rollouts server: its address, such as http://127.0.0.1:8000/v1; a key is read from "
+         "the environment variable SERVER_API_KEY"),
+    kept("server_model", None, "of --rollouts server: the name of the base model there (default: its only one)"),
     Setting("plain_update", False,
             "TRL's own update: every completion in a row of its own with its own copy of the prompt, rows without "
             "weight too; the same gradient, for doubters and comparisons"),

@@ -34,6 +34,7 @@ SCHEDULE = ["--negative-weight", "exponential"]
 BESIDE = {  # what a setting needs beside it
     "max_pixels": ["--min-pixels", "1"], "passk_k": ["--num-generations", "8"], "weight_most": ["--weight-least", "0"],
     "weight_least": ["--weight-most", "1e9"], "advantage": ["--advantage", OWN],
+    "server_url": ["--rollouts", "server"], "server_model": ["--rollouts", "server", "--server-url", "http://host"],
     **dict.fromkeys(("negative_weight_start", "negative_weight_end", "negative_weight_decay"), SCHEDULE),
 }  # fmt: skip
 
@@ -151,7 +152,7 @@ FREE = {  # each changes where and how a run is kept or watched, and none of its
     "base_model", "config", "estimate", "output_root", "resume", "max_bad_updates", "overwrite", "save_steps",
     "save_total_limit", "report_to", "wandb_online", "log_completions", "collective_timeout", "warn_window",
     "warn_entropy", "warn_length", "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
-    "eval_samples", "eval_on_start", "best_by", "show_data",
+    "eval_samples", "eval_on_start", "best_by", "show_data", "server_url", "server_model",
     "prompt_file",  # what is compared is its text, in `prompt`
     "advantage", "reward",  # what is recorded is the hash of the file
 }  # fmt: skip
@@ -165,7 +166,8 @@ def test_what_may_differ_between_a_run_and_its_continuation_is_decided_on_purpos
 
 @EVERY
 def test_resume_refuses_what_its_record_says_and_nothing_else(setting, tmp_path):
-    args = parse_args([*line_for(setting), *(["--reward", *OWN_REWARDS] if setting.name == "reward" else [])])
+    beside = {"reward": ["--reward", *OWN_REWARDS], "server_url": ["--server-url", "http://host"]}
+    args = parse_args([*line_for(setting), *beside.get(setting.name, [])])
     old = settings_record(args, {"name": "tiny", "source": "models/tiny"}, DATA)
     prepare_folder(tmp_path / "run", old, resume=False, overwrite=False)
     checkpoint(tmp_path / "run", 4)

@@ -19,6 +19,7 @@ from update.packed_update import PackedUpdate
 from update.ratios import RatioMetric
 from update.reward_errors import RewardErrors
 from update.rollouts import EngineRollouts
+from update.server_rollouts import ServerRollouts
 from update.usage import Usage
 
 
@@ -38,7 +39,7 @@ FIELDS = "pixel_values image_grid_thw num_images pixel_attention_mask spatial_sh
 
 OVERRIDES = {
     "__init__": Override(
-        (MethodTrainer, HeldOut, Guard, RewardErrors, Usage, EngineRollouts, PackedUpdate, ExactResume),
+        (MethodTrainer, HeldOut, Guard, RewardErrors, Usage, ServerRollouts, EngineRollouts, PackedUpdate, ExactResume),
         CONSTRUCTOR + "optimizers quantization_config peft_config tools rollout_func environment_factory",
         (
             (GRPOTrainer.__init__, 'self._metrics = {"train": defaultdict(list), "eval": defaultdict(list)}'),
@@ -76,7 +77,7 @@ OVERRIDES = {
         ),
     ),
     "_generate_single_turn": Override(
-        (EngineRollouts,),
+        (ServerRollouts, EngineRollouts),
         "self prompt_ids images multimodal_fields num_generations has_tool_images",
         (
             (GRPOTrainer._generate, "completion_ids, logprobs = self._generate_single_turn("),
@@ -137,7 +138,7 @@ OVERRIDES = {
         ),
     ),
     "_clip_grad_norm": Override(
-        (Guard,),
+        (Guard, ServerRollouts),
         "self model",
         ((Trainer._run_epoch, "if self.args.max_grad_norm > 0: grad_norm = self._clip_grad_norm(model)"),),
     ),
@@ -261,6 +262,8 @@ NOT_RESUMED = {
     "_to_count": "of the measurement in hand",
     "_verdicts": "of the measurement in hand",
     "_gap": "is saved as _gap_so_far",
+    "_gap_of_update": "of the update in hand",
+    "_published_step": "a resumed run publishes its adapter anew",
     "_prompt_index": "of the rows in hand",
     "_rollout_entropies": "put into the rollout batch at once",
     "_rollout_logps": "put into the rollout batch at once",

@@ -23,9 +23,8 @@ from trainers.held_out import HeldOut
 from trainers.method import Method, ScoredBatch, correctness
 from update.guard import Guard
 from update.packed_update import ROW_MEANS, PackedUpdate
-from update.ratios import RatioMetric
 from update.reward_errors import RewardErrors
-from update.rollouts import EngineRollouts
+from update.server_rollouts import ServerRollouts
 from update.usage import Usage
 
 ACCURACY = "accuracy"  # the reward that decides what is correct; further rewards never touch the sign
@@ -37,13 +36,14 @@ MODEL_FIELDS = (  # of a rollout batch: what TRL gives the model beside ids and 
 MAX_PRINTED = 64  # numbers of one logged list
 
 
-class MethodTrainer(HeldOut, Guard, RewardErrors, RatioMetric, Usage, EngineRollouts, PackedUpdate, ExactResume):
+class MethodTrainer(HeldOut, Guard, RewardErrors, Usage, ServerRollouts, PackedUpdate, ExactResume):
     """GRPOTrainer that knows which completions are correct, and lets `method_class` weigh them.
 
     Args beyond GRPOTrainer's: the method's options by name; `reward_threshold` (correct is accuracy >= threshold),
     `truncated` ("wrong" or "unscorable": what a completion cut at the length limit counts as), `normaliser` ("all" or
     "kept": the rows that the loss is averaged over), `reward_scales` (reward name -> factor of the printed list only),
-    `negative_ratio_cap` (update/ratios.py), `held_out_charts` (trainers/held_out.py).
+    `negative_ratio_cap` (update/ratios.py), `held_out_charts` (trainers/held_out.py), `server`
+    (update/server_rollouts.py).
     Raises ValueError when no reward function is called "accuracy".
     """
 

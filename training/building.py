@@ -94,6 +94,8 @@ def _own(args: argparse.Namespace, held_out: QuestionSet) -> dict:
     names = ("truncated", "normaliser", "rollouts", "max_bad_updates", "reward_threshold", "negative_ratio_cap")
     own = {name: getattr(args, name) for name in names} | asdict(METHODS[args.mode].from_settings(args))
     charts = [question.image_id or question.id for question in held_out.questions]
+    if args.rollouts == "server":
+        own["server"] = (args.server_url, args.server_model)
     return {**own, "held_out_charts": charts, "update": "plain" if args.plain_update else "shared"}
 
 

@@ -22,6 +22,7 @@ from common.launcher import num_processes, shares_weights
 from common.network import stay_local
 from common.processes import on_main_process, start_together
 from models import four_bit
+from models.families import family_of
 from models.inputs import check_seen, framed
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
@@ -54,6 +55,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     examine(args)
     from training.report import few_generations_warning, own_defaults, set_up_wandb
 
+    server = _server(args)
     check_model_weights(args.start.source)
     precision = choose_precision(args.precision)
     train, held_out = load_data(args)
@@ -64,7 +66,7 @@ def prepare(args: argparse.Namespace) -> Prepared:
     _, steps = plan_steps(args, len(train), num_processes())
     folder = run_folder(args.output_root, args.vlm_name, args.mode, args.seed)
     data = {"name": train.name, "split": train.split, "fingerprint": train.fingerprint, "num_questions": len(train)}
-    record = settings_record(args, model_record(args.start), data)
+    record = {**settings_record(args, model_record(args.start), data), **server}
     if args.report_to == "wandb":
         set_up_wandb(args.mode, folder.name, args.wandb_online)
     skip_deepspeed_compilation()
@@ -79,6 +81,21 @@ def prepare(args: argparse.Namespace) -> Prepared:
     for line in filter(None, (*train.notes, doubt(args.prompt), *lines, size, _skipped(train), on_host, *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
+
+
+def _server(args: argparse.Namespace) -> dict:
+    """What the record says of the server of the rollouts.
+
+    OSError when it is not there, ValueError when it would leave a part of the adapter out that is trained further.
+    """
+    if args.rollouts != "server":
+        return {}
+    from sampling.server import Server, check_servable
+
+    if args.start.adapter is not None:
+        check_servable(args.start.adapter, family_of(load_config(args.start.source)).vision_modules)
+    server = Server(args.server_url)
+    return {"server": {"url": server.url, "model": server.base_model(args.server_model), **server.about()}}
 
 
 def _skipped(train: QuestionSet) -> str | None:

@@ -33,6 +33,7 @@ class RatioMetric(TrainerBase):
     _capped: dict | None = None  # inputs of the pass in hand whose ratios are capped
     _logps: torch.Tensor | None = None  # (B, T) of the pass in hand
     _gap: torch.Tensor | None = None  # (2,) sum and number of tokens since the last log, on this process
+    _gap_of_update: torch.Tensor | None = None  # (3,) the same of the update in hand, and the sum with its signs
 
     def _get_per_token_logps_and_entropies(self, *args, **kwargs):
         found = super()._get_per_token_logps_and_entropies(*args, **kwargs)
@@ -59,11 +60,24 @@ class RatioMetric(TrainerBase):
         every = self.args.steps_per_generation * self.num_iterations
         first = self._step % every < self.args.gradient_accumulation_steps
         if self.model.training and first and "rollout_logps" in inputs:
-            gaps, counts = (self._logps - inputs["rollout_logps"]).abs(), loss_mask(inputs).bool()
-            found = torch.stack([gaps.masked_fill(~counts, 0.0).sum(dtype=torch.float64), counts.sum()])
-            self._gap = found if self._gap is None else self._gap + found
+            self._add_gap(inputs["rollout_logps"] - self._logps, loss_mask(inputs).bool())
         self._logps = None
         return loss
+
+    def _add_gap(self, gaps: torch.Tensor, counts: torch.Tensor) -> None:
+        gaps = gaps.masked_fill(~counts, 0.0).double()
+        found = torch.stack([gaps.abs().sum(), counts.sum(), gaps.sum()])
+        self._gap = found[:2] if self._gap is None else self._gap + found[:2]
+        self._gap_of_update = found if self._gap_of_update is None else self._gap_of_update + found
+
+    def _take_gap(self) -> tuple[float, float] | None:
+        """The update in hand over all processes, which must all ask: how far a token's log-probability in the rollout
+        was from the trainer's on average, and how far above it. None where none was compared."""
+        found = self._gap_of_update
+        self._gap_of_update = None
+        sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device) if found is None else found
+        apart, tokens, above = self.accelerator.reduce(sums, reduction="sum").tolist()
+        return (apart / tokens, above / tokens) if tokens else None
 
     @property
     def _gap_so_far(self) -> list[float] | None:
