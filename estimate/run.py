@@ -12,7 +12,7 @@ from common.launcher import num_processes
 from common.network import stay_local
 from estimate.report import report
 from models.registry import load_config, load_processor
-from models.shapes import SHAPES, stand_in
+from models.shapes import SHAPES, TEXT_ONLY, stand_in
 from settings.grpo_config import build_config, plan_steps
 from training.hardware import host_optimiser, skip_deepspeed_compilation
 from training.preparing import examine, load_data
@@ -29,7 +29,7 @@ def estimate(args: argparse.Namespace) -> None:
 def stands_in(args: argparse.Namespace, folder: Path) -> bool:
     """Puts the kept shape of a named model, in `folder`, in the place of one that neither hub nor cache gives."""
     start = begin(args)
-    if start.model_name not in SHAPES:
+    if start.model_name not in {*SHAPES, *TEXT_ONLY}:
         return False
     stay_local(start.source, data_is_here=False)
     try:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from models.registry import TINY_FOLDER
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, ProcessorMixin
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase, ProcessorMixin
 
 CHARACTERS = 4  # of a token of text, where the model's own tokenizer is not at hand
 _PUBLIC_VOCABULARY = 151_936
@@ -48,6 +48,14 @@ _QWEN3_LARGE = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "de
 _INTERNVIT = {"num_hidden_layers": 24, "hidden_size": 1024, "intermediate_size": 4096, "attention_bias": True}
 _LARGE = (3584, 18944, 28, 28, 4, False, 128)  # of Qwen2 and Qwen2.5, 7 billion
 
+TEXT_ONLY: dict[str, tuple[str, Text]] = {  # model_type, shape
+    "qwen2-5-math-1-5b": ("qwen2", Text(1536, 8960, 28, 12, 2, True)),
+    "qwen2-5-math-7b": ("qwen2", Text(*_LARGE, vocab_size=152_064)),
+    "qwen3-0-6b": ("qwen3", Text(1024, 3072, 28, 16, 8, True)),
+    "qwen3-4b": ("qwen3", Text(2560, 9728, 36, 32, 8, True)),
+    "qwen3-8b": ("qwen3", Text(4096, 12288, 36, 32, 8, False)),
+    "llama3-1-8b": ("llama", Text(4096, 14336, 32, 32, 8, False, vocab_size=128_256)),
+}
 SHAPES: dict[str, tuple[Text, Tower]] = {
     "qwen2-5-3b": (Text(2048, 11008, 36, 16, 2, True), Tower("qwen2_5_vl", _QWEN2_5 | {"out_hidden_size": 2048})),
     "qwen2-5-7b": (Text(*_LARGE, vocab_size=152_064), Tower("qwen2_5_vl", _QWEN2_5 | {"out_hidden_size": 3584})),
@@ -66,6 +74,9 @@ def configuration(name: str) -> PreTrainedConfig:
     """The configuration of a named model, as far as its shape goes. KeyError for other names."""
     from transformers import AutoConfig
 
+    if name in TEXT_ONLY:
+        model_type, alone = TEXT_ONLY[name]
+        return AutoConfig.for_model(model_type, **vars(alone))
     text, tower = SHAPES[name]
     language = dict(vars(text))
     if tower.model_type == "internvl":
@@ -87,11 +98,13 @@ def stand_in(name: str, folder: Path) -> None:
     _processor(config.model_type).save_pretrained(folder)
 
 
-def _processor(model_type: str) -> ProcessorMixin:
-    """The family's own processor, around the tokenizer of `tiny`."""
+def _processor(model_type: str) -> ProcessorMixin | PreTrainedTokenizerBase:
+    """The family's own processor, around the tokenizer of `tiny`; that alone for models without images."""
     import transformers as hf
 
     template = (TINY_FOLDER / "chat_template.jinja").read_text(encoding="utf-8")
+    if model_type in {kind for kind, _ in TEXT_ONLY.values()}:
+        return hf.AutoTokenizer.from_pretrained(TINY_FOLDER, padding_side="left")
     if model_type == "internvl":
         words = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>", "video": "<video>"}
         named = {f"{key}_token": word for key, word in words.items()}

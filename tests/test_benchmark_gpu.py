@@ -35,6 +35,7 @@ def test_no_part_is_begun_when_time_is_up(capsys):
     assert capsys.readouterr().out.count("not begun") == 2
 
 
+@pytest.mark.slow  # it waits for an alarm
 def test_what_still_runs_when_the_spare_time_is_over_is_given_up(tmp_path, monkeypatch, capsys):
     """Also what goes on after every error, as decoding does; what has been measured stays."""
 

@@ -58,7 +58,7 @@ def test_what_the_recipe_needs_is_estimated_for_a_model_without_images(tmp_path,
     assert "Model       7,615,616,512 parameters; 7,615,616,512 trained" in said
     assert "vision" not in said and "image" not in said and "--max-pixels" not in said
     assert "Updates     80 of 256 completions of at most 3072 tokens" in said
-    assert "80 GB" in said and "ZeRO-3" in said
+    assert "80 GB" in said and "LoRA instead of --no-lora" in said
 
 
 def test_without_a_held_out_share_and_a_subset_all_rows_are_trained_on(tmp_path):

@@ -32,7 +32,7 @@ FLAGS += " --max-completion-length 20 --report-to none --collective-timeout 10 -
 
 @pytest.mark.parametrize("path", sorted(LAUNCH.glob("*.yaml")), ids=lambda path: path.name)
 def test_a_launch_file_is_read_by_accelerate_and_its_machines_find_each_other(path):
-    if path.name == "kubernetes.yaml":
+    if path.name in ("kubernetes.yaml", "zero2_offload.yaml"):  # the latter is for one machine: tests/test_offload.py
         return
     loaded = load_config_from_file(str(path))
     assert (loaded.num_machines, loaded.num_processes, loaded.mixed_precision) == (2, 16, "no")

@@ -8,7 +8,7 @@ from PIL import Image
 
 import main
 from models.registry import MODELS, load_config, load_processor
-from models.shapes import SHAPES, configuration, stand_in
+from models.shapes import SHAPES, TEXT_ONLY, configuration, stand_in
 from tests.test_estimate import folder  # noqa: F401  (a fixture)
 from tests.test_memory import work_of
 from update.host_memory import PROCESS, host_memory
@@ -18,11 +18,13 @@ PARAMETERS = {  # of the weights on the hub
     "qwen2-5-3b": 3_754_622_976, "qwen2-5-7b": 8_292_166_656, "qwen2-2b": 2_208_985_600, "qwen2-7b": 8_291_375_616,
     "qwen3-vl-2b": 2_127_532_032, "qwen3-vl-4b": 4_437_815_808, "qwen3-vl-8b": 8_767_123_696,
     "internvl3-1b": 938_193_024, "internvl3-2b": 2_088_957_440, "internvl3-8b": 7_944_373_760,
+    "qwen2-5-math-1-5b": 1_543_714_304, "qwen2-5-math-7b": 7_615_616_512, "qwen3-0-6b": 596_049_920,
+    "qwen3-4b": 4_022_468_096, "qwen3-8b": 8_190_735_360, "llama3-1-8b": 8_030_261_248,
 }  # fmt: skip
 
 
 def test_every_named_model_but_the_embedded_ones_has_a_shape():
-    assert SHAPES.keys() == MODELS.keys() - {"tiny", "organism"} == PARAMETERS.keys()
+    assert SHAPES.keys() | TEXT_ONLY.keys() == MODELS.keys() - {"tiny", "organism"} == PARAMETERS.keys()
 
 
 OFTEN = ("qwen2-5-7b", "qwen3-vl-4b", "internvl3-1b")  # the others with the slow tests

@@ -82,6 +82,10 @@ class EngineRollouts(TrainerBase):
             and (not multimodal_fields or set(multimodal_fields) == family_of(self.processing_class).fields)
         )
 
+    def _sampling_settings(self) -> SamplingSettings:
+        numbers = (self.temperature, self.top_p, self.top_k, self.max_completion_length)
+        return SamplingSettings(*numbers, self.args.seed)
+
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         """Completion token ids of every row; rows of one prompt, which TRL puts side by side, share its computation.
 
@@ -92,8 +96,7 @@ class EngineRollouts(TrainerBase):
         if not self._engine_can(multimodal_fields):
             rest = (num_generations, has_tool_images)
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest)
-        numbers = (self.temperature, self.top_p, self.top_k, self.max_completion_length)
-        settings, phase = SamplingSettings(*numbers, self.args.seed), self._phase
+        settings, phase = self._sampling_settings(), self._phase
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
