@@ -4,6 +4,8 @@ import contextlib
 import json
 import time
 
+import pytest
+
 from benchmarks import gpu
 
 
