@@ -107,7 +107,7 @@ def _check_backend(args: argparse.Namespace) -> None:
     if args.checkpoint_path is None:
         if args.server_model is None:
             raise ValueError("--backend server needs --checkpoint-path, or --server-model for a model unknown here")
-        for name in ("base_model", "server_check"):
+        for name in ("base_model", "base_4bit", "server_check"):
             if getattr(args, name) is not None:
                 raise ValueError(f"{flag(name)} needs --checkpoint-path; leave it out")
     args.server_check, args.concurrency = args.server_check or "weights", args.concurrency or 8

@@ -37,6 +37,8 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     question, said = _asked(row)
     rule = _rule(row.get("rule") or "strict")  # what it is rewarded by: such rows have no public rule
     kind = _answer_kind(row.get("answer_kind") or {"iou": KIND, "math": "math"}.get(rule, ""))
+    if kind == KIND and rule == "strict":
+        rule = "iou"  # what the strict rule is for boxes, by the name that drawn and published sets have
     answers = _boxes(row, said) if kind == KIND else _answers(row, said)
     if rule == "math":  # a whole solution may stand there
         answers = tuple(last_boxed(answer) or answer for answer in answers)

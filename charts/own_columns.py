@@ -36,6 +36,12 @@ class Columns:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise ValueError(f"{_flag(name)} {value}: unknown; choose one of {', '.join(known)}")
+        if self.choices_column and (self.answer_kind not in (None, "text") or self.rule in ("iou", "math")):
+            raise ValueError(
+                "--choices-column: the answer is one of the options; leave --answer-kind, --rule iou or --rule math out"
+            )
+        if self.answer_kind == "box" and self.rule not in (None, "strict", "iou"):
+            raise ValueError(f"--rule {self.rule} compares texts, and --answer-kind box asks for boxes; leave it out")
         chosen = list(self._chosen().values())
         for name, flag in zip(chosen, map(_flag, self._chosen()), strict=True):
             if chosen.count(name) > 1:

@@ -73,6 +73,8 @@ def command_line(settings: dict) -> list[str]:
         unused = (setting.methods and mode not in setting.methods) or (setting.lora and settings["no_lora"])
         if unused or name in {*OF_THE_MACHINE, "mode"} or value is None or value is False:
             continue
+        if name == "prompt" and settings.get("prompt_file"):
+            continue  # "own": the file is its place
         if value == defaults[name] and name not in ("vlm_name", "dataset_name"):
             continue
         given = [] if setting.kind is bool else value if setting.several else [value]

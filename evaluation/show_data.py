@@ -7,6 +7,7 @@ import html
 import io
 from pathlib import Path
 
+from charts.boxes import CORRECT_FROM, KIND
 from charts.gold import Gold
 from charts.prompt import doubt, messages
 from charts.record import ChartQuestion, QuestionSet
@@ -74,6 +75,10 @@ def how_read(question: ChartQuestion) -> str:
 
 
 def _strict(question: ChartQuestion) -> str:
+    if question.answer_kind == KIND:
+        return f"IoU with the gold box of at least {CORRECT_FROM}"
+    if question.answer_kind == "math":
+        return "the verdict of math-verify"
     golds = [Gold.read(one, question.answer_kind, question.tolerance, question.question) for one in question.answers]
     forms = dict.fromkeys(
         f"{'ordered ' * gold.ordered}{gold.form}"

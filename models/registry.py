@@ -16,7 +16,7 @@ from models.families import auto_class, family_of, tokenizer_of
 if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
-    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
+    from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 TINY_FOLDER = Path(__file__).parent / "tiny"
 ORGANISM_FOLDER = Path(__file__).parent / "organism"
@@ -184,14 +184,14 @@ def control_tokens(processor: ProcessorMixin) -> tuple[str, ...]:
     return tuple(sorted(token for token in found if len(token) > 1))
 
 
-def end_tokens(model: PreTrainedModel, processor: ProcessorMixin) -> list[int]:
-    """Every token that ends a completion: the generation settings' and the tokenizer's.
+def end_tokens(settings: GenerationConfig, processor: ProcessorMixin) -> list[int]:
+    """Every token that ends a completion: the model's generation settings' and the tokenizer's.
 
     Base models that read text alone have a template of turns whose end neither of the two names, and would write on
     behind it: there it is the template's too.
     """
     tokenizer = tokenizer_of(processor)
-    configured = model.generation_config.eos_token_id
+    configured = settings.eos_token_id
     configured = configured if isinstance(configured, list | tuple) else [configured]
     turns = [] if tokenizer is not processor else [t for t in TURN_ENDS if t in (tokenizer.chat_template or "")]
     known = tokenizer.get_vocab()

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from common.network import Refused, ServerError
+from models.families import tokenizer_of
 from sampling.server import Server
 from sampling.settings import SamplingSettings
 
@@ -56,7 +57,10 @@ def messages_with_image(turns: Sequence[dict[str, Any]], image: Image.Image | No
     def part(one: dict[str, Any]) -> dict[str, Any]:
         return {"type": "image_url", "image_url": {"url": url}} if one["type"] == "image" else one
 
-    return [{"role": turn["role"], "content": [part(one) for one in turn["content"]]} for turn in turns]
+    def content(said: str | list) -> str | list:  # a text model's is one string
+        return said if isinstance(said, str) else [part(one) for one in said]
+
+    return [{"role": turn["role"], "content": content(turn["content"])} for turn in turns]
 
 
 def _png(image: Image.Image) -> bytes:
@@ -175,7 +179,7 @@ class Chat:
         length = next((len(one) for one in counts if one), (reply.get("usage") or {}).get("completion_tokens"))
         text = (choice.get("message") or {}).get("content") or ""
         if ids is not None and self.processor is not None:
-            text = self.processor.tokenizer.decode(ids, skip_special_tokens=True)
+            text = tokenizer_of(self.processor).decode(ids, skip_special_tokens=True)
         out.texts.append(text)
         out.token_ids.append(ids)
         out.logprobs.append(logprobs)

@@ -61,7 +61,7 @@ class Sampler:
 
     def __post_init__(self) -> None:
         self.suppress = unsampleable_token_ids(self.processor, self.model.config)
-        self.eos_ids = end_tokens(self.model, self.processor)
+        self.eos_ids = end_tokens(self.model.generation_config, self.processor)
 
     def inputs(self, question: ChartQuestion, image: Any) -> dict[str, torch.Tensor]:
         """What the model reads of a question, on the CPU."""

@@ -59,8 +59,6 @@ def prepare(args: Namespace) -> Prepared:
     questions, data, notes = load_problems(args, checkpoint)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
-    if args.without_image:
-        notes.append(f"--without-image {args.without_image}: the model is asked without seeing the charts")
     notes += filter(None, [doubt(of_record(settings["prompt"]))])
     if args.without_image != "remove":
         check_seen(checkpoint.source, questions)
@@ -80,6 +78,8 @@ def _prepare_served(args: Namespace) -> Prepared:
     from sampling.served import check_served, find_served, server_sampler
 
     questions, data, notes = load_problems(args, checkpoint)
+    if checkpoint.source and args.without_image != "remove":
+        check_seen(checkpoint.source, questions)
     served = find_served(args, checkpoint)
     settings = describe(args, checkpoint, data, served.record["dtype"], served.record)
     notes += filter(None, [doubt(of_record(settings["prompt"]))])
@@ -135,7 +135,7 @@ def show_problems(args: Namespace) -> None:
     checkpoint = start(args)
     data = read_problems(args, checkpoint)
     page = f"{file_name(args.dataset_name)}_{PAGE}" if args.show_data is True else args.show_data
-    print(*show(data, checkpoint.fixed("prompt", args.prompt), page), sep="\n", flush=True)
+    print(*show(data, prompt_of(args, checkpoint), page), sep="\n", flush=True)
 
 
 def read_problems(args: Namespace, checkpoint: Checkpoint) -> QuestionSet:
@@ -174,6 +174,12 @@ def load_problems(args: Namespace, checkpoint: Checkpoint) -> tuple[list[ChartQu
     return questions, described, notes
 
 
+def prompt_of(args: Namespace, checkpoint: Checkpoint) -> str:
+    """What the questions are asked with: the flag's, the checkpoint's, else the data set's own."""
+    own = None if "prompt" in checkpoint.saved else loading.default_prompt(args.dataset_name)
+    return checkpoint.fixed("prompt", args.prompt or own)
+
+
 def describe(
     args: Namespace, checkpoint: Checkpoint, data: dict[str, Any], dtype: str, server: dict[str, str] | None = None
 ) -> dict[str, Any]:
@@ -183,8 +189,7 @@ def describe(
     """
     length = args.max_new_tokens or checkpoint.max_new_tokens
     sampling = SamplingSettings(args.temperature, args.top_p, args.top_k, length, args.seed)
-    own = None if "prompt" in checkpoint.saved else loading.default_prompt(args.dataset_name)
-    prompt = checkpoint.fixed("prompt", args.prompt or own)
+    prompt = prompt_of(args, checkpoint)
     template(prompt)
     settings: dict[str, Any] = {
         "method": checkpoint.method,

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from charts.images import fit_image
-from charts.prompt import messages
+from charts.prompt import messages, of_record
 from charts.record import ChartQuestion
 from checkpoints.finding import Checkpoint, load
 from checkpoints.fingerprints import adapter_fingerprint
 from models.families import family_of
 from models.inputs import blind, conversation, image_rule, prompt_inputs
-from models.registry import load_config, load_processor, unsampleable_token_ids
+from models.registry import end_tokens, load_config, load_processor, unsampleable_token_ids
 from models.weights import adapter_file
 from sampling.chat import Answers, Asked, Chat, messages_with_image
 from sampling.server import Server, check_servable
@@ -112,20 +112,19 @@ def server_sampler(args: Namespace, checkpoint: Checkpoint, settings: dict[str, 
         known = {"processor": processor, "suppress": suppress, "eos_ids": _end_tokens(checkpoint.source, processor)}
     chat = Chat(served.server, served.name, SamplingSettings(**numbers), chunk=args.chunk, **known)
     return ServerSampler(
-        chat, args.num_samples, settings["prompt"]["name"], without_image=args.without_image, **settings["image"]
+        chat, args.num_samples, of_record(settings["prompt"]), without_image=args.without_image, **settings["image"]
     )
 
 
 def _end_tokens(source: str, processor: ProcessorMixin) -> list[int]:
-    """`sampling.job.end_tokens` of a model that is not loaded."""
+    """`models.registry.end_tokens` of a model that is not loaded."""
     from transformers import GenerationConfig
 
     try:
-        configured = GenerationConfig.from_pretrained(source).eos_token_id
+        configured = GenerationConfig.from_pretrained(source)
     except OSError:
-        configured = GenerationConfig.from_model_config(load_config(source)).eos_token_id
-    configured = configured if isinstance(configured, list | tuple) else [configured]
-    return sorted({token for token in (*configured, processor.tokenizer.eos_token_id) if token is not None})
+        configured = GenerationConfig.from_model_config(load_config(source))
+    return end_tokens(configured, processor)
 
 
 # -- the check ---------------------------------------------------------------------------------------------------------

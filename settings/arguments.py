@@ -130,6 +130,8 @@ def check_rollouts(args: argparse.Namespace) -> None:
         raise ValueError("--rollouts server needs --server-url, the address of the server")
     if args.no_lora:
         raise ValueError("--rollouts server hands an adapter over at every step, and --no-lora has none; leave one out")
+    if args.base_4bit:
+        raise ValueError("--rollouts server compares log-probabilities with a base in full: leave --base-4bit out")
 
 
 def resolve_accumulation(args: argparse.Namespace, num_processes: int) -> int:

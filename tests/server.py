@@ -27,6 +27,7 @@ from peft import LoraConfig, PeftModel, set_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import load_file
 
+from models.families import tokenizer_of
 from models.registry import load_model, load_processor
 from sampling.engine import sample
 from sampling.settings import SamplingSettings
@@ -131,7 +132,7 @@ class ServedModel:
         ids, logprobs, cut = self.complete(body, inputs, ends)
         choices = []
         for index, (own, logps, truncated) in enumerate(zip(ids, logprobs, cut, strict=True)):
-            text = self.processor.tokenizer.decode(own, skip_special_tokens=True)
+            text = tokenizer_of(self.processor).decode(own, skip_special_tokens=True)
             choice = {"index": index, "message": {"role": "assistant", "content": text}}
             choice["finish_reason"] = "length" if truncated else "stop"
             if "plain" not in self.faults and body.get("logprobs"):
@@ -180,6 +181,9 @@ class ServedModel:
     def inputs_of(self, messages: list[dict]) -> dict:
         """Model inputs of a conversation, its image read from the data URL; no resize rule but the processor's own."""
         turns, images = [], []
+        if isinstance(messages[-1]["content"], str):  # to a model that reads text alone
+            text = self.processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            return dict(self.processor(text, add_special_tokens=False, return_tensors="pt"))
         for message in messages:
             parts = []
             for part in message["content"]:

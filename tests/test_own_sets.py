@@ -434,3 +434,20 @@ def test_several_files_refuse_what_is_for_one(capsys):
     ]:
         assert pass_at_k.main(["--samples-path", "a.json", "b.json", *flags]) == 2
         assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--choices-column options --rule math", "--choices-column: the answer is one of the options"),
+        ("--choices-column options --answer-kind list", "--choices-column: the answer is one of the options"),
+    ],
+)
+def test_columns_that_contradict_each_other_are_refused(here, flags, said, capsys):
+    assert main.main([*example(here, "options"), *flags.split(), "--show-data"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_rule_of_texts_is_refused_for_boxes():
+    with pytest.raises(ValueError, match="--rule relaxed compares texts, and --answer-kind box asks for boxes"):
+        Columns(answer_kind="box", rule="relaxed")

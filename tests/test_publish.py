@@ -169,6 +169,13 @@ def test_the_command_line_of_a_card_gives_the_settings_again(line):
     assert {name: again[name] for name in settings} == settings
 
 
+def test_a_template_of_ones_own_is_named_once():
+    """The record says "own" of such a prompt; with the file's flag beside it the line would be refused."""
+    settings = {name: vars(parse_args(["--mode", "psr", "--prompt-file", "p.txt"]))[name] for name in all_settings()}
+    assert command_line({**settings, "prompt": "own"}) == command_line(settings)
+    assert parse_args(command_line(settings)).prompt_file == "p.txt"
+
+
 def test_places_of_the_machine_are_left_out_and_own_functions_keep_their_name():
     line = "--mode own-advantage --dataset-name chartqa --dataset-path /home/me/data/ChartQA --output-root /scratch/me"
     args = parse_args([*line.split(), "--advantage", f"{ROOT}/examples/advantage.py:unlikely"])

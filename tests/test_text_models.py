@@ -78,9 +78,9 @@ def test_the_end_of_a_turn_ends_a_completion_also_where_only_the_template_knows_
     model, tokenizer = make_text_family("qwen2")
     turn, text = tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
     tokenizer.eos_token, model.generation_config.eos_token_id = "<|endoftext|>", text  # as Qwen2.5-Math has it
-    assert end_tokens(model, tokenizer) == sorted([turn, text])
+    assert end_tokens(model.generation_config, tokenizer) == sorted([turn, text])
     tokenizer.chat_template = PLAIN_TEMPLATE
-    assert end_tokens(model, tokenizer) == [text]
+    assert end_tokens(model.generation_config, tokenizer) == [text]
 
 
 def test_what_is_no_model_that_writes_text_and_images_for_one_that_sees_none_are_refused(tmp_path):

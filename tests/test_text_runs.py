@@ -18,6 +18,7 @@ from checkpoints import merge
 from evaluation import pass_at_k, report
 from tests.families import spread, text_settings, text_tokenizer
 from tests.math_copies import math_row
+from tests.server import serving
 from trainers import METHODS
 
 ANSWERS = ("\\boxed{0}", "\\boxed{1}")
@@ -174,3 +175,42 @@ def test_an_adapter_is_merged_into_the_weights_and_says_the_same(place, tmp_path
         said[name] = [one["samples"] for one in json.loads(Path("s.json").read_text())]
         assert json.loads(Path("s.settings.json").read_text())["prompt"]["name"] == "boxed"
     assert said[str(run)] == said["merged"]
+
+
+def test_a_server_draws_a_text_models_completions_too(place, tmp_path):
+    """Greedily those of the engine, with the prompt of the data set and with a template of one's own."""
+    (tmp_path / "p.txt").write_text("{question} Answer in <answer> </answer>.")
+    line = f"--checkpoint-path {place / 'model'} --dataset-name math --dataset-path {place / 'MATH'} --subset-size 3"
+    line += " --num-samples 1 --top-k 1 --max-new-tokens 12"
+    with serving(str(place / "model")) as served:
+        for number, own in enumerate(([], ["--prompt-file", str(tmp_path / "p.txt")])):
+            files = [tmp_path / f"{where}{number}.jsonl" for where in ("here", "there")]
+            for file, to in zip(files, ([], ["--backend", "server", "--server-url", served.url]), strict=True):
+                assert generate_samples.main([*line.split(), *own, *to, "--output-path", str(file)]) == 0
+            here, there = ([json.loads(row)["samples"] for row in file.read_text().splitlines()[1:]] for file in files)
+            assert here == there and len(here) == 3
+        flags = ["--checkpoint-path", str(place / "model"), "--dataset-name", "synthetic", "--backend", "server"]
+        assert generate_samples.main([*flags, "--server-url", served.url, "--output-path", "s.json"]) == 2
+
+
+def test_the_data_sets_own_prompt_and_rule_are_shown(place, tmp_path, capsys):
+    for program, flags in (
+        (main.main, ["--mode", "nsr", "--model-name", str(place / "model")]),
+        (generate_samples.main, ["--checkpoint-path", str(place / "model"), "--output-path", "s.json"]),
+    ):
+        data = ["--dataset-name", "math", "--dataset-path", str(place / "MATH")]
+        assert program([*flags, *data, "--show-data", str(tmp_path / "page.html")]) == 0
+        said = capsys.readouterr().out
+        assert (
+            "\\boxed{}" in said and "by the strict rule the verdict of math-verify" in said and "0.05 of it" not in said
+        )
+
+
+def test_a_text_model_trains_on_what_a_server_draws(place, tmp_path, capsys):
+    with serving(str(place / "model")) as served:
+        run = trained(place, "nsr", str(tmp_path / "runs"), "--rollouts", "server", "--server-url", served.url)
+    assert (run / "adapter_model.safetensors").is_file() and len(served.asked) >= 3
+    assert (
+        main.main(["--mode", "nsr", "--base-4bit", "--rollouts", "server", "--server-url", "http://127.0.0.1:1"]) == 2
+    )
+    assert "leave --base-4bit out" in capsys.readouterr().err

@@ -86,7 +86,7 @@ def _say_what_may_be_drawn(config: GRPOConfig, model: PreTrainedModel, processor
     """Which tokens are never sampled, and which end a completion of a model that reads text alone."""
     config.generation_kwargs = {"suppress_tokens": registry.unsampleable_token_ids(model.config, processor) or None}
     if tokenizer_of(processor) is processor:
-        model.generation_config.eos_token_id = registry.end_tokens(model, processor)
+        model.generation_config.eos_token_id = registry.end_tokens(model.generation_config, processor)
 
 
 def _own(args: argparse.Namespace, held_out: QuestionSet) -> dict:

@@ -130,6 +130,12 @@ def examine(args: argparse.Namespace) -> None:
     load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 
 
+def use_own_prompt(args: argparse.Namespace) -> None:
+    """The data set's own prompt, where neither the user nor a first stage has named one."""
+    if "prompt" not in {*args.explicit, *args.start.saved}:
+        args.prompt = default_prompt(args.dataset_name)
+
+
 def take_prompt(args: argparse.Namespace) -> None:
     """Puts the template of --prompt-file in the place of a prompt's name."""
     if args.prompt_file is not None:
@@ -143,8 +149,7 @@ def resolve_defaults(args: argparse.Namespace) -> None:
     unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
     if unknown and args.vlm_name in MODELS:
         raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
-    if "prompt" not in {*args.explicit, *args.start.saved}:
-        args.prompt = default_prompt(args.dataset_name)
+    use_own_prompt(args)
     if args.rewards not in PRESETS:
         raise ValueError(f"--rewards {args.rewards}: unknown; choose one of {', '.join(PRESETS)}")
     template(args.prompt)

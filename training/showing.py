@@ -10,7 +10,7 @@ from charts.prompt import template
 from common.commands import say
 from common.network import stay_local
 from settings.table import DRAWN_SIZE
-from training.preparing import load_data, take_prompt
+from training.preparing import load_data, take_prompt, use_own_prompt
 from training.starting import begin
 
 
@@ -20,6 +20,7 @@ def show_data(args: argparse.Namespace) -> None:
 
     take_prompt(args)
     stay_local(begin(args).source, data_is_here=is_here(args.dataset_name, args.dataset_path))
+    use_own_prompt(args)
     template(args.prompt)
     if args.dataset_name in DRAWN and args.subset_size is None:
         args.subset_size = DRAWN_SIZE
