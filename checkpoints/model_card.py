@@ -190,5 +190,9 @@ def _rows(settings: dict, text_only: bool) -> dict[str, object]:
         rows["rewards"] = " ".join(settings["reward"])
     if not settings["no_lora"]:
         rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
-        rows["LoRA"] += ", on a base in 4 bits (NF4): on full weights the answers differ a little" if settings.get("base_4bit") else ""
+        rows["LoRA"] += (
+            ", on a base in 4 bits (NF4): on full weights the answers differ a little"
+            if settings.get("base_4bit")
+            else ""
+        )
     return rows
