@@ -1,4 +1,4 @@
-"""main.py --mode X on two processes under ZeRO-3. `python -m tests.zero3_modes FOLDER` does it for every mode: minutes."""
+"""A mode on two processes under ZeRO-3; `python -m tests.zero3_modes FOLDER` runs all of them, in some minutes."""
 
 import subprocess
 import sys
