@@ -117,7 +117,7 @@ def other_flags(draw: random.Random) -> Iterator[tuple]:
         yield GENERATE, f"{SAMPLE} {line}", named, None
     wrong = misspelt("--num-samples", draw)
     yield GENERATE, f"{SAMPLE} {wrong} 4", wrong, None
-    yield GENERATE, "--dataset-name synthetic", "--checkpoint-path", None
+    yield GENERATE, "--dataset-name synthetic --output-path s.json", "--checkpoint-path", None
     for program, line, named in [
         (SCORE, "", "--samples-path"), (SCORE, "--samples-path no.json", "no.json"), (SCORE, "--samples-path .", "."),
         (SCORE, "--samples-path s.json --k-values 0", "--k-values"), (SCORE, "--samples-path s.json --k-values 4", "4"),

@@ -158,10 +158,17 @@ def check_run(mode, log, run, steps):
     assert settings["finished"] and settings["settings"]["mode"] == mode and settings["model"]["name"] == "tiny"
     assert settings["data"]["num_questions"] == 100 and len(settings["data"]["fingerprint"]) == 64
     assert settings["prompt"]["name"] == "structured" and settings["versions"]["trl"]
-    history = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    history = updates_of(run)
     for key in ("entropy", "decomposed/positive", "decomposed/kept_share", "tokens_per_second", "time/rollout"):
         assert key in history[0], key
-    assert any("eval_decomposed/accuracy" in entry for entry in history)
+    logged = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    assert "eval_decomposed/accuracy" in logged[0] and logged[0]["step"] == 0, "the base is measured first"
+    assert any("eval_decomposed/accuracy" in entry for entry in logged[1:])
+
+
+def updates_of(run):
+    """What was logged of updates, without measurements."""
+    return [entry for entry in json.loads((run / "trainer_state.json").read_text())["log_history"] if "loss" in entry]
 
 
 # The four commands of the proof of concept, with `tiny` on `synthetic` in place of the 3B model on `evochart`.
@@ -218,11 +225,11 @@ def test_the_launched_zero3_command_runs_on_two_processes(folder):
     moved = sum(tensor.abs().sum().item() for name, tensor in tensors.items() if "lora_B" in name)
     assert moved > 0 and all(tensor.numel() for tensor in tensors.values()), "whole tensors, and trained ones"
 
-    lean = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    lean = updates_of(run)
     again = [*command, "--plain-update", "--overwrite"]
     done = subprocess.run(again, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    plain = json.loads((run / "trainer_state.json").read_text())["log_history"]
+    plain = updates_of(run)
     for key in ("loss", "grad_norm", "entropy"):
         steps = [[entry[key] for entry in log if key in entry] for log in (lean, plain)]
         assert len(steps[0]) == 2 and steps[0] == pytest.approx(steps[1], rel=1e-3, abs=1e-6), key

@@ -68,6 +68,6 @@ def test_a_training_prompt_and_a_sampling_prompt_name_the_same_frame(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "task"), zip(complete_modes(), cycle(["counting", "grounding"]), strict=False))
+@pytest.mark.parametrize(("mode", "task"), zip(complete_modes()[::3], cycle(["counting", "grounding"]), strict=False))
 def test_every_mode_trains_on_a_task(folder, mode, task):
     assert main.main(["--mode", mode, "--dataset-name", task, *SMALL.split()]) == 0
