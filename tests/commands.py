@@ -52,8 +52,6 @@ def put_in(words: list[str]) -> list[str]:
             out.append(word)
         elif before in LEFT_OUT:
             out.pop()
-        elif before == "--dataset-name" and word == "refcoco":
-            out.append("grounding")  # it asks for boxes too
         else:
             here = f"{ROOT}/{word}" if word.startswith("examples/") else word  # the tests run elsewhere
             out.append(SET.get(before, here.replace("qwen2-5-3b", "tiny")))
