@@ -1,7 +1,7 @@
 # The proof of concept, poc_test_nsr.sh, in a container:
 #   docker build -t decomposed-vlm-rl .
 #   docker run --gpus all --name poc decomposed-vlm-rl          (without --gpus: the embedded model, on the CPU)
-#   docker cp poc:/work/poc_results .
+#   docker cp poc:/app/poc_results .
 # Any other program: docker run --gpus all --entrypoint python decomposed-vlm-rl main.py --help
 FROM python:3.12-slim
 
@@ -14,7 +14,7 @@ RUN apt-get update \
 ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1
 RUN python -m venv /opt/venv
 
-WORKDIR /work
+WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --no-cache-dir --requirement requirements.txt
 COPY . ./
