@@ -67,7 +67,8 @@ def load_questions(
 
 def default_prompt(name: str) -> str:
     """What the questions of a data set are asked with where nobody says otherwise: a name of charts.prompt."""
-    return ADAPTERS[name].prompt if name in ADAPTERS else "structured"
+    base = name if name in ADAPTERS else name.rpartition("@")[0]
+    return ADAPTERS[base].prompt if base in ADAPTERS else "structured"
 
 
 def drop_shared_charts(train: QuestionSet, evaluation_images: set[str]) -> QuestionSet:

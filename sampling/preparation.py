@@ -50,10 +50,7 @@ def prepare(args: Namespace) -> Prepared:
     if args.backend == "server":
         return _prepare_served(args)
     checkpoint = start(args)
-    config = load_config(checkpoint.source)
-    if checkpoint.base_4bit:
-        four_bit.check_package()
-        four_bit.check_shape(checkpoint.model_name, config)
+    _check_4bit(checkpoint)
     check_model_weights(checkpoint.source)
     check_adapter(checkpoint)
     questions, data, notes = load_problems(args, checkpoint)
@@ -67,6 +64,13 @@ def prepare(args: Namespace) -> Prepared:
     return Prepared(checkpoint, settings, questions, notes, device)
 
 
+def _check_4bit(checkpoint: Checkpoint) -> None:
+    config = load_config(checkpoint.source)
+    if checkpoint.base_4bit:
+        four_bit.check_package()
+        four_bit.check_shape(checkpoint.model_name, config)
+
+
 def _prepare_served(args: Namespace) -> Prepared:
     """`prepare` for a model on a server, which has been asked the first problems; ServerError where it does not answer.
 
@@ -75,6 +79,8 @@ def _prepare_served(args: Namespace) -> Prepared:
     checkpoint = start(args)
     if args.checkpoint_path is not None:
         check_adapter(checkpoint)
+        if args.server_check == "weights":  # they are loaded here to be compared
+            _check_4bit(checkpoint)
     from sampling.served import check_served, find_served, server_sampler
 
     questions, data, notes = load_problems(args, checkpoint)

@@ -131,3 +131,8 @@ def test_a_problem_that_occurs_twice_is_never_both_trained_on_and_held_out(tmp_p
     train, held_out = hold_out(found, 0.2)
     assert held_out.questions
     assert not {q.question for q in train.questions} & {q.question for q in held_out.questions}
+
+
+def test_a_split_beside_the_name_changes_no_prompt():
+    assert default_prompt("math@test") == default_prompt("math") == "boxed"
+    assert default_prompt("synthetic@test") == default_prompt("own.jsonl") == "structured"

@@ -190,7 +190,7 @@ def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
     check_images(everything.questions)
     check_seen(args.start.source, everything.questions)
     if size is None and not args.held_out:
-        return everything, replace(everything, questions=[])
+        return _framed(everything, args), replace(everything, questions=[])
     share = args.held_out or 0.05  # --held-out 0: the subset is that of the default, and nothing is measured
     train, held_out = hold_out(everything, share, subset_size=size, subset_order=args.subset_order, seed=args.seed)
     return _framed(train, args), _framed(held_out, args) if args.held_out else replace(held_out, questions=[])
