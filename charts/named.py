@@ -63,11 +63,16 @@ def has_adapter(name: str) -> bool:
     return name in DATASETS or name.rpartition("@")[0] in DATASETS
 
 
+def is_drawn(name: str) -> bool:
+    """Whether its charts are drawn to order, as many as are asked for."""
+    return name in DRAWN or name.rpartition("@")[0] in DRAWN
+
+
 def is_here(name: str, path: str | Path | None) -> bool:
     """Whether reading the set needs no hub: it is drawn, or a file or folder."""
     base = name.rpartition("@")[0] or name
     if has_adapter(name):
-        return path is not None or base in DRAWN or name in DRAWN
+        return path is not None or is_drawn(name)
     return any(Path(one).expanduser().exists() for one in (name, base))
 
 

@@ -451,3 +451,14 @@ def test_columns_that_contradict_each_other_are_refused(here, flags, said, capsy
 def test_a_rule_of_texts_is_refused_for_boxes():
     with pytest.raises(ValueError, match="--rule relaxed compares texts, and --answer-kind box asks for boxes"):
         Columns(answer_kind="box", rule="relaxed")
+
+
+def test_charts_are_drawn_to_order_with_a_split_beside_their_name_too():
+    from training.preparing import load_data, resolve_defaults
+
+    sizes = {}
+    for name in ("synthetic", "synthetic@train"):
+        args = parse_args(["--mode", "nsr", "--dataset-name", name, "--subset-size", "2100"])
+        resolve_defaults(args)
+        sizes[name] = [len(part) for part in load_data(args)]
+    assert sizes["synthetic@train"] == sizes["synthetic"] and sizes["synthetic"][0] == 2100

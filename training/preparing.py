@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from charts.boxes import KIND
-from charts.drawn import DRAWN
 from charts.loading import default_prompt, hold_out, load_questions
-from charts.named import is_here
+from charts.named import is_drawn, is_here
 from charts.own_columns import Columns
 from charts.prompt import doubt, read_template, template
 from charts.record import QuestionSet
@@ -167,7 +166,7 @@ def resolve_defaults(args: argparse.Namespace) -> None:
         args.learning_rate = own or (FULL_LEARNING_RATE if args.no_lora else LORA_LEARNING_RATE)
     if args.max_completion_length is None:
         args.max_completion_length = (entry and entry.max_completion_length) or COMPLETION_LENGTH
-    if args.dataset_name in DRAWN and args.subset_size is None:
+    if is_drawn(args.dataset_name) and args.subset_size is None:
         args.subset_size = DRAWN_SIZE
 
 
@@ -181,7 +180,7 @@ def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
         purpose="train",
         path=args.dataset_path,
         # charts that are drawn are drawn to order: the subset and the charts held out beside it
-        subset_size=math.ceil(size * (1 + args.held_out)) + 20 if args.dataset_name in DRAWN else None,
+        subset_size=math.ceil(size * (1 + args.held_out)) + 20 if is_drawn(args.dataset_name) else None,
         subset_order=args.subset_order,
         seed=args.seed,
         deduplicate=args.deduplicate,

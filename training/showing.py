@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from charts.drawn import DRAWN
-from charts.named import is_here
+from charts.named import is_drawn, is_here
 from charts.prompt import template
 from common.commands import say
 from common.network import stay_local
@@ -22,7 +21,7 @@ def show_data(args: argparse.Namespace) -> None:
     stay_local(begin(args).source, data_is_here=is_here(args.dataset_name, args.dataset_path))
     use_own_prompt(args)
     template(args.prompt)
-    if args.dataset_name in DRAWN and args.subset_size is None:
+    if is_drawn(args.dataset_name) and args.subset_size is None:
         args.subset_size = DRAWN_SIZE
     for line in show(load_data(args)[0], args.prompt, args.show_data):
         say(line)
