@@ -4,6 +4,7 @@ import json
 from itertools import cycle
 
 import pytest
+from PIL import Image
 
 import generate_samples
 import main
@@ -68,18 +69,23 @@ def test_a_training_prompt_and_a_sampling_prompt_name_the_same_frame(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mode", "task"), zip(complete_modes()[::3], cycle(["counting", "grounding"]), strict=False))
+@pytest.mark.parametrize(
+    ("mode", "task"), list(zip(complete_modes()[::3], cycle(["counting", "grounding"]), strict=False))
+)
 def test_every_mode_trains_on_a_task(folder, mode, task):
     assert main.main(["--mode", mode, "--dataset-name", task, *SMALL.split()]) == 0
 
 
-def test_without_a_subset_and_a_held_out_share_the_frame_is_named_too():
+def test_without_a_subset_and_a_held_out_share_the_frame_is_named_too(folder):
     from settings.arguments import parse_args
     from training.preparing import load_data, resolve_defaults
 
-    args = parse_args(["--mode", "nsr", "--dataset-name", "grounding", *SMALL.split()])
+    Image.new("RGB", (112, 112), "white").save(folder / "chart.png")
+    row = {"image": "chart.png", "question": "Where is the bar?", "answer": "[10, 10, 60, 100]"}
+    (folder / "boxes.jsonl").write_text(json.dumps(row) + "\n")
+    own = ["--dataset-name", "boxes.jsonl", "--answer-kind", "box", "--rule", "iou"]
+    args = parse_args(["--mode", "nsr", *own, *SMALL.replace("--subset-size 4 ", "").split()])
     resolve_defaults(args)
-    args.subset_size = None  # as for a set that is not drawn
-    args.dataset_name = "grounding@train"
     train, held_out = load_data(args)
-    assert not len(held_out) and all(question.box_frame == (112, 112) for question in train.questions)
+    assert args.subset_size is None and not len(held_out)
+    assert [question.box_frame for question in train.questions] == [(112, 112)]
