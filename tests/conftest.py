@@ -74,6 +74,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: not item.get_closest_marker("slow"))  # none of them alone at the end
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return

@@ -22,7 +22,7 @@ from training.interruption import Interruption
 ROOT = Path(__file__).parent.parent
 RUN = [
     "--mode", "w-reinforce", "--seed", "7", "--subset-size", "8", "--num-epochs", "2", "--batch-size", "2",
-    "--num-generations", "4", "--updates-per-rollout", "2", "--max-completion-length", "40", "--save-steps", "3",
+    "--num-generations", "4", "--updates-per-rollout", "2", "--max-completion-length", "24", "--save-steps", "3",
     "--eval-steps", "5", "--report-to", "none",
 ]  # fmt: skip
 FOLDER = "grpo-start-ckpts/tiny-prm-large-train-v2-w-reinforce-7"
@@ -105,17 +105,18 @@ def wait_for(folder, text, process, timeout=300):
         time.sleep(0.1)
 
 
-def finish(folder, *more, launcher=()):
+def finish(folder, *more, launcher=(), steps=STEPS):
     process = start(folder, *more, launcher=launcher)
     assert process.wait(600) == 0, (folder / "log").read_text()[-3000:]
-    return outcome(folder)
+    return outcome(folder, steps)
 
 
-def outcome(folder):
+def outcome(folder, last=STEPS):
     history = json.loads((folder / FOLDER / "trainer_state.json").read_text())["log_history"]
     steps = [entry["step"] for entry in history if "loss" in entry]
-    assert steps == list(range(1, STEPS + 1)), "every step exactly once"
-    assert [entry["step"] for entry in history if "eval_decomposed/accuracy" in entry] == [0, 5, 10, 15, 16]
+    assert steps == list(range(1, last + 1)), "every step exactly once"
+    measured = [entry["step"] for entry in history if "eval_decomposed/accuracy" in entry]
+    assert measured == [*range(0, last, 5), last]
     return (folder / FOLDER / "adapter_model.safetensors").read_bytes(), [
         entry["loss"] for entry in history[:-1] if "loss" in entry
     ]
@@ -177,7 +178,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
 def test_kill_9_at_any_moment_costs_no_more_than_the_steps_since_the_last_checkpoint(unbroken, tmp_path):
     moments = random.Random(2025)
     resume = []
-    for kill in range(3):
+    for kill in range(2):
         process = start(tmp_path, *resume)
         wait_for(tmp_path, "Training progress", process)
         time.sleep(moments.uniform(0.0, 4.0))
@@ -200,15 +201,15 @@ def test_kill_9_at_any_moment_costs_no_more_than_the_steps_since_the_last_checkp
 @pytest.mark.slow
 def test_two_launched_processes_stop_together_and_go_on(tmp_path):
     launcher = ["-m", "accelerate.commands.launch", f"--config_file={ROOT / 'deepspeed_zero3.yaml'}", "--num_processes"]
-    more = ["--batch-size", "1"]
+    more = ["--batch-size", "1", "--num-epochs", "1"]
     process = start(tmp_path, *more, launcher=[*launcher, "2"])
-    wait_for(tmp_path, "step 5:", process)
+    wait_for(tmp_path, "step 3:", process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) != 0
     log = (tmp_path / "log").read_text()
     assert log.count("is saved. Go on with the same command and --resume") == 1
     assert start(tmp_path, *more, "--batch-size", "2", "--resume", launcher=[*launcher, "1"]).wait(300) != 0
     assert "made with 2 processes, not 1, and DeepSpeed goes on with as many only" in (tmp_path / "log").read_text()
-    resumed = finish(tmp_path, *more, "--resume", launcher=[*launcher, "2"])
+    resumed = finish(tmp_path, *more, "--resume", launcher=[*launcher, "2"], steps=STEPS // 2)
     (tmp_path / "unbroken").mkdir()
-    assert resumed == finish(tmp_path / "unbroken", *more, launcher=[*launcher, "2"])
+    assert resumed == finish(tmp_path / "unbroken", *more, launcher=[*launcher, "2"], steps=STEPS // 2)
