@@ -375,6 +375,18 @@ def test_what_was_read_is_printed_and_shown_on_a_page_without_a_model(here, monk
     assert Path("quiz-test_show_data.html").is_file() and not list(here.glob("*.json"))
 
 
+def test_equal_rows_of_text_are_kept_once_and_others_options_are_other_questions(here, capsys):
+    rows = [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(6)] * 3
+    rows += [{"question": "Which is right?", "answer": "A", "choices": [f"it is {n}", "none"]} for n in (1, 1, 2)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(load_questions("rows.jsonl").questions) == 21
+    kept = load_questions("rows.jsonl", deduplicate=True).questions
+    assert [one.id.rpartition("-")[2] for one in kept] == [*map(str, range(6)), "18", "20"]
+    line = "--mode nsr --vlm-name tiny --dataset-name rows.jsonl --deduplicate --held-out 0 --show-data"
+    assert main.main(line.split()) == 0
+    assert "rows, split train: 8 questions" in capsys.readouterr().out
+
+
 def test_samples_need_a_file_and_shown_data_a_way_that_is_whole(here, capsys):
     line = "--checkpoint-path tiny --dataset-name synthetic"
     assert generate_samples.main(line.split()) == 2
