@@ -231,16 +231,14 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
         f"            measured on this {'GPU' if job.device == 'cuda' else 'CPU'}: {each} for "
         f"{'the updates of a rollout batch' if served else 'a rollout batch and its updates'}, with {weights}"
     )
-    if served:
-        return
-    if held_out:
+    if held_out and not served:
         drawn = measurements(args, steps) * held_out * args.eval_samples
         one = timing.rollouts[-1] / (args.batch_size * args.gradient_accumulation_steps * args.updates_per_rollout)
         yield (
             f"            roughly {_hm(one * drawn / job.processes)} more for {measurements(args, steps)} measurements "
             f"of {held_out} held-out questions (--eval-steps {args.eval_steps}, --eval-samples {args.eval_samples})"
         )
-    if timing.peak:
+    if timing.peak and not served:
         estimated = _gb(job.memory(args).peak)
         yield f"            measured peak of the timed step: {_gb(timing.peak)} (estimated {estimated})"
 
