@@ -191,12 +191,10 @@ def _memory_lines(job: Job) -> Iterator[str]:
         f"Memory      {kind}{_gb(found.peak)} of tensors at the peak, {where} in {job.precision}{sharing}, "
         f"gradient checkpointing {'on' if checkpointing else 'off'}"
     )
-    drawn = (
-        f"or the rollout, most of it cache, {_gb(found.rollout)}" if found.rollout else "(the server has the rollout)"
-    )
+    top = f"or the rollout, most of it cache, {_gb(found.rollout)}" if found.rollout else "and no rollout, the server's"
     yield (
         f"            weights {_gb(found.weights)}, gradients {_gb(found.gradients)}, "
-        f"optimiser {_gb(found.optimiser)}; on top the update {_gb(found.update)} {drawn}"
+        f"optimiser {_gb(found.optimiser)}; on top the update {_gb(found.update)} {top}"
     )
     if job.device != "cpu":
         offload = ", the optimiser among it" if work.offload else ""
