@@ -36,7 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--dataset-name", required=True, nargs="+", metavar="NAME",
         help="a data set of charts/README.md, org/set[:config][@split] of the hub, or a file or folder; of several, "
         "one after another, --output-path names {dataset}")  # fmt: skip
-    add("--output-path", required=True, type=Path, help="samples file: .json (a list) or .jsonl (one problem a line)")
+    add("--output-path", type=Path, help="samples file: .json (a list) or .jsonl (one problem a line)")
     add("--num-samples", type=int, default=256, help="completions per problem (default: %(default)s)")
     add("--temperature", type=float, default=1.0, help="default: %(default)s")
     add("--top-p", type=float, default=1.0, help="nucleus; 1 = off (default)")
@@ -133,19 +133,27 @@ def _add_what_is_asked(add: Callable[..., Any]) -> None:
 
 def _check_numbers(args: argparse.Namespace) -> None:
     check_least(args, num_samples=1, subset_size=1, chunk=1, min_pixels=1, max_pixels=1, max_new_tokens=1, seed=0)
+    if args.prompt and args.prompt_file:
+        raise ValueError("--prompt names a prompt and --prompt-file another; leave one of them out")
+    if args.output_path is None and not args.show_data:
+        raise ValueError("the following arguments are required: --output-path (see --help)")
+    if args.output_path is not None:
+        _check_output(args)
+
+
+def _check_output(args: argparse.Namespace) -> None:
     if args.output_path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"--output-path {args.output_path}: the name must end in .json or .jsonl")
     if len(args.dataset_name) > 1 and "{dataset}" not in args.output_path.name:
         example = args.output_path.with_stem(args.output_path.stem + "_{dataset}")
         raise ValueError(f"--output-path {args.output_path}: of several data sets, name the files as {example}")
     check_output(args.output_path, name="--output-path")
-    if args.prompt and args.prompt_file:
-        raise ValueError("--prompt names a prompt and --prompt-file another; leave one of them out")
 
 
 def _each(args: argparse.Namespace) -> list[argparse.Namespace]:
     """The flags of every data set, with the file of its samples."""
-    files = [Path(str(args.output_path).replace("{dataset}", file_name(name))) for name in args.dataset_name]
+    path = str(args.output_path or "{dataset}.json")  # --show-data needs none
+    files = [Path(path.replace("{dataset}", file_name(name))) for name in args.dataset_name]
     twice = next((file for file in files if files.count(file) > 1), None)
     if twice is not None:
         raise ValueError(f"--dataset-name {' '.join(args.dataset_name)}: two of them would be written to {twice}")

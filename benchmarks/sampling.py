@@ -3,6 +3,7 @@
     OMP_NUM_THREADS=1 python benchmarks/sampling.py                     # embedded model, ~300-token prompt, N = 256
     python benchmarks/sampling.py --model qwen2-5-3b --num-samples 256  # any model of the registry
     python benchmarks/sampling.py --problems 16 --num-samples 64        # several problems, few samples of each
+    python benchmarks/sampling.py --text                                # the text decoder of the model, no image
 
 All rungs draw from the same distribution (temperature 1, top-p 0.95) with the same length law: the chance of the end
 token is held at 1/24 a step by a hook on the language head, so completions are geometric with mean 24, at most 96.
@@ -24,9 +25,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import PeakMemory, now
-from benchmarks.workloads import build_inputs, hold_lengths
+from benchmarks.workloads import add_text_flag, build_inputs, hold_lengths, model_to_measure
 from common.commands import Parser, check_least, program
-from models.registry import load_model, load_processor, unsampleable_token_ids
+from models.families import tokenizer_of
+from models.registry import load_model, load_processor, resolve_model, unsampleable_token_ids
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.job import ROWS
 from sampling.prefill import prefill
@@ -40,6 +42,7 @@ PROBLEM = "benchmark"
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--model", default="tiny")
+    add_text_flag(parser)
     parser.add_argument("--num-samples", type=int, default=256)
     parser.add_argument("--problems", type=int, default=1, help="more than one: one after another against together")
     parser.add_argument("--prompt-tokens", type=int, default=299, help="the question is padded to this length")
@@ -160,7 +163,8 @@ def is_near_tie(ladder: Ladder, row: int, tokens: list[int], expected: list[int]
     inputs = dict(ladder.inputs)
     inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)
     for name, filling in (("attention_mask", 1), ("mm_token_type_ids", 0)):
-        inputs[name] = torch.nn.functional.pad(inputs[name], (0, step), value=filling)
+        if name in inputs:  # types are of a model that reads images
+            inputs[name] = torch.nn.functional.pad(inputs[name], (0, step), value=filling)
     with torch.no_grad():
         logits = ladder.model(**inputs, logits_to_keep=1).logits[:, -1]
     key = stream_key(ladder.settings.seed, ladder.name)
@@ -245,7 +249,7 @@ def measure_all(args: argparse.Namespace) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = load_model(args.model).to(device).eval()
     processor = load_processor(args.model)
-    eos, suppress = processor.tokenizer.eos_token_id, unsampleable_token_ids(processor)
+    eos, suppress = tokenizer_of(processor).eos_token_id, unsampleable_token_ids(processor)
     hold_lengths(model, eos)
     if args.problems > 1:
         prompts = [build_inputs(processor, args, device, number) for number in range(args.problems)]
@@ -253,9 +257,8 @@ def measure_all(args: argparse.Namespace) -> int:
         return 0
     inputs = build_inputs(processor, args, device)
     ladder = Ladder(model, inputs, args.num_samples, args.max_new_tokens, eos, suppress)
-    print(
-        f"{args.model}, prompt of {ladder.length} tokens, N = {args.num_samples}, {device}, {model.dtype}", flush=True
-    )
+    name = resolve_model(args.model).name
+    print(f"{name}, prompt of {ladder.length} tokens, N = {args.num_samples}, {device}, {model.dtype}", flush=True)
     ladder.shipped()  # warm-up
     measure(ladder, args.rungs or [1, 2, 3, 4, 5], args.repeat)
     print("tokens on shared random numbers (untimed):")
@@ -263,7 +266,12 @@ def measure_all(args: argparse.Namespace) -> int:
     return 0
 
 
-main = program(parse_args, measure_all)
+def run(args: argparse.Namespace) -> int:
+    with model_to_measure(args):
+        return measure_all(args)
+
+
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,6 +1,7 @@
 """One optimiser step of stock TRL and of this project, on the same weights and the same rollouts.
 
     OMP_NUM_THREADS=2 python benchmarks/training.py                 # embedded model: sweep, memory, whole step
+    OMP_NUM_THREADS=2 python benchmarks/training.py --text          # the text decoder of the model, no images
     OMP_NUM_THREADS=1 torchrun --nproc_per_node 2 benchmarks/training.py --parts sweep
     python benchmarks/training.py --random-weights --dtype bfloat16 --longest 768 --mean-length 200 \\
         --image-tokens 324 --parts whole memory project
@@ -26,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.measuring import bar_chart
 from benchmarks.updates import PROCESSES, RANK, Packed, Work, run
-from benchmarks.workloads import add_update_flags
+from benchmarks.workloads import add_text_flag, add_update_flags, model_to_measure
 from common.commands import Parser, check_least, program
 
 PARTS = ("sweep", "memory", "whole", "project")
@@ -37,10 +38,14 @@ TOLERANCE = 1e-6
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add_update_flags(parser)
+    add_text_flag(parser)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--parts", nargs="+", default=PARTS[:3], choices=PARTS, help=", ".join(PARTS))
     parser.add_argument("--plot", type=Path, help="draw the sweep's ratios and bounds into this file")
-    return check_least(parser.parse_args(argv), longest=1, repeat=1)
+    args = parser.parse_args(argv)
+    if args.text and args.random_weights:
+        parser.error("--text: it takes the decoder of --model; leave out --random-weights")
+    return check_least(args, longest=1, repeat=1)
 
 
 def say(line: str) -> None:
@@ -186,8 +191,9 @@ def measure_all(args: argparse.Namespace) -> int:
     import transformers.utils.logging as quiet
 
     quiet.set_verbosity_error()
-    for part in args.parts:
-        {"sweep": sweep, "memory": memory, "whole": whole, "project": project}[part](args, dtype)
+    with model_to_measure(args):
+        for part in args.parts:
+            {"sweep": sweep, "memory": memory, "whole": whole, "project": project}[part](args, dtype)
     return 0
 
 

@@ -15,7 +15,7 @@ from trl import GRPOConfig
 from benchmarks.measuring import now
 from benchmarks.workloads import hold_lengths, make_model
 from charts.record import ChartQuestion
-from models.families import family_of
+from models.families import family_of, tokenizer_of
 from models.registry import load_processor, lora_config, unsampleable_token_ids
 from training.rows import training_rows
 from update.packed_update import PackedUpdate
@@ -72,17 +72,17 @@ def timed(base: type) -> type:
 
 
 def make_rows(work: Work, processor, image_tokens: int):
-    """Training rows whose prompts have `ratio * longest` tokens, one image each; the image shrinks if it must."""
-    step, want = family_of(processor).image_step(processor), round(work.ratio * work.longest)
-    side = round(min(image_tokens, want / 2) ** 0.5) * step
+    """Training rows whose prompts have `ratio * longest` tokens; one image each, if the model sees, small enough."""
+    family, want = family_of(processor), round(work.ratio * work.longest)
+    side = round(min(image_tokens, want / 2) ** 0.5) * family.image_step(processor) if family.sees else 0
     noise = np.random.default_rng(0).integers(0, 255, (work.rows, side, side, 3), dtype=np.uint8)
-    text = processor.tokenizer("1 " * want, add_special_tokens=False)["input_ids"]
+    text = tokenizer_of(processor)("1 " * want, add_special_tokens=False)["input_ids"]
 
     options = {"prompt": "short", "min_pixels": 1, "max_pixels": 10**8}
 
     def question(n: int, words: int) -> ChartQuestion:
-        image = Image.fromarray(noise[n])
-        return ChartQuestion(f"q{n}", f"{n}" + " 1" * words, ("1",), open_image=lambda: image)
+        image = Image.fromarray(noise[n]) if side else None
+        return ChartQuestion(f"q{n}", f"{n}" + " 1" * words, ("1",), open_image=(lambda: image) if image else None)
 
     def length(words: int) -> int:
         row = training_rows(["q0"], {"q0": question(0, words)}, processor, **options)
@@ -123,7 +123,7 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
     processor = load_processor("tiny" if args.random_weights else args.model)
     rows, prompt = make_rows(work, processor, args.image_tokens)
     model = make_model(args, dtype)
-    eos = processor.tokenizer.eos_token_id
+    eos = tokenizer_of(processor).eos_token_id
     if sampled:
         hold_lengths(model, eos, 1 / args.mean_length)
     random = np.random.default_rng(1)

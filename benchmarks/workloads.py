@@ -1,15 +1,18 @@
 """The models and prompts that the benchmarks work on."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from PIL import Image
 
 from charts.record import ChartQuestion
-from models.families import family_of
+from models.families import family_of, tokenizer_of
 from models.inputs import prompt_inputs
-from models.registry import load_model, load_processor
+from models.registry import load_model, load_processor, resolve_model
 
 HAZARD = 1 / 24
 
@@ -41,6 +44,34 @@ def make_model(args: argparse.Namespace, dtype: torch.dtype):
         return AutoModelForImageTextToText.from_config(config, dtype=dtype)
 
 
+def add_text_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", action="store_true", help="the text decoder of --model alone, and no images")
+
+
+@contextmanager
+def model_to_measure(args: argparse.Namespace) -> Iterator[None]:
+    """With `--text`, `args.model` names a Qwen2 that has the weights of the text decoder of `--model`, a Qwen2.5-VL.
+
+    Of a text whose positions count up, the three positions of a VL model's rope are equal: it is the rope of Qwen2.
+    """
+    if not args.text:
+        yield
+        return
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    whole = load_model(args.model, dtype=torch.float32)
+    own = whole.config.get_text_config().to_dict()
+    del own["model_type"], own["rope_parameters"]["mrope_section"]
+    model = Qwen2ForCausalLM(Qwen2Config(**{**own, "architectures": ["Qwen2ForCausalLM"]}))
+    model.model.load_state_dict(whole.model.language_model.state_dict())
+    model.lm_head.load_state_dict(whole.lm_head.state_dict())
+    with TemporaryDirectory() as folder:
+        args.model = f"{folder}/decoder of {resolve_model(args.model).name}"
+        model.save_pretrained(args.model)
+        tokenizer_of(load_processor(whole.name_or_path)).save_pretrained(args.model)
+        yield
+
+
 def add_update_flags(parser: argparse.ArgumentParser) -> None:
     """The model, and the sizes of its prompts and completions."""
     parser.add_argument("--model", default="tiny")
@@ -52,13 +83,16 @@ def add_update_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def build_inputs(processor, args: argparse.Namespace, device: str, number: int = 0) -> dict[str, torch.Tensor]:
-    """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image."""
-    side = round(args.image_tokens**0.5) * family_of(processor).image_step(processor)
-    pixels = torch.randint(0, 255, (side, side, 3), generator=torch.Generator().manual_seed(number), dtype=torch.uint8)
-    image = Image.fromarray(pixels.numpy())
+    """A prompt of exactly `--prompt-tokens` tokens, plus its number; `--image-tokens` of them an image, if it sees."""
+    family, image = family_of(processor), None
+    if family.sees:
+        noise = torch.Generator().manual_seed(number)
+        side = round(args.image_tokens**0.5) * family.image_step(processor)
+        image = Image.fromarray(torch.randint(0, 255, (side, side, 3), generator=noise, dtype=torch.uint8).numpy())
     words = 0
     while True:
-        question = ChartQuestion("q", "What is the value of red?" + " 1" * words, ("1",), open_image=lambda: image)
+        asked = "What is the value of red?" + " 1" * words
+        question = ChartQuestion("q", asked, ("1",), open_image=(lambda: image) if image else None)
         inputs = prompt_inputs(processor, question, image, prompt="short")
         missing = args.prompt_tokens + number - inputs["input_ids"].shape[1]
         if missing <= 0:

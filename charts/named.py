@@ -68,6 +68,11 @@ def is_drawn(name: str) -> bool:
     return name in DRAWN or name.rpartition("@")[0] in DRAWN
 
 
+def without_split(name: str) -> str:
+    """The name, without the @split behind it."""
+    return name if Path(name).expanduser().exists() else name.rpartition("@")[0] or name
+
+
 def is_here(name: str, path: str | Path | None) -> bool:
     """Whether reading the set needs no hub: it is drawn, or a file or folder."""
     base = name.rpartition("@")[0] or name

@@ -6,7 +6,7 @@ The structured prompt names the blocks of the answer but shows no placeholder in
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -56,8 +56,10 @@ def read_template(file: str) -> str:
     return text
 
 
-def doubt(prompt: str) -> str | None:
-    """What is to be said of a template that asks for no answer block, if it is one."""
+def doubt(prompt: str, questions: Iterable[ChartQuestion] = ()) -> str | None:
+    """What is to be said of a template that asks for no answer block, and of a prompt that does not suit the rule."""
+    if prompt in PROMPTS and prompt != "boxed" and any(question.rule == "math" for question in questions):
+        return f"Rule math, prompt {prompt}: --prompt boxed asks for the answer as models of mathematics write it"
     if prompt in PROMPTS or "<answer>" in prompt:
         return None
     return "The template asks for no <answer> block, where answers are read: without one every completion is wrong"

@@ -15,6 +15,7 @@ from jinja2 import Template
 
 from charts.adapters import ADAPTERS
 from charts.prompt import SYSTEM, template
+from checkpoints.card_task import box_range, task_of
 from models.registry import MODELS
 from trainers import METHODS
 
@@ -47,7 +48,8 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
         earlier=_earlier(model),
         text_only=_text_only(model),
         auto="AutoModelForCausalLM" if _text_only(model) else "AutoModelForImageTextToText",
-        kind=_kind(model),
+        task=task_of(record),
+        box_range=box_range(model["source"]) if task_of(record).boxed else "",
         system=_system(settings["prompt"], _text_only(model)),
         is_adapter=is_adapter,
         quoted_prompt=repr(asked.replace("{choices}", "").replace("{instruction}", "")),
@@ -59,10 +61,6 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
 
 def _text_only(model: dict) -> bool:
     return bool(model.get("text_only"))
-
-
-def _kind(model: dict) -> str:
-    return "questions" if _text_only(model) else "chart questions"
 
 
 def _system(prompt: str, text_only: bool) -> str:
@@ -115,21 +113,21 @@ def _earlier(model: dict) -> str:
         mode, data = start["mode"], start.get("data") or {}
         method = METHODS[mode].label if mode in METHODS else mode  # of a version that knew more methods
         count, name = data.get("num_questions"), data.get("name")
-        stages.append(method + (f" on {count:,} {_kind(model)} of {name}" if count and name else ""))
+        kind = task_of({"settings": {}, "model": model, "data": data}).kind if name else ""
+        stages.append(method + (f" on {count:,} {kind} of {name}" if count and name else ""))
         start = start["model"].get("start")
     return f" Before that it was trained with {', then '.join(reversed(stages))}." if stages else ""
 
 
 def _metadata(record: dict, base: str | None, is_adapter: bool) -> str:
     mode, data_set = record["settings"]["mode"], hub_data_set(record)
-    tags = [] if _text_only(record["model"]) else ["chart-question-answering"]
     return ModelCardData(
         base_model=base,
         datasets=[data_set] if data_set else None,
         base_model_relation="adapter" if base and is_adapter else None,
         library_name="peft" if is_adapter else "transformers",
         pipeline_tag="text-generation" if _text_only(record["model"]) else "image-text-to-text",
-        tags=["trl", mode, "reinforcement-learning", *tags, *["lora"] * is_adapter],
+        tags=["trl", mode, "reinforcement-learning", *task_of(record).tags, *["lora"] * is_adapter],
         **licence_of(base, record["model"]),
     ).to_yaml()
 
@@ -190,9 +188,5 @@ def _rows(settings: dict, text_only: bool) -> dict[str, object]:
         rows["rewards"] = " ".join(settings["reward"])
     if not settings["no_lora"]:
         rows["LoRA"] = f"rank {settings['lora_rank']}, alpha {settings['lora_alpha']:g}, language model only"
-        rows["LoRA"] += (
-            ", on a base in 4 bits (NF4): on full weights the answers differ a little"
-            if settings.get("base_4bit")
-            else ""
-        )
+        rows["LoRA"] += ", on a base in 4 bits (NF4)" if settings.get("base_4bit") else ""
     return rows

@@ -12,6 +12,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from checkpoints.card_task import task_of
 from checkpoints.finding import Checkpoint
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from checkpoints.manifest import step_of
@@ -171,7 +172,8 @@ def _training(checkpoint: Checkpoint, run: Run) -> str:
         place = list(steps).index(at) if at in steps else -1
         what = "accuracy" if name in HELD_OUT else f"Pass@{name.removeprefix(PASS_AT)}"
         before = f"{100 * values[0]:.1f} % before training, " if steps[0] == 0 else ""
-        lines.append(f"* {what} on held-out charts: {before}{100 * values[place]:.1f} % at update {steps[place]:.0f}")
+        kept = task_of(checkpoint.record).held_out
+        lines.append(f"* {what} on held-out {kept}: {before}{100 * values[place]:.1f} % at update {steps[place]:.0f}")
     return f"## Training curves\n\n![Training]({TRAINING})\n\n" + "\n".join(lines) + "\n"
 
 

@@ -103,6 +103,8 @@ class Job:
         """`least`: with passes as small as the trainer makes them on a GPU whose memory is short."""
         work = replace(self.work(args), least=least)
         found = memory(self.shape, self.counts(args), work)
+        if args.rollouts == "server":  # it draws on a device of its own, what is held out too
+            return replace(found, rollout=0, kept=0)
         if args.eval_samples == 1 or not args.held_out:
             return found
         measured = replace(work, batch=measured_at_once(args), accumulation=1, updates=1, generations=args.eval_samples)
@@ -189,10 +191,10 @@ def _memory_lines(job: Job) -> Iterator[str]:
         f"Memory      {kind}{_gb(found.peak)} of tensors at the peak, {where} in {job.precision}{sharing}, "
         f"gradient checkpointing {'on' if checkpointing else 'off'}"
     )
+    top = f"or the rollout, most of it cache, {_gb(found.rollout)}" if found.rollout else "and no rollout, the server's"
     yield (
         f"            weights {_gb(found.weights)}, gradients {_gb(found.gradients)}, "
-        f"optimiser {_gb(found.optimiser)}; on top the update {_gb(found.update)} or the rollout, most of it cache, "
-        f"{_gb(found.rollout)}"
+        f"optimiser {_gb(found.optimiser)}; on top the update {_gb(found.update)} {top}"
     )
     if job.device != "cpu":
         offload = ", the optimiser among it" if work.offload else ""
@@ -217,22 +219,24 @@ def _hours(job: Job, steps: int, held_out: int, make_trainer: Callable) -> Itera
         reason = str(error) if lacks else "the timed step ran out of memory on this device"
         yield f"Hours       not measured: {reason}"
         return
-    rollouts = steps / args.updates_per_rollout
-    shown = [f"{_hm(t * rollouts)} if all have {length}" for t, length in zip(timing.seconds, lengths, strict=True)]
-    each = " and ".join(f"{took:.2f} s" for took in timing.seconds)
-    yield f"Hours       {', '.join(shown)} tokens, without held-out measurements and saving"
+    rollouts, served = steps / args.updates_per_rollout, args.rollouts == "server"
+    seconds = [all_of_it - rollout * served for all_of_it, rollout in zip(timing.seconds, timing.rollouts, strict=True)]
+    shown = [f"{_hm(t * rollouts)} if all have {length}" for t, length in zip(seconds, lengths, strict=True)]
+    each = " and ".join(f"{took:.2f} s" for took in seconds)
+    left_out = "what the server draws" if served else "held-out measurements"
+    yield f"Hours       {', '.join(shown)} tokens, without {left_out} and saving"
     yield (
-        f"            measured on this {'GPU' if job.device == 'cuda' else 'CPU'}: {each} for a rollout batch and its "
-        f"updates, with {weights}"
+        f"            measured on this {'GPU' if job.device == 'cuda' else 'CPU'}: {each} for "
+        f"{'the updates of a rollout batch' if served else 'a rollout batch and its updates'}, with {weights}"
     )
-    if held_out:
+    if held_out and not served:
         drawn = measurements(args, steps) * held_out * args.eval_samples
         one = timing.rollouts[-1] / (args.batch_size * args.gradient_accumulation_steps * args.updates_per_rollout)
         yield (
             f"            roughly {_hm(one * drawn / job.processes)} more for {measurements(args, steps)} measurements "
             f"of {held_out} held-out questions (--eval-steps {args.eval_steps}, --eval-samples {args.eval_samples})"
         )
-    if timing.peak:
+    if timing.peak and not served:
         estimated = _gb(job.memory(args).peak)
         yield f"            measured peak of the timed step: {_gb(timing.peak)} (estimated {estimated})"
 
@@ -262,6 +266,8 @@ def _time(job: Job, lengths: list[int], make_trainer: Callable) -> tuple[Timing,
             return auto_class(job.config).from_config(job.config, dtype=dtype, trust_remote_code=False)
 
     changed = {"report_to": "none", "log_completions": False}
+    if job.args.rollouts == "server":  # its part is not counted: none is asked
+        changed["rollouts"] = "engine"
     if job.args.no_lora and job.args.kl_beta:  # TRL would load the second model from the hub
         changed["kl_beta"] = 0.0
         kind.append("no KL term,")

@@ -39,7 +39,7 @@ def show(questions: QuestionSet, prompt: str, page: str | bool) -> list[str]:
     rows = [_row(question, *picture) for question, picture in zip(first, pictures, strict=True)]
     notes = [
         *questions.notes,
-        *filter(None, [doubt(prompt)]),
+        *filter(None, [doubt(prompt, questions.questions)]),
         *(f"left out: {row}: {reason}" for row, reason in questions.skipped[:3]),
     ]
     write_whole(path, _page(title, notes, rows, [uri for _, uri in pictures], asked))

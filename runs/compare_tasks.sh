@@ -3,8 +3,8 @@
 # models that know counting and grounding are built first, then each task is what runs/compare_modes.sh does. One table a
 # task, their order in words, one picture with bands. What is done is not done again; stop it whenever you like.
 #
-#   ./runs/compare_tasks.sh                                                          a day or two on two cores
-#   RATES=1e-4 UPDATES=100 PROBLEMS=100 NUM_SAMPLES=64 ./runs/compare_tasks.sh       about two hours
+#   ./runs/compare_tasks.sh                                                          a night on two cores
+#   RATES=3e-4 UPDATES=100 PROBLEMS=100 NUM_SAMPLES=64 ./runs/compare_tasks.sh       about an hour
 #
 # Further flags are those of python -m study.compare_tasks --help; any others go to main.py.
 set -euo pipefail

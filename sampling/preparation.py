@@ -56,7 +56,7 @@ def prepare(args: Namespace) -> Prepared:
     questions, data, notes = load_problems(args, checkpoint)
     device, dtype = device_and_dtype(args.dtype)
     settings = describe(args, checkpoint, data, dtype)
-    notes += filter(None, [doubt(of_record(settings["prompt"]))])
+    notes += filter(None, [doubt(of_record(settings["prompt"]), questions)])
     if args.without_image != "remove":
         check_seen(checkpoint.source, questions)
     processor = load_processor(checkpoint.source, **settings["image"])
@@ -88,7 +88,7 @@ def _prepare_served(args: Namespace) -> Prepared:
         check_seen(checkpoint.source, questions)
     served = find_served(args, checkpoint)
     settings = describe(args, checkpoint, data, served.record["dtype"], served.record)
-    notes += filter(None, [doubt(of_record(settings["prompt"]))])
+    notes += filter(None, [doubt(of_record(settings["prompt"]), questions)])
     if checkpoint.source:
         processor = load_processor(checkpoint.source, **settings["image"])
         questions = [framed(question, processor, **settings["image"]) for question in questions]

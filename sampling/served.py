@@ -195,10 +195,11 @@ def compare_with_weights(
         raise ValueError(f"{where} are nearer to those of the base model than to those with the adapter: it ignores it")
     most = MOST_APART if set(dtypes) == {"float32"} else MOST_APART_IN_HALF
     if not gap <= most:
+        in_4_bits = ", or its base is not in 4 bits, as the one here is" if checkpoint.base_4bit else ""
         raise ValueError(
             f"{where} are {gap:.2g} a token from those of {checkpoint.path} here, more than {most:g}: it serves other "
-            f"weights or another dtype. Start it with those of {checkpoint.source}, or take its word with "
-            "--server-check ids"
+            f"weights or another dtype{in_4_bits}. Start it with those of {checkpoint.source}, or take its word "
+            "with --server-check ids"
         )
     return (
         f"the server's log-probabilities of {len(pairs)} answers are {gap:.1g} a token from those of the weights here"

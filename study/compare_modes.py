@@ -12,12 +12,11 @@ import argparse
 import json
 from pathlib import Path
 
-from charts.loading import load_questions
 from common.commands import Parser, check_least, program
 from common.terminal import printable, unfailing_output
 from evaluation.names import display_name
 from settings import arguments
-from study import plan, sweep
+from study import data, plan, sweep
 from study.stages import Run, Stage, Study, perform
 from study.summary import Arm, difference, read_arm
 from study.tables import markdown, points, signed
@@ -48,8 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add, modes = parser.add_argument, complete_modes()
     add("--vlm-name", "--model-name", default="tiny", help="model, as for main.py (default: %(default)s)")
-    add("--dataset-name", default="synthetic", help="data set to train on and to sample (default: %(default)s)")
-    add("--dataset-path", help="local copy of the data set")
+    data.add_data_flags(add, "synthetic")
     add("--modes", nargs="+", default=modes, choices=modes, metavar="MODE", help=f"default: {' '.join(modes)}")
     add("--seeds", nargs="+", type=int, default=[1], metavar="S", help="default: 1")
     add("--rates", nargs="+", default=["1e-5", "3e-5", "1e-4"], metavar="R", help="default: 1e-5 3e-5 1e-4")
@@ -171,30 +169,26 @@ def _cells(arm: Arm, base: Arm, ks: list[int]) -> list[str]:
 
 
 def check_data(args: argparse.Namespace) -> bool:
-    """Whether the problems have images. ValueError for a split that is not there, or that serves both purposes."""
-
-    def questions(split: str | None, size: int):
-        path = args.dataset_path
-        return load_questions(args.dataset_name, purpose="evaluate", split=split, path=path, subset_size=size)
-
-    own = questions(args.split, args.problems)
+    """Whether the problems have images. ValueError for data that are not there, or that serve two purposes."""
+    own = data.check_data(args)
     if len(args.rates) > 1:
         way_out = "give another --validation-split, or one rate, which needs none"
         try:
-            other = questions(args.validation_split, args.validation_problems)
+            other = data.load(args, args.validation_split, "validation_problems")
         except ValueError as error:
             raise ValueError(f"--validation-split {args.validation_split}: {error}; {way_out}") from None
-        if other.split == own.split:
+        asked = [{(one.question, one.answers, one.image_id) for one in part.questions} for part in (own, other)]
+        # draws from the same rows, which a file of one split gives under both names, lie one in the other
+        if other.split == own.split or asked[0] <= asked[1] or asked[1] <= asked[0]:
             raise ValueError(f"--validation-split {args.validation_split} is the split that is measured: {way_out}")
     return any(question.open_image is not None for question in own.questions)
 
 
 def prepare(args: argparse.Namespace) -> tuple[Study, list[Stage], bool]:
     """The study, its grid of rates, and whether its problems have images. ValueError before anything is made."""
-    path = ("--dataset-path", args.dataset_path) if args.dataset_path else ()
-    dataset = ("--dataset-name", args.dataset_name, *path)
     folder = args.folder.absolute()  # the stages run in the root of the project
-    study = Study(folder / "counts", folder / "models", args.vlm_name, dataset, args.jobs)
+    sampled = data.told(args, split=False)
+    study = Study(folder / "counts", folder / "models", args.vlm_name, data.told(args), args.jobs, sampled)
     grid = [validation(args, mode, rate) for rate in args.rates for mode in args.modes]
     sweep.check(study, args, grid)
     return study, grid, check_data(args)

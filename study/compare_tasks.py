@@ -1,12 +1,12 @@
 """Does the order of the methods hold across tasks? The same modes on charts, counting and grounding: tables, a picture.
 
     ./runs/compare_tasks.sh
-    RATES=1e-4 UPDATES=100 PROBLEMS=100 NUM_SAMPLES=64 ./runs/compare_tasks.sh
+    RATES=3e-4 UPDATES=100 PROBLEMS=100 NUM_SAMPLES=64 ./runs/compare_tasks.sh
 
-A task has an embedded model of its own, of one architecture and one recipe: `tiny` for charts, and what
-`embedded.build_tiny --task` builds in STEPS steps for the others, once. Then each task is `study.compare_modes`, with
-the same flags; those that are not listed here go to main.py. What is done is not done again; the same command goes on
-where it stopped.
+A task has an embedded model of its own, of one architecture: `organism` for charts, whose data set is `procedures`, and
+what `embedded.build_tiny --task` builds in STEPS steps for the others, once. Then each task is `study.compare_modes`,
+with the same flags; those that are not listed here go to main.py. What is done is not done again; the same command goes
+on where it stopped.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from study.stages import call
 from study.summary import Arm, difference
 from study.tables import points
 
-TASKS = {"charts": "synthetic", "counting": "counting", "grounding": "grounding"}  # task -> data set
-RATES = ("1e-5", "3e-5", "1e-4")
+TASKS = {"charts": "procedures", "counting": "counting", "grounding": "grounding"}  # task -> data set
+RATES = ("3e-5", "1e-4", "3e-4")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,13 +53,13 @@ def arguments_of(args: argparse.Namespace, task: str) -> argparse.Namespace:
     words = [f"--{name.replace('_', '-')}={getattr(args, name)}" for name in sizes]
     words += ["--modes", *args.modes, "--seeds", *args.seeds, "--rates", *args.rates]
     words += ["--vlm-name", model_of(args, task), "--dataset-name", TASKS[task], "--folder", str(args.folder / task)]
-    words += ["--max-completion-length", str(MODELS["tiny"].max_completion_length)]
-    return compare_modes.parse_args([*words, *(args.main_flags or ["--small"])])
+    words += ["--max-completion-length", str(MODELS["organism" if task == "charts" else "tiny"].max_completion_length)]
+    return compare_modes.parse_args([*words, "--small", *args.main_flags])
 
 
 def model_of(args: argparse.Namespace, task: str) -> str:
-    """`tiny`, which was taught charts, or the folder of the task's own model."""
-    return "tiny" if task == "charts" else str((args.folder / f"tiny-{task}").absolute())
+    """`organism`, which was taught charts, or the folder of the task's own model."""
+    return "organism" if task == "charts" else str((args.folder / f"tiny-{task}").absolute())
 
 
 def build(args: argparse.Namespace, task: str) -> None:

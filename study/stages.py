@@ -52,13 +52,14 @@ class Stage:
 
 @dataclass
 class Study:
-    """The folders, model and data of a study."""
+    """The folders, model and data of a study; `sampled`: what is said of the data where it is not trained on."""
 
     counts: Path
     work: Path
     model: str = "organism"
     dataset: tuple[str, ...] = ("--dataset-name", "procedures")
     jobs: int = 2
+    sampled: tuple[str, ...] = ()
     locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def counts_of(self, stage: Stage) -> Path:
@@ -74,8 +75,9 @@ class Study:
 
     def sample_command(self, stage: Stage) -> list[str]:
         checkpoint = str(self.folder_of(stage.run)) if stage.run else self.model
+        dataset = stage.dataset or self.sampled or self.dataset
         return [
-            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *(stage.dataset or self.dataset)),
+            *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *dataset),
             *(("--split", stage.split) if stage.split else ()),
             *("--subset-size", str(stage.problems), "--num-samples", str(stage.samples), *stage.flags),
             *("--output-path", str(self.work / f"{stage.name}.json")),

@@ -17,7 +17,6 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from charts.loading import DATASETS
 from common.commands import Parser, check_least, program
 from common.files import write_whole
 from common.terminal import printable, unfailing_output
@@ -25,7 +24,7 @@ from evaluation.estimators import powers_of_two
 from evaluation.styles import GRID, OTHERS, RC
 from models.registry import resolve_model
 from settings import arguments
-from study import plan
+from study import data, plan
 from study.figures import as_svg, pass_at_k_figure
 from study.stages import Run, Stage, Study, perform
 from study.summary import Arm, band, read_arm
@@ -41,8 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--vlm-name", "--model-name", default="organism", help="model, as for main.py (default: %(default)s)")
-    add("--dataset-name", default="procedures", help="data set to train on and to sample (default: %(default)s)")
-    add("--dataset-path", help="local copy of the data set")
+    data.add_data_flags(add, "procedures")
     add("--split", help="split that is sampled (default: the data set's evaluation split)")
     add("--problems", type=int, default=400, help="problems of it (default: %(default)s)")
     add("--samples", type=int, default=64, help="samples a problem (default: %(default)s)")
@@ -122,10 +120,7 @@ def picture(found: dict[str, Arm]) -> Figure:
 def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:
     """ValueError for what main.py or generate_samples.py would refuse, before a folder is made or a model trained."""
     resolve_model(args.vlm_name)
-    if args.dataset_name not in DATASETS:
-        raise ValueError(f"--dataset-name {args.dataset_name}: unknown; choose one of {', '.join(DATASETS)}")
-    if args.dataset_path and not Path(args.dataset_path).expanduser().exists():
-        raise ValueError(f"--dataset-path {args.dataset_path}: no such file or folder")
+    data.check_prompt(args)
     for stage in planned:
         if stage.run:
             arguments.parse_args(study.train_command(stage.run)[2:])
@@ -135,11 +130,12 @@ def check(study: Study, args: argparse.Namespace, planned: list[Stage]) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    dataset: tuple[str, ...] = ("--dataset-name", args.dataset_name)
-    dataset += ("--dataset-path", args.dataset_path) if args.dataset_path else ()
-    study = Study(args.folder / "counts", args.folder / "models", args.vlm_name, dataset, args.jobs)
+    folder = args.folder.absolute()  # the stages run in the root of the project
+    sampled = data.told(args, split=False)
+    study = Study(folder / "counts", folder / "models", args.vlm_name, data.told(args), args.jobs, sampled)
     own = stages(args)
     check(study, args, [stage for kept in own.values() for stage in kept])
+    data.check_data(args)
     perform(study, [stage for kept in own.values() for stage in kept])
     found = arms(study.counts, own)
     print(f"\n{table(found)}\n")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import generate_samples
 from settings import arguments
-from study import compare_modes
+from study import compare_modes, data, sweep
 from study.compare_modes import BLIND, check_data, choose_rates, complete_modes, measured, parse_args, table, validation
 from study.stages import Study, description
 from trainers import METHODS
@@ -125,7 +126,7 @@ def test_what_is_kept_is_printed_and_not_run_again(tmp_path, capsys):
         ("--samples 0", "must be at least 1"),
         ("--validation-problems 0", "--validation-problems must be at least 1, not 0"),
         ("--vlm-name tinny", "tiny"),
-        ("--dataset-name nowhere", "unknown; choose one of"),
+        ("--dataset-name nowhere", "unknown data set 'nowhere': choose one of"),
         ("--num-generations 1", "--num-generations"),
         ("--validation-split test", "is the split that is measured"),
         ("--validation-split lost", "has no split 'lost'"),
@@ -137,6 +138,71 @@ def test_what_cannot_be_compared_is_refused_in_one_line_before_anything_is_made(
     assert compare_modes.main([*line.split(), "--folder", str(folder)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not folder.exists()
+
+
+@pytest.fixture
+def own_set(tmp_path, monkeypatch):
+    """A folder with three splits of text whose columns have names of their own, seen from beside it."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"asked": f"{n} and 1?", "said": str(n + 1)} for n in range(40)]
+    (tmp_path / "sums").mkdir()
+    for split, part in {"train": rows[:20], "validation": rows[20:30], "test": rows[30:]}.items():
+        (tmp_path / "sums" / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    (tmp_path / "prompt.txt").write_text("{question} In <answer> and </answer>.")
+    return tmp_path / "sums"
+
+
+COLUMNS = ("--question-column", "asked", "--answer-column", "said", "--rule", "strict")
+FEW = (*SMALL, "--problems", "5", "--validation-problems", "5")
+
+
+def test_a_set_of_ones_own_is_told_to_both_programs(own_set, tmp_path):
+    """Also from another folder, its columns and the prompt in use; the split behind @ is trained on, not sampled."""
+    args = parse_args([*FEW, "--dataset-name", "sums@train", *COLUMNS, "--prompt-file", "prompt.txt"])
+    study, grid, sees = compare_modes.prepare(args)
+    assert not sees and not (tmp_path / "mode_results").exists()
+    trained = vars(arguments.parse_args(study.train_command(grid[0].run)[2:]))
+    assert trained["dataset_name"] == f"{own_set}@train"
+    study.work.mkdir(parents=True)
+    for stage in (grid[0], measured(args, None), measured(args, grid[0].run)):
+        sampled = vars(generate_samples.parse_args(study.sample_command(stage)[2:]))
+        assert sampled["dataset_name"] == [str(own_set)] and sampled["split"] == stage.split
+        for name, value in {"question_column": "asked", "answer_column": "said", "rule": "strict"}.items():
+            assert trained[name] == sampled[name] == value
+        assert trained["prompt_file"] == sampled["prompt_file"] == str(tmp_path / "prompt.txt")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--dataset-name sums --question-column question", "has no such column, but asked, said"),
+        ("--dataset-name sums", "wanted: "),
+        ("--dataset-name sums@validation --question-column asked --answer-column said", "is for evaluation"),
+        ("--dataset-name sums@lost --question-column asked --answer-column said", "has no split 'lost'"),
+        ("--dataset-name sums --split lost --question-column asked --answer-column said", "has no split 'lost'"),
+        ("--dataset-name sums --problems 11 --question-column asked --answer-column said", "--problems 11 is larger"),
+        ("--dataset-name sums --validation-problems 11 --question-column asked --answer-column said",
+         "--validation-problems 11 is larger"),
+        ("--dataset-name sums/test.jsonl --question-column asked --answer-column said", "split that is measured"),
+        ("--dataset-name synthetic --rule strict", "is for a set without an adapter"),
+        ("--dataset-name sums --answer-kind word", "--answer-kind word: unknown"),
+        ("--prompt nothing", "--prompt nothing: unknown"),
+        ("--prompt-file nothing.txt", "there is no such file"),
+        ("--prompt short --prompt-file prompt.txt", "leave one of them out"),
+    ],
+)  # fmt: skip
+def test_a_set_of_ones_own_is_refused_in_one_line_before_anything_is_made(line, message, own_set, capsys):
+    words = [*SMALL, "--problems", "5", "--validation-problems", "4", *line.split(), "--folder", "results"]
+    assert compare_modes.main(words) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not Path("results").exists()
+
+
+def test_the_sweep_takes_it_too(own_set, capsys):
+    words = ["--vlm-name", "tiny", "--dataset-name", "sums", "--problems", "5", "--folder", "results"]
+    assert sweep.main([*words, "--question-column", "lost"]) == 2
+    assert "has no such column" in capsys.readouterr().err and not Path("results").exists()
+    assert data.check_data(sweep.parse_args([*words, *COLUMNS])).split == "test"
 
 
 def test_one_rate_needs_no_validation_split():

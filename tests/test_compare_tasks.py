@@ -6,6 +6,7 @@ import pytest
 
 from embedded.build_tiny import main as build_tiny
 from embedded.build_tiny import parse_args as parse_build
+from models.registry import MODELS
 from settings import arguments
 from study import compare_modes, compare_tasks
 from study.compare_tasks import arguments_of, model_of, order, parse_args, summary
@@ -34,13 +35,21 @@ def test_tasks_differ_in_model_and_data_alone(tmp_path):
         command = study.train_command(compare_modes.run(own, "nsr", "1e-4", 1))
         parsed = vars(arguments.parse_args(command[2:]))
         assert (parsed["dataset_name"], parsed["vlm_name"]) == (compare_tasks.TASKS[task], model_of(args, task))
-        runs[task] = {
-            name: value for name, value in parsed.items() if name not in ("vlm_name", "dataset_name", "start")
-        }
-        assert parsed["max_completion_length"] == 192 and parsed["no_lora"] and parsed["subset_size"] == 56
+        apart = ("vlm_name", "dataset_name", "start", "max_completion_length")
+        runs[task] = {name: value for name, value in parsed.items() if name not in apart}
+        length = MODELS["organism" if task == "charts" else "tiny"].max_completion_length
+        assert parsed["max_completion_length"] == length and parsed["no_lora"] and parsed["subset_size"] == 56
         base = compare_modes.measured(own, None)
-        assert base.flags == ("--max-new-tokens", "192"), "the base may say as much as what it became"
+        assert base.flags == ("--max-new-tokens", str(length)), "the base may say as much as what it became"
     assert runs["charts"] == runs["counting"] == runs["grounding"]
+    assert (model_of(args, "charts"), compare_tasks.TASKS["charts"]) == ("organism", "procedures")
+
+
+def test_flags_of_the_prompt_leave_the_batches_of_the_study(tmp_path):
+    args = parse_args(["--folder", str(tmp_path), "--min-pixels", "100"])
+    for task in compare_tasks.TASKS:
+        own = arguments_of(args, task)
+        assert compare_modes.as_small(own) and own.min_pixels == "100"
 
 
 def test_the_order_is_told_with_what_is_certain_of_it():

@@ -137,6 +137,21 @@ def test_tiny_is_timed_and_nothing_is_left_behind(folder, capsys):
     assert not list(folder.iterdir())
 
 
+def test_rollouts_of_a_server_take_neither_memory_nor_time_here(folder, capsys):
+    """And none is asked: at this address there is none."""
+    line = "--mode nsr --dataset-name synthetic --subset-size 8 --max-completion-length 8 --estimate --report-to none"
+    said = {}
+    for rollouts in ("engine", "server --server-url http://127.0.0.1:9"):
+        assert main.main([*line.split(), "--rollouts", *rollouts.split()]) == 0
+        said[rollouts[:6]] = capsys.readouterr().out
+    assert "or the rollout, most of it cache" in said["engine"] and "or the rollout" not in said["server"]
+    assert all(
+        words in said["server"] for words in ("and no rollout, the server's", "without what the server draws and")
+    )
+    assert "for the updates of a rollout batch, with the model's weights" in said["server"]
+    assert "more for" in said["engine"] and "more for" not in said["server"], "held-out charts are its work as well"
+
+
 def test_a_model_without_stored_weights_is_timed_with_random_ones(folder, capsys):
     model = model_folder(folder)
     line = ["--mode", "grpo", *TINY, "--vlm-name", str(model), "--max-completion-length", "6", "--estimate"]

@@ -18,6 +18,7 @@ from charts.named import file_name, find_set, is_here, same_set
 from charts.own_columns import Columns
 from charts.prompt import PROMPTS, doubt, form_of, messages, of_record, prompt_hash, prompt_record, read_template
 from charts.record import ChartQuestion
+from checkpoints import finding
 from evaluation import pass_at_k
 from examples import quiz
 from settings.arguments import parse_args
@@ -306,6 +307,7 @@ def test_a_template_is_checked_before_a_model_is_loaded(here, text, words, monke
     import models.registry
 
     monkeypatch.setattr(models.registry, "load_model", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(finding, "load_model", models.registry.load_model)
     if text is not None:
         Path("p.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=f"p.txt.*{words}"):
@@ -355,6 +357,7 @@ def test_what_was_read_is_printed_and_shown_on_a_page_without_a_model(here, monk
     import models.registry
 
     monkeypatch.setattr(models.registry, "load_model", lambda *a, **k: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(finding, "load_model", models.registry.load_model)
     assert main.main([*example(here, "options"), "--subset-size", "16", "--show-data", "page.html"]) == 0
     said, page = capsys.readouterr().out, Path("page.html").read_text()
     assert said.count("read as   the strict rule: text") == 10 and "10. quiz-train-" in said and "11. " not in said
@@ -362,7 +365,7 @@ def test_what_was_read_is_printed_and_shown_on_a_page_without_a_model(here, monk
     assert "[user] <image>" in said and "Write the letter between" in said
     assert page.count("data:image/png;base64,") == 10 and "Write the letter between &lt;answer&gt;" in page
     assert not Path("grpo-start-ckpts").exists()
-    line = "--checkpoint-path tiny --dataset-name quiz@test synthetic --output-path {dataset}.json --show-data"
+    line = "--checkpoint-path tiny --dataset-name quiz@test synthetic --show-data"
     flags = "--image-column picture --question-column ask --answer-column amount"
     assert generate_samples.main([*line.replace("quiz@test ", "").split(), *flags.split()]) == 2
     assert "--image-column is for a set without an adapter, and synthetic has one" in capsys.readouterr().err
@@ -370,6 +373,38 @@ def test_what_was_read_is_printed_and_shown_on_a_page_without_a_model(here, monk
     said = capsys.readouterr().out
     assert "quiz, split test: 24 questions" in said and "synthetic, split test: 500 questions" in said
     assert Path("quiz-test_show_data.html").is_file() and not list(here.glob("*.json"))
+
+
+def test_equal_rows_of_text_are_kept_once_and_others_options_are_other_questions(here, capsys):
+    rows = [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(6)] * 3
+    rows += [{"question": "Which is right?", "answer": "A", "choices": [f"it is {n}", "none"]} for n in (1, 1, 2)]
+    Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(load_questions("rows.jsonl").questions) == 21
+    kept = load_questions("rows.jsonl", deduplicate=True).questions
+    assert [one.id.rpartition("-")[2] for one in kept] == [*map(str, range(6)), "18", "20"]
+    line = "--mode nsr --vlm-name tiny --dataset-name rows.jsonl --deduplicate --held-out 0 --show-data"
+    assert main.main(line.split()) == 0
+    assert "rows, split train: 8 questions" in capsys.readouterr().out
+
+
+def test_samples_need_a_file_and_shown_data_a_way_that_is_whole(here, capsys):
+    line = "--checkpoint-path tiny --dataset-name synthetic"
+    assert generate_samples.main(line.split()) == 2
+    assert "required: --output-path" in capsys.readouterr().err
+    for wrong in ("--show-data --output-path s.txt", "--show-data --prompt short --prompt-file p.txt"):
+        assert generate_samples.main(f"{line} {wrong}".split()) == 2
+
+
+@pytest.mark.parametrize(("prompt", "hinted"), [("", True), ("--prompt short", True), ("--prompt boxed", False)])
+def test_rows_of_mathematics_are_told_of_the_prompt_that_suits_them(here, prompt, hinted, capsys):
+    rows = [{"question": f"Is {n} odd?", "answer": f"\\boxed{{{n % 2}}}"} for n in range(12)]
+    Path("odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = f"--dataset-name odd.jsonl --rule math --show-data {prompt}".split()
+    assert generate_samples.main(["--checkpoint-path", "tiny", *shown]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "--prompt boxed asks" in line]
+    assert len(lines) == hinted
+    assert main.main(["--mode", "nsr", "--vlm-name", "tiny", *shown]) == 0
+    assert ("--prompt boxed asks" in capsys.readouterr().out) == hinted
 
 
 def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys, monkeypatch):

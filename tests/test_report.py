@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import Image
 from evaluation.gallery import GROUPS
 from evaluation.report import main
 
+BROWSER = shutil.which("chromium") or shutil.which("chromium-headless-shell")
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=alert(1)>&amp;\"'"
 
 
@@ -167,8 +169,16 @@ def test_bad_input_gives_one_line_and_code_2(tmp_path, two, capsys):
     assert not (tmp_path / "r.html").exists()
 
 
+def rendered(tmp_path, address=""):
+    """The page as the browser has it when its scripts have run."""
+    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    quiet += ["--disable-quic", "--disable-sync", "--disable-component-update", f"--user-data-dir={tmp_path}/profile"]
+    command = [BROWSER, *quiet, "--dump-dom", f"file://{tmp_path}/report.html{address}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.skipif(not BROWSER, reason="needs chromium")
 @pytest.mark.parametrize(
     ("filters", "shown"),
     [
@@ -183,10 +193,7 @@ def test_bad_input_gives_one_line_and_code_2(tmp_path, two, capsys):
 )
 def test_the_filters_work_in_a_browser(tmp_path, two, filters, shown):
     page_of(tmp_path, *two)
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    address = f"file://{tmp_path}/report.html#{filters}"
-    command = ["chromium", *quiet, "--disable-component-update", f"--user-data-dir={tmp_path}/profile", "--dump-dom"]
-    dom = subprocess.run([*command, address], capture_output=True, text=True, timeout=60).stdout
+    dom = rendered(tmp_path, f"#{filters}")
     assert re.findall(r'<p class="question">How tall is (\w)\?</p>', dom) == shown
     assert f"{len(shown)} of 3 problems" in dom
 
@@ -235,17 +242,32 @@ def test_a_box_whose_picture_has_no_size_is_shown_as_text(tmp_path, two):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.skipif(not BROWSER, reason="needs chromium")
 def test_boxes_are_drawn_in_a_browser_and_told_in_words(tmp_path):
     page_of(tmp_path, *boxed_files(tmp_path))
-    quiet = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    command = [
-        "chromium",
-        *quiet,
-        f"--user-data-dir={tmp_path}/profile",
-        "--dump-dom",
-        f"file://{tmp_path}/report.html",
-    ]
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-    assert len(re.findall("<rect ", dom)) == 6, "gold and two methods, each a line under a line"
+    dom = rendered(tmp_path)
+    assert dom.partition("<article")[2].count("<rect ") == 6, "gold and two methods, each a line under a line"
     assert "gold box: solid" in dom and "NSR, its most frequent box: dashed, right, ×2" in dom
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not BROWSER, reason="needs chromium")
+def test_methods_with_one_box_take_turns_and_a_box_beyond_the_picture_is_told(tmp_path):
+    """Three methods with the gold box itself, and three with a box that is in part, and wholly, beyond the picture."""
+    nsr_file, _ = boxed_files(tmp_path)
+    (nsr,) = json.loads(Path(nsr_file).read_text())
+    answers = {
+        "a": ["[100, 400, 300, 800]"] * 3,
+        "b": ["[500, 0, 1200, 900]", "[1200, 0, 1500, 900]", "[0, 0, 1000, 1000]"],
+    }
+    for method in range(3):
+        problems = [{**nsr, "problem_id": name, "extracted": [said[method]] * 5} for name, said in answers.items()]
+        write(tmp_path / f"samples_{method}.json", problems, ["nsr", "psr", "grpo"][method])
+    page_of(tmp_path, *(str(tmp_path / f"samples_{method}.json") for method in range(3)))
+    same, apart = re.findall("<article.*?</article>", rendered(tmp_path), re.DOTALL)
+    assert re.findall(r'stroke-dasharray="(6 \d+)" stroke-dashoffset="(-?\d+)"', same) == [
+        ("6 12", "0"), ("6 12", "-6"), ("6 12", "-12")
+    ]  # fmt: skip
+    assert same.count('stroke="#fff"') == 1 and 'stroke="#ffd400"' in same, "the gold's wide line stays in sight"
+    assert apart.count("partly outside the picture") == 1 and apart.count(", outside the picture") == 1
+    assert "6 4" in apart and apart.count('stroke="#fff"') == 3

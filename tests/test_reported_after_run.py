@@ -3,15 +3,19 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from peft import PeftModel
+from PIL import Image
 
 from charts.record import ChartQuestion
-from models.inputs import prompt_inputs
-from models.registry import TINY_FOLDER
+from checkpoints import card_task
+from models.families import family_of
+from models.inputs import framed, prompt_inputs
+from models.registry import TINY_FOLDER, load_processor
 from settings.arguments import parse_args
 from tests.after_run import NAME, adapted, check_metadata, logits, refused, sample, samples, train
 
@@ -64,13 +68,13 @@ def test_the_code_of_the_card_answers_a_question_about_a_picture(runs, which, tm
     assert all(torch.equal(asked[name], names["inputs"][name]) for name in asked), "what the model was trained on"
 
 
-def card_of(model: dict, **settings) -> str:
+def card_of(model: dict, data_name: str = "chartqa", **settings) -> str:
     from checkpoints.model_card import model_card
 
     defaults = vars(parse_args(["--mode", settings.pop("mode", "nsr")]))
     settings = {**defaults, "num_processes": 1, "learning_rate": 1e-5, "max_completion_length": 768,
                 "gradient_accumulation_steps": 2, **settings}  # fmt: skip
-    data = {"name": "chartqa", "split": "train", "num_questions": 10_000}
+    data = {"name": data_name, "split": "train", "num_questions": 10_000}
     return model_card("run", {"settings": settings, "model": model, "data": data, "versions": {"trl": "1.16"}})
 
 
@@ -78,6 +82,57 @@ def test_the_card_names_the_data_of_the_hub_and_no_copy_of_the_users():
     model = {"name": "qwen2-5-3b", "source": "Qwen/Qwen2.5-VL-3B-Instruct"}
     assert check_metadata(card_of(model))["datasets"] == ["HuggingFaceM4/ChartQA"]
     assert "datasets" not in check_metadata(card_of(model, dataset_path="/home/me/ChartQA"))
+
+
+@pytest.mark.parametrize(
+    ("data_name", "settings", "said", "asked"),
+    [
+        ("counting", {}, "counting questions about images of counting", "How many red objects are there?"),
+        ("clevr", {}, "counting questions", "How many red objects are there?"),
+        ("things", {"answer_kind": "count"}, "counting questions about images of things", "How many"),
+        (
+            "grounding",
+            {},
+            "questions for boxes in images of grounding",
+            "Where is the tallest bar? Answer with its box",
+        ),
+        ("refcoco", {}, "questions for boxes", "in pixels of the image, which is"),
+        ("things", {"rule": "iou"}, "questions for boxes in images", "[x1, y1, x2, y2]"),
+        ("things", {}, "questions about images of things", "What does the image show?"),
+        ("custom", {}, "questions about images of custom", "What does the image show?"),
+        ("procedures", {}, "chart questions of procedures", "Which bar is the tallest?"),
+    ],
+)
+def test_a_card_speaks_of_the_questions_that_were_trained_on(data_name, settings, said, asked):
+    card = card_of({"name": "tiny", "source": str(TINY_FOLDER)}, data_name, **settings)
+    assert said in card and asked in card
+    about_charts = "chart-question-answering" in check_metadata(card)["tags"]
+    assert about_charts == ("Which bar is the tallest" in card) == ("chart.png" in card) == said.startswith("chart ")
+
+
+def test_the_example_of_a_card_names_the_frame_of_the_boxes(tmp_path, monkeypatch):
+    """As models.inputs.framed does for a model that writes pixels of the resized image, and for one with 0 to 1000."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (300, 150), "white").save("image.png")
+    card = card_of({"name": "tiny", "source": str(TINY_FOLDER)}, "grounding")
+    (code,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    names = {"processor": load_processor("tiny", min_pixels=3136, max_pixels=401408), "Image": Image}
+    exec(code[code.index("image = ") : code.index("prompt = ")], names)
+    size, where = (300, 150), "Where is the tallest bar?"
+    question = ChartQuestion("q", where, ("[1, 2, 3, 4]",), answer_kind="box", image_size=size)
+    asked = framed(question, names["processor"], 3136, 401408)
+    assert names["question"] == f"{asked.question} {asked.instruction}"
+    family = replace(family_of(names["processor"]), box_range=lambda processor: 1000)
+    monkeypatch.setattr(card_task, "family_of", lambda source: family)
+    card = card_of({"name": "t", "source": str(TINY_FOLDER)}, "grounding")
+    assert '[x1, y1, x2, y2], each from 0 to 1000."\n' in card
+
+
+def test_a_card_says_first_of_all_that_the_base_was_in_4_bits():
+    model = {"name": "qwen2-5-3b", "source": "Qwen/Qwen2.5-VL-3B-Instruct"}
+    head = card_of(model, base_4bit=True).partition("## Use")[0]
+    assert "the base was in 4 bits" in head and "on full weights, as below, the answers\ndiffer a little" in head
+    assert "4 bits" not in card_of(model)
 
 
 @pytest.mark.parametrize(

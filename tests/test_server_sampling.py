@@ -275,6 +275,12 @@ def test_other_weights_are_refused_unless_its_word_is_taken(served, tmp_path, ca
         weight.data.copy_(before)
 
 
+def test_a_base_in_4_bits_here_is_named_among_the_causes(served, tmp_path, capsys):
+    pytest.importorskip("bitsandbytes", reason="a base in 4 bits needs bitsandbytes")
+    assert run(tmp_path / "s.jsonl", served, "--base-4bit") == 2
+    assert "another dtype, or its base is not in 4 bits, as the one here is. Start it" in refusal(capsys)
+
+
 def test_an_adapter_that_is_left_out_is_noticed(served, folder, tmp_path, capsys):  # noqa: F811
     served.faults["ignores_adapters"] = True
     assert by_ids(tmp_path / "s.jsonl", served, checkpoint=folder) == 2

@@ -117,6 +117,19 @@ def test_a_text_model_is_trained_resumed_sampled_and_scored(mode, place, tmp_pat
     assert "Is $4" in Path("report.html").read_text(encoding="utf-8")
 
 
+def test_shards_of_a_text_set_are_its_file(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    line = f"--checkpoint-path {place / 'model'} --dataset-name math --dataset-path {place / 'MATH'} --subset-size 5"
+    line += " --num-samples 64 --max-new-tokens 8"
+    assert generate_samples.main([*line.split(), "--output-path", "whole.json"]) == 0
+    for shard in ("2/2", "1/2"):
+        assert generate_samples.main([*line.split(), "--output-path", "parts.json", "--shard", shard]) == 0
+    whole, parts = (json.loads(Path(f"{name}.json").read_text()) for name in ("whole", "parts"))
+    assert [one["problem_id"] for one in parts] == [one["problem_id"] for one in whole] and len(whole) == 5
+    assert [one["samples"] for one in parts] == [one["samples"] for one in whole]
+    assert not Path("sample_images").exists(), "there are no pictures to keep"
+
+
 def test_the_base_model_is_asked_as_the_data_set_says(place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     data = f"--dataset-name math --dataset-path {place / 'MATH'} --subset-size 2 --num-samples 64 --max-new-tokens 16"

@@ -58,6 +58,24 @@ def test_they_count_nowhere_and_their_number_is_said(tmp_path, capsys):
     assert report.main([path, "--output-path", str(tmp_path / "r.html")]) == 0
 
 
+def test_of_several_files_each_says_what_it_leaves_out(tmp_path, capsys):
+    """Pass@k of each is that of its decided samples, for the k that every file has."""
+    whole = write(tmp_path / "whole.jsonl", problem("a", list(TEXTS)), problem("b", list(TEXTS)))
+    short = write(tmp_path / "short.jsonl", undecided(problem("c", list(TEXTS)), 1), problem("d", list(TEXTS)))
+    assert main(["--samples-path", whole, short]) == 2
+    assert "1 samples could not be marked" in capsys.readouterr().err
+    assert main(["--samples-path", whole, short, "--ragged", "min"]) == 0
+    said = capsys.readouterr()
+    rows = {line.split()[0]: line for line in said.out.splitlines()}
+    assert "Pass@2" in rows["data"] and "Pass@3" not in said.out and "Pass@4" not in said.out
+    assert "33.3 [" in rows["whole"] and f"{100 * (1 / 2 + 1 / 3) / 2:.1f} [" in rows["short"]
+    assert "note: short.jsonl: 1 samples that could not be marked right or wrong are left out" in said.err
+    assert "note: whole.jsonl: 1 samples" not in said.err
+    none = write(tmp_path / "none.jsonl", undecided(problem("e", list(TEXTS)), 0, 1, 2))
+    assert main(["--samples-path", whole, none]) == 2
+    assert "none.jsonl" in capsys.readouterr().err
+
+
 def test_a_problem_without_any_verdict_is_missing_and_not_wrong(tmp_path, capsys):
     path = write(tmp_path / "s.jsonl", problem("a", list(TEXTS)), undecided(problem("b", list(TEXTS)), 0, 1, 2))
     assert main(["--samples-path", path]) == 2

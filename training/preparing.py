@@ -77,7 +77,8 @@ def prepare(args: argparse.Namespace) -> Prepared:
     check_machines(folder, record)
     size = f"{len(train)} questions to train on, {len(held_out)} held out; {steps}"
     of_mode = (few_generations_warning(args.mode, args.num_generations), own_defaults(args))
-    for line in filter(None, (*train.notes, doubt(args.prompt), *lines, size, _skipped(train), on_host, *of_mode)):
+    of_data = (*train.notes, doubt(args.prompt, train.questions))
+    for line in filter(None, (*of_data, *lines, size, _skipped(train), on_host, *of_mode)):
         say(line)
     return Prepared(config, train, held_out, folder, record, checkpoint)
 
