@@ -10,7 +10,9 @@ if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || ! python -c "$needed" 2>/dev/nu
         echo "Installing $requirements into .venv (about two minutes and 6 GB) ..."
         python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed" >&2; return 1; }
         [ -x .venv/bin/pip ] || { rm -rf .venv && python3 -m venv .venv; } || { rm -rf .venv; return 1; }
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements" || return 1
+        # pip compiles one file after another; this takes every core (some packages hold files that are no Python 3)
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r "$requirements" || return 1
+        .venv/bin/python -m compileall -q -j 0 .venv/lib > .venv/compileall.log 2>&1 || true
         touch "$stamp"
     fi
     # shellcheck disable=SC1091

@@ -25,6 +25,7 @@ if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
 else
     echo "No GPU is visible: using the embedded model 'organism' on 'procedures' charts unless MODEL and DATASET say otherwise."
     MODEL=${MODEL:-organism} DATASET=${DATASET:-procedures}
+    THREADS=(env OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}")  # DeepSpeed decodes more slowly on two threads than on one
 fi
 SUBSET=${SUBSET:-100} SEED=${SEED:-2025} NUM_PROCESSES=${NUM_PROCESSES:-1} EVALUATE=${EVALUATE:-1}
 PROBLEMS=${PROBLEMS:-48} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
@@ -58,7 +59,7 @@ for RUN in "${RUNS[@]}"; do
         "${FLAGS[@]}" --vlm-name "$MODEL" --dataset-name "$DATASET" --seed "$SEED" --subset-size "$SUBSET"
         "${LENGTH[@]}" --disable-gradient-checkpointing "$@")
     echo "Running: ${COMMAND[*]}"
-    "${COMMAND[@]}" 2>&1 | tee "poc_$MODE.log.part"
+    ${THREADS:+"${THREADS[@]}"} "${COMMAND[@]}" 2>&1 | tee "poc_$MODE.log.part"
     code=${PIPESTATUS[0]}
     if [[ $code -ne 0 && -f poc_$MODE.log ]] && grep -q "holds a finished run with these settings" "poc_$MODE.log.part"; then
         rm "poc_$MODE.log.part"
