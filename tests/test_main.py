@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.commands.config.config_args import load_config_from_file
 
 import main
 from evaluation.validate_rewards import main as validate_rewards
@@ -205,6 +206,11 @@ def test_the_command_of_the_proof_of_concept_runs_and_leaves_its_lines_and_files
         plain = [sys.executable, *words[words.index("main.py") :]]
         again = subprocess.run(plain, cwd=folder, capture_output=True, text=True, timeout=500)
         assert again.returncode == 2 and "a finished run with these settings; --resume" in again.stderr
+
+
+@pytest.mark.parametrize("file", ["deepspeed_zero3.yaml", "recipes/launch/zero2_offload.yaml"])
+def test_two_runs_can_share_a_machine(file):
+    assert load_config_from_file(str(ROOT / file)).main_process_port == 0, "any port that is free"
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from tests.test_imports import LEVEL
 ROOT = Path(__file__).parent.parent
 ROOMS = {*LEVEL, "benchmarks", "examples"}
 ASKED_FOR = {"bitsandbytes"}  # imported with --base-4bit alone, which says how to install it
-KNOWN = {*sys.stdlib_module_names, *ROOMS, *ASKED_FOR}
+KNOWN = {*sys.stdlib_module_names, *ROOMS, "tests", *ASKED_FOR}
 
 
 def imported(source: str) -> set[str]:
@@ -34,12 +34,7 @@ def test_every_package_that_is_imported_is_required():
     providers, missing = packages_distributions(), {}
     files = [*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
     for file in files:
-        for name in imported(file.read_text(encoding="utf-8")) - {
-            *sys.stdlib_module_names,
-            *ROOMS,
-            "tests",
-            *ASKED_FOR,
-        }:
+        for name in imported(file.read_text(encoding="utf-8")) - KNOWN:
             if not {plain(one) for one in providers.get(name, [name])} & required:
                 missing.setdefault(name, str(file.relative_to(ROOT)))
     assert not missing
