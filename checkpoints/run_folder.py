@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
 from common.files import write_whole
-from common.launcher import num_processes
+from common.launcher import launch, num_processes
 from rewards import recorded
 from settings.table import all_settings
 from trainers import METHODS
@@ -50,6 +51,7 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     packages = (*PACKAGES, "bitsandbytes") if settings.get("base_4bit") else PACKAGES
     return {
         "settings": settings,
+        "launch": asdict(launch()),
         "model": model,
         "data": data,
         "prompt": prompt_record(args.prompt),
