@@ -20,6 +20,7 @@ from rewards import recorded
 from settings.table import all_settings
 from trainers import METHODS
 
+PUBLISHED = "published"  # in a run folder: adapters on their way to a server (update/server_rollouts.py)
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
 
 
@@ -168,7 +169,8 @@ def discard_replaced(folder: Path) -> None:
 
 def _is_empty_start(folder: Path, old: dict) -> bool:
     """Whether a run ended before it left anything: no checkpoint, no result."""
-    kept = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {SETTINGS_FILE, "README.md"}
+    kept = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    kept -= {SETTINGS_FILE, "README.md", PUBLISHED}
     return not old.get("finished") and not kept
 
 

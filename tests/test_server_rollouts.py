@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import main
 from charts.loading import load_questions
+from checkpoints.run_folder import PUBLISHED
 from evaluation.training_curves import HELD_OUT
 from models.inputs import image_rule, prompt_inputs
 from models.registry import load_model, load_processor, lora_config
@@ -24,7 +25,7 @@ from tests.after_run import SHORT, train
 from tests.server import serving
 from tests.test_finding import folder, made  # noqa: F401 (fixtures: a run folder with an adapter)
 from update.ratios import GAP
-from update.server_rollouts import FOLDER, MOST_APART, Policy
+from update.server_rollouts import MOST_APART, Policy
 
 STEPS = "--mode nsr --vlm-name tiny --subset-size 16 --num-generations 4 --updates-per-rollout 1"
 ROOT = Path(__file__).parent.parent
@@ -71,7 +72,7 @@ def test_eight_updates_on_what_the_server_draws_with_the_adapter_of_every_step(s
     print("rollout/logp_gap", *(f"{gap:.1e}" for gap in gaps))
     assert len(gaps) == 8 and all(0 < gap < MOST_APART / 5 for gap in gaps)
     assert (tmp_path / RUN / "adapter_model.safetensors").is_file()
-    assert not (tmp_path / RUN / FOLDER).exists()
+    assert not (tmp_path / RUN / PUBLISHED).exists()
     record = json.loads((tmp_path / RUN / "training_settings.json").read_text())["server"]
     assert (record["url"], record["model"]) == (f"{served.url}/v1", "base") and record["dtype"] == "float32"
     if not served.log:  # a real one, of tests/with_vllm.sh
@@ -243,7 +244,7 @@ def test_the_server_reads_the_very_ids_and_the_image_where_it_stands(seeing, ser
     if not seeing:
         ids = processor.tokenizer("<|im_start|>user\nTwo and two?<|im_end|>\n<|im_start|>assistant\n").input_ids
         inputs, image = {"input_ids": torch.tensor([ids])}, None
-    policy = Policy(served.url, None, tmp_path / FOLDER)
+    policy = Policy(served.url, None, tmp_path / PUBLISHED)
     policy.publish(adapted, 0)
     settings = {"temperature": 1.0, "top_p": 1.0, "top_k": 1, "max_tokens": 24, "output_kind": 2, "logprobs": 0}
     drawn = policy.complete(inputs["input_ids"][0].tolist(), image, 2, {**settings, "stop_token_ids": [2]})
@@ -261,7 +262,7 @@ def test_the_server_reads_the_very_ids_and_the_image_where_it_stands(seeing, ser
 def test_a_name_and_folder_used_again_answer_with_the_weights_of_before(served, adapted, tmp_path, monkeypatch):
     """Why every step has a name and a folder of its own: the server of these tests has the fault of the real one."""
     monkeypatch.setattr("update.server_rollouts.secrets.token_hex", lambda count: "same")
-    policy, asked = Policy(served.url, None, tmp_path / FOLDER), [1, 5, 6, 7]
+    policy, asked = Policy(served.url, None, tmp_path / PUBLISHED), [1, 5, 6, 7]
     answers = []
     for scale in (1.0, -3.0):
         for name, parameter in adapted.named_parameters():

@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback
 from trl.models import unwrap_model_for_generation
 
+from checkpoints.run_folder import PUBLISHED
 from common.network import ServerError
 from common.processes import on_main_process
 from models.families import family_of
@@ -40,7 +41,6 @@ from sampling.settings import SamplingSettings
 from update.ratios import RatioMetric
 from update.rollouts import EngineRollouts
 
-FOLDER = "published"  # in the run folder
 REQUESTS = 32  # at a time, of each process
 MOST_APART = 2e-4  # per token, where both sides compute in float32
 MOST_APART_IN_HALF, MOST_ABOVE_IN_HALF = 0.1, 0.02  # else: either way; in favour of the server
@@ -138,7 +138,7 @@ class ServerRollouts(RatioMetric, EngineRollouts):
         if self.rollouts == "server":
             if server is None or not hasattr(self.accelerator.unwrap_model(self.model), "peft_config"):
                 raise ValueError("rollouts='server' needs the address of a server, and a LoRA adapter to publish there")
-            self.policy = Policy(*server, Path(self.args.output_dir) / FOLDER)
+            self.policy = Policy(*server, Path(self.args.output_dir) / PUBLISHED)
             self.add_callback(Withdraw(self.policy))
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
