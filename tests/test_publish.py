@@ -263,6 +263,7 @@ def test_the_launch_of_a_card_shares_the_model_in_the_same_way(started, file, mo
         assert words == ["python"]
         return
     assert ("--config_file=" + str(file) in words) == (file is not None)
+    monkeypatch.chdir(ROOT)  # launch files are named from there
     parsed = accelerate.launch_command_parser().parse_args([*words[2:], "main.py", "--mode", "nsr"])
     args, *_ = accelerate._validate_launch_command(parsed)
     args.main_process_port, args.deepspeed_fields_from_accelerate_config = 0, ""  # any free port of this machine
