@@ -6,7 +6,6 @@ Nothing in it is a path of the machine that trained it, and every number is read
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -17,15 +16,11 @@ from checkpoints.finding import Checkpoint
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from checkpoints.manifest import step_of
 from checkpoints.model_card import hub_data_set, hub_name, licence_of, model_card
+from checkpoints.published_commands import OF_THE_MACHINE, SERVER, commands, last_name, public_data_set
 from evaluation.results import Results
 from evaluation.training_curves import HELD_OUT, PASS_AT, Run
-from settings.losses import LOSSES
-from settings.table import all_settings
-from trainers import METHODS
 
 TRAINING, RESULTS = "training.png", "pass_at_k.png"  # the pictures beside the card
-# where something was on the machine that trained, and how the run was watched there
-OF_THE_MACHINE = {"config", "output_root", "resume", "overwrite", "estimate", "base_model", "report_to", "wandb_online"}
 
 
 def published_record(record: dict) -> dict:
@@ -34,8 +29,14 @@ def published_record(record: dict) -> dict:
     settings, model = shown["settings"], shown["model"]
     for name in OF_THE_MACHINE & settings.keys():
         settings[name] = None
-    settings["dataset_path"] = _last(settings.get("dataset_path"))
-    settings["vlm_name"] = _last(settings.get("vlm_name"))
+    for name in ("dataset_path", "prompt_file"):
+        settings[name] = settings.get(name) and last_name(settings[name])
+    settings["dataset_name"] = public_data_set(settings["dataset_name"], shown["data"]["name"])
+    for name in ("vlm_name", "server_model"):
+        settings[name] = _last(settings.get(name))
+    settings["server_url"] = settings.get("server_url") and SERVER
+    if "server" in shown:
+        shown["server"] |= {"url": SERVER, "model": _last(shown["server"].get("model"))}
     for name in ("advantage", "reward"):
         value = settings.get(name)
         settings[name] = [_last(part) for part in value] if isinstance(value, list) else _last(value)
@@ -61,52 +62,6 @@ def _last(text: Any) -> Any:
     return text.rstrip("/").rpartition("/")[2] if _is_place(text) else text
 
 
-def command_line(settings: dict) -> list[str]:
-    """The words after main.py that give these settings again, but for OF_THE_MACHINE."""
-    mode, loss = settings["mode"], LOSSES.get(settings.get("loss") or "")
-    of_loss = {"averaging": loss.averaging, **loss.defaults} if loss else {}
-    defaults = {name: one.default for name, one in all_settings().items()} | METHODS[mode].defaults | of_loss
-    if settings.get("clip_high") is None and defaults["clip_high"] is not None:
-        defaults["clip"] = None  # it was given, and is then the upper end too
-    words = ["--mode", mode]
-    for name, setting in all_settings().items():
-        value = settings.get(name)
-        unused = (setting.methods and mode not in setting.methods) or (setting.lora and settings["no_lora"])
-        if unused or name in {*OF_THE_MACHINE, "mode"} or value is None or value is False:
-            continue
-        if name == "prompt" and settings.get("prompt_file"):
-            continue  # "own": the file is its place
-        if value == defaults[name] and name not in ("vlm_name", "dataset_name"):
-            continue
-        given = [] if setting.kind is bool else value if setting.several else [value]
-        words += [setting.flag, *map(str, given)]
-    return words
-
-
-def commands(name: str, settings: dict, results: Sequence[Results]) -> str:
-    """How the weights were made, and measured, as lines of a shell."""
-    processes = settings.get("num_processes") or 1
-    several = [
-        "accelerate",
-        "launch",
-        "--config_file=deepspeed_zero3.yaml",
-        "--num_processes",
-        str(processes),
-        "main.py",
-    ]
-    lines = [[*(several if processes > 1 else ["python", "main.py"]), *command_line(settings)]]
-    for one in results[:1]:
-        data, sampling = one.part("data"), one.part("sampling")
-        samples = ["--num-samples", str(one.metadata.get("samples_per_problem"))]
-        samples += [word for key in ("temperature", "top_p", "top_k", "max_new_tokens", "seed") if key in sampling
-                    for word in ("--" + key.replace("_", "-"), str(sampling[key]))]  # fmt: skip
-        more = ["--dataset-name", str(data.get("name", settings["dataset_name"])), "--output-path", "samples.json"]
-        lines.append(["python", "generate_samples.py", "--checkpoint-path", name, *more, *samples])
-        paths = ["--samples-path", "samples.json", "--output-path", "results.json"]
-        lines.append(["python", "evaluation/pass_at_k.py", *paths])
-    return "\n".join(map(shlex.join, lines))
-
-
 def is_of(checkpoint: Checkpoint, results: Results) -> bool:
     """Whether these results were measured with the checkpoint's very weights."""
     model = results.part("model")
@@ -122,14 +77,17 @@ def published_card(
     record = published_record(checkpoint.record)
     card = model_card(name, {**record, "model": checkpoint.record["model"]}, merged=merged)
     body, citation, rest = card.partition("\n## Citation\n")
+    several = (record.get("launch") or {}).get("machines", 1) > 1
     measured = sorted(results, key=lambda one: not is_of(checkpoint, one))  # its own first
+    unknown = measured and not measured[0].part("asked")  # an older file
     parts = [
         body,
         _results(checkpoint, measured) if results else "",
         _training(checkpoint, run) if run else "",
         _data(record),
-        f"## How it was made\n\n```bash\n{commands(name, record['settings'], measured)}\n```\n"
-        + ("\nThe table says on how many problems of the set (`--subset-size`).\n" if results else ""),
+        f"## How it was made\n\n```bash\n{commands(name, record, measured)}\n```\n"
+        + ("\nThe table says on how many problems of the set (`--subset-size`).\n" if unknown else "")
+        + ("\nOn every machine with a `--machine_rank` of its own.\n" if several else ""),
         _licence(checkpoint.record),
     ]
     return "\n".join(filter(None, parts)) + citation + rest

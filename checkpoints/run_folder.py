@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
 from common.files import write_whole
-from common.launcher import num_processes
+from common.launcher import launch, num_processes
 from rewards import recorded
 from settings.table import all_settings
 from trainers import METHODS
 
+PUBLISHED = "published"  # in a run folder: adapters on their way to a server (update/server_rollouts.py)
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "datasets", "numpy")
 
 
@@ -50,6 +52,7 @@ def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
     packages = (*PACKAGES, "bitsandbytes") if settings.get("base_4bit") else PACKAGES
     return {
         "settings": settings,
+        "launch": asdict(launch()),
         "model": model,
         "data": data,
         "prompt": prompt_record(args.prompt),
@@ -166,7 +169,8 @@ def discard_replaced(folder: Path) -> None:
 
 def _is_empty_start(folder: Path, old: dict) -> bool:
     """Whether a run ended before it left anything: no checkpoint, no result."""
-    kept = {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {SETTINGS_FILE, "README.md"}
+    kept = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    kept -= {SETTINGS_FILE, "README.md", PUBLISHED}
     return not old.get("finished") and not kept
 
 

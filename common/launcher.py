@@ -1,6 +1,29 @@
-"""Which of the processes that a launcher (accelerate, torchrun, deepspeed) has started this one is."""
+"""Which of the processes that a launcher (accelerate, torchrun, deepspeed) has started this is, and what they share."""
 
 import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How the processes of a run share its model."""
+
+    processes: int = 1
+    machines: int = 1
+    zero: int = 0  # DeepSpeed's stage; 0: without DeepSpeed
+    offload: bool = False  # the optimiser on the host
+    fsdp: bool = False
+
+
+def launch() -> Launch:
+    """How this process was started. Accelerate tells by environment, as torchrun does."""
+    processes = num_processes()
+    machines = processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    if not _told("DEEPSPEED"):
+        return Launch(processes, machines, fsdp=_told("FSDP"))
+    zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
+    offload = os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE") == "cpu"
+    return Launch(processes, machines, zero, offload)
 
 
 def launched() -> bool:
@@ -22,4 +45,8 @@ def is_main_process() -> bool:
 
 def shares_weights() -> bool:
     """Whether accelerate was told to run DeepSpeed or FSDP."""
-    return any(os.environ.get(f"ACCELERATE_USE_{kind}", "false") == "true" for kind in ("DEEPSPEED", "FSDP"))
+    return _told("DEEPSPEED") or _told("FSDP")
+
+
+def _told(kind: str) -> bool:
+    return os.environ.get(f"ACCELERATE_USE_{kind}", "false") == "true"

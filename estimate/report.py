@@ -11,13 +11,12 @@ import argparse
 import contextlib
 import io
 import math
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from common.launcher import num_processes
+from common.launcher import launch
 from estimate import communication
 from estimate.gpu_sizes import GIGABYTE, advice
 from estimate.prompts import Prompts, measure_prompts
@@ -45,10 +44,9 @@ class Job:
         self.config = load_config(args.start.source)
         self.processor = load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
         self.shape = shape_of(self.config)
-        self.processes = num_processes()
-        deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED", "false") == "true"
-        self.zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")) if deepspeed else 0
-        self.offload = deepspeed and os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE") == "cpu"
+        launched = launch()
+        self.processes, self.zero, self.offload = launched.processes, launched.zero, launched.offload
+        self.fsdp = launched.fsdp
         self.stand_in = getattr(args, "stand_in", False)  # only the model's shape is known
         self._counts: dict[bool, Counts] = {}
         self._prompts: dict[int, Prompts] = {}
@@ -140,6 +138,8 @@ def report(
     job = Job(args, questions)
     steps = args.max_steps or math.ceil(updates_per_epoch * args.num_epochs)
     yield f"Estimate of --mode {args.mode} with {args.vlm_name}; nothing is trained, only what says so is measured"
+    if job.fsdp:
+        yield "Sharing     FSDP's is not counted: memory and network as if every process had the whole model to itself"
     if job.stand_in:
         yield f"Shape       kept here, as the hub cannot be asked; text is counted as {CHARACTERS} characters a token"
     yield from _sizes(job, steps)

@@ -19,7 +19,7 @@ from evaluation.intervals import LEVEL, RESAMPLES, SEED, bootstrap_intervals, ch
 from evaluation.names import method_key
 from evaluation.samples import SampleSet
 
-KEPT_SETTINGS = ("sampling", "data", "prompt", "image", "model", "checkpoint", "without_image")
+KEPT_SETTINGS = ("sampling", "data", "asked", "prompt", "image", "model", "checkpoint", "without_image", "server")
 SAME_SETTINGS = ("temperature", "top_p", "top_k", "max_new_tokens")
 
 

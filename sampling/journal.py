@@ -20,8 +20,9 @@ from typing import Any
 
 from common.files import flush, write_whole
 
-# a moved folder, a new package version and another address of the same model do not make another run
-_UNHASHED = {"run", "checkpoint", "versions", "server"}
+# a moved folder, a new package version, another address of the same model and another name of the same questions do not
+# make another run
+_UNHASHED = {"run", "checkpoint", "versions", "server", "asked"}
 
 
 def run_hash(settings: dict[str, Any]) -> str:

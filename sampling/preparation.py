@@ -208,6 +208,7 @@ def describe(
         },
         "checkpoint": checkpoint.path,
         "data": data,
+        "asked": _asked(args),
         "prompt": prompt_record(prompt),
         "image": {name: checkpoint.fixed(name, getattr(args, name)) for name in ("min_pixels", "max_pixels")},
         "sampling": {"num_samples": args.num_samples, **asdict(sampling), "backend": args.backend},
@@ -221,6 +222,13 @@ def describe(
         settings["sampling"]["seed"] = None
         settings["server"] = server
     return {"run": run_hash(settings), **settings}
+
+
+def _asked(args: Namespace) -> dict[str, Any]:
+    """The flags that name the problems, as they were given."""
+    names = ("dataset_name", "dataset_path", "split", "subset_size", "subset_order", *as_columns({}))
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    return {name: value for name, value in given.items() if (name, value) != ("subset_order", "stratified")}
 
 
 def device_and_dtype(wanted: str) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """--estimate: prompts as the trainer sees them, the flags it names, and what a user gets to read."""
 
 import argparse
+import itertools
 import re
 import shutil
 
@@ -8,7 +9,7 @@ import pytest
 
 import main
 from estimate import gpu_sizes
-from estimate.report import Job, measure_prompts
+from estimate.report import Job, measure_prompts, report
 from models.registry import TINY_FOLDER, load_processor, lora_config
 from settings.arguments import parse_args, resolve_accumulation
 from settings.grpo_config import measured_at_once
@@ -150,6 +151,14 @@ def test_rollouts_of_a_server_take_neither_memory_nor_time_here(folder, capsys):
     )
     assert "for the updates of a rollout batch, with the model's weights" in said["server"]
     assert "more for" in said["engine"] and "more for" not in said["server"], "held-out charts are its work as well"
+
+
+def test_what_fsdp_shares_is_said_not_to_be_counted(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    args = parse_args(["--mode", "nsr", "--dataset-name", "synthetic", "--subset-size", "8", "--estimate"])
+    examine(args)
+    _, line, *_ = itertools.islice(report(args, load_data(args)[0].questions, 0, 4, pytest.fail), 2)
+    assert line.startswith("Sharing     FSDP's is not counted")
 
 
 def test_a_model_without_stored_weights_is_timed_with_random_ones(folder, capsys):

@@ -78,6 +78,7 @@ def test_a_part_with_other_settings_is_refused_with_the_difference(tmp_path):
 
 def test_a_moved_folder_or_a_new_package_version_is_the_same_run():
     moved = SETTINGS | {"checkpoint": "b", "versions": {"torch": "2"}, "run": "other"}
+    moved["asked"] = {"dataset_name": "another/name/of/the/questions.jsonl"}
     assert differences(SETTINGS, moved) == []
     assert run_hash(SETTINGS) == run_hash(moved) != run_hash(SETTINGS | {"model": {"name": "tiny", "adapter": "x"}})
 

@@ -14,6 +14,7 @@ import pytest
 
 from checkpoints.manifest import publish
 from checkpoints.run_folder import (
+    PUBLISHED,
     SETTINGS_FILE,
     claim,
     differences,
@@ -111,6 +112,8 @@ def test_an_unfinished_run_is_refused_even_with_other_settings(tmp_path):
 def test_a_run_that_died_before_it_left_anything_blocks_nobody(tmp_path):
     for size in (100, 5):
         prepare_folder(tmp_path / "run", record(subset_size=size), resume=False, overwrite=False)
+        assert [path.name for path in (tmp_path / "run").iterdir()] == [SETTINGS_FILE]
+        (tmp_path / "run" / PUBLISHED / "step-0-1234").mkdir(parents=True)  # on its way to a server
 
 
 def test_a_folder_that_is_no_run_of_ours_is_refused(tmp_path):

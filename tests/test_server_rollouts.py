@@ -13,6 +13,8 @@ from safetensors.torch import load_file
 
 import main
 from charts.loading import load_questions
+from checkpoints.run_folder import PUBLISHED
+from evaluation.training_curves import HELD_OUT
 from models.inputs import image_rule, prompt_inputs
 from models.registry import load_model, load_processor, lora_config
 from sampling import server
@@ -23,10 +25,12 @@ from tests.after_run import SHORT, train
 from tests.server import serving
 from tests.test_finding import folder, made  # noqa: F401 (fixtures: a run folder with an adapter)
 from update.ratios import GAP
-from update.server_rollouts import FOLDER, MOST_APART, Policy
+from update.server_rollouts import MOST_APART, Policy
 
 STEPS = "--mode nsr --vlm-name tiny --subset-size 16 --num-generations 4 --updates-per-rollout 1"
 ROOT = Path(__file__).parent.parent
+ZERO3 = ["accelerate.commands.launch", f"--config_file={ROOT / 'deepspeed_zero3.yaml'}", "--num_processes", "2"]
+LAUNCHES = {"ddp": ["torch.distributed.run", "--standalone", "--nproc_per_node", "2"], "zero3": ZERO3}
 RUN = "tiny-prm-large-train-v2-nsr-7"
 
 
@@ -68,7 +72,7 @@ def test_eight_updates_on_what_the_server_draws_with_the_adapter_of_every_step(s
     print("rollout/logp_gap", *(f"{gap:.1e}" for gap in gaps))
     assert len(gaps) == 8 and all(0 < gap < MOST_APART / 5 for gap in gaps)
     assert (tmp_path / RUN / "adapter_model.safetensors").is_file()
-    assert not (tmp_path / RUN / FOLDER).exists()
+    assert not (tmp_path / RUN / PUBLISHED).exists()
     record = json.loads((tmp_path / RUN / "training_settings.json").read_text())["server"]
     assert (record["url"], record["model"]) == (f"{served.url}/v1", "base") and record["dtype"] == "float32"
     if not served.log:  # a real one, of tests/with_vllm.sh
@@ -104,10 +108,32 @@ def test_a_server_that_does_not_follow_ends_the_run_in_one_line_and_moves_nothin
     found = re.match(r"error: update ([2-8]): the server's log-probabilities are .* goes on with --resume$", told)
     assert found, told
     assert "it leaves the adapter out or answers with an older one. No weight was moved" in told
+    assert_unmoved(served, tmp_path / RUN / f"checkpoint-{found[1]}")
+    served.faults.clear()
+    served.log.clear()
+    assert run(tmp_path, served, 8, "--resume") == 0
+    loads = [line.split("-")[1] for line in served.log if line.startswith("load")]
+    assert loads == [str(step) for step in range(int(found[1]), 8)], "with the very weights, from the checkpoint on"
+    assert [entry["step"] for entry in logged(tmp_path / RUN)] == [*range(1, 9)]
+
+
+def assert_unmoved(served, checkpoint) -> None:
+    """The weights in the checkpoint are those that were published last."""
     published = get_peft_model_state_dict(served.model, adapter_name=[*served.known.values()][-1])
-    saved = load_file(tmp_path / RUN / f"checkpoint-{found[1]}" / "adapter_model.safetensors")
+    saved = load_file(checkpoint / "adapter_model.safetensors")
     assert saved.keys() == published.keys()
     assert all(torch.equal(saved[name], tensor) for name, tensor in published.items())
+
+
+def test_held_out_charts_are_measured_through_the_server_with_the_policy_in_training(served, tmp_path):
+    assert run(tmp_path, served, 4, "--held-out", 0.2, "--eval-steps", 4) == 0
+    history = json.loads((tmp_path / RUN / "trainer_state.json").read_text())["log_history"]
+    assert [entry["step"] for entry in history if HELD_OUT[0] in entry] == [0, 4]
+    loads = [line.split()[1] for line in served.log if line.startswith("load")]
+    assert [name.split("-")[1] for name in loads] == ["0", "1", "2", "3", "4"], "that of step 0 once, for both"
+    asked = [body["model"] for body in served.asked]
+    questions = (len(asked) - 4) // 2
+    assert questions > 1 and asked == [loads[0]] * questions + loads[:4] + [loads[4]] * questions
 
 
 def test_a_server_of_other_weights_is_noticed_at_the_first_update(served, tmp_path, capsys):
@@ -133,16 +159,41 @@ def test_a_server_that_fails_ends_the_run_in_one_line(fault, value, said, served
     assert told.startswith("error: http://127.0.0.1") and said in told and "; go on with the same command" in told
 
 
+def two_processes(root, served, launch, *more) -> subprocess.CompletedProcess:
+    flags = f"{SHORT} {STEPS} --rollouts server --server-url {served.url} --output-root {root}".split()
+    words = [sys.executable, "-m", *LAUNCHES[launch], "main.py", *flags, *map(str, more)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=900)
+
+
 @pytest.mark.slow
-def test_one_of_two_processes_publishes_and_both_draw(served, tmp_path):
-    flags = f"{SHORT} {STEPS} --rollouts server --server-url {served.url} --max-steps 2 --output-root {tmp_path}"
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "main.py"]
-    done = subprocess.run([*launch, *flags.split()], cwd=ROOT, capture_output=True, text=True, timeout=900)
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_one_of_two_processes_publishes_and_both_draw(launch, served, tmp_path):
+    done = two_processes(tmp_path, served, launch, "--max-steps", 2)
     assert done.returncode == 0, done.stderr[-3000:]
     loads = [line.split()[1] for line in served.log if line.startswith("load")]
     assert len(loads) == 2 and [body["model"] for body in served.asked] == [name for name in loads for _ in range(2)]
     gaps = [entry[GAP] for entry in logged(tmp_path / RUN)]
     assert len(gaps) == 2 and all(0 < gap < MOST_APART / 5 for gap in gaps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_on_two_processes_an_older_policy_moves_nothing_either(launch, served, tmp_path):
+    """Under DeepSpeed the step is part of the backward pass of the last of two passes."""
+    served.faults["first_adapter"] = True
+    halves = ("--batch-size", 2, "--gradient-accumulation-steps", 2)
+    done = two_processes(tmp_path, served, launch, "--max-steps", 8, *halves)
+    assert done.returncode != 0 and "not finite" not in done.stdout
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    found = re.match(r"error: update ([2-8]): the server's log-probabilities are .* goes on with --resume$", told)
+    assert found and "No weight was moved" in told, told
+    assert_unmoved(served, tmp_path / RUN / f"checkpoint-{found[1]}")
+
+
+def test_weights_that_no_process_has_whole_are_refused_by_the_launch(served, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert run(tmp_path, served, 2) == 2
+    assert "under FSDP no process has the whole adapter" in last_line(capsys) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -193,7 +244,7 @@ def test_the_server_reads_the_very_ids_and_the_image_where_it_stands(seeing, ser
     if not seeing:
         ids = processor.tokenizer("<|im_start|>user\nTwo and two?<|im_end|>\n<|im_start|>assistant\n").input_ids
         inputs, image = {"input_ids": torch.tensor([ids])}, None
-    policy = Policy(served.url, None, tmp_path / FOLDER)
+    policy = Policy(served.url, None, tmp_path / PUBLISHED)
     policy.publish(adapted, 0)
     settings = {"temperature": 1.0, "top_p": 1.0, "top_k": 1, "max_tokens": 24, "output_kind": 2, "logprobs": 0}
     drawn = policy.complete(inputs["input_ids"][0].tolist(), image, 2, {**settings, "stop_token_ids": [2]})
@@ -211,7 +262,7 @@ def test_the_server_reads_the_very_ids_and_the_image_where_it_stands(seeing, ser
 def test_a_name_and_folder_used_again_answer_with_the_weights_of_before(served, adapted, tmp_path, monkeypatch):
     """Why every step has a name and a folder of its own: the server of these tests has the fault of the real one."""
     monkeypatch.setattr("update.server_rollouts.secrets.token_hex", lambda count: "same")
-    policy, asked = Policy(served.url, None, tmp_path / FOLDER), [1, 5, 6, 7]
+    policy, asked = Policy(served.url, None, tmp_path / PUBLISHED), [1, 5, 6, 7]
     answers = []
     for scale in (1.0, -3.0):
         for name, parameter in adapted.named_parameters():

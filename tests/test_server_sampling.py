@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import generate_samples
+from evaluation import pass_at_k
+from evaluation.samples import read_samples
 from models.families.qwen_vl import QWEN_VL
 from sampling import job, server
 from sampling.journal import part_path
@@ -111,6 +113,7 @@ def test_at_temperature_1_pass_at_1_is_that_of_the_engine(served, tmp_path):
         shares.append(np.array([np.mean(line["correct"]) for line in problems(output)]))
     here, there = shares
     error = np.sqrt((here * (1 - here) + there * (1 - there)).sum() / 32) / len(here)
+    print(f"Pass@1 of the engine {here.mean():.3f}, of the server {there.mean():.3f}, standard error {error:.3f}")
     assert 0.2 < here.mean() < 0.8 and abs(here.mean() - there.mean()) < 4 * error
 
 
@@ -336,9 +339,22 @@ def test_a_model_that_is_unknown_here_is_asked_for_answers_alone(served, tmp_pat
         assert len(line["samples"]) == SAMPLES and line["logprob"] == [None] * SAMPLES
         assert all(0 < count <= 20 for count in line["tokens"])
     assert "logit_bias" not in served.asked[-1] and "top_k" not in served.asked[-1]
-    from evaluation.samples import read_samples
-
     assert read_samples(output).n.tolist() == [SAMPLES] * PROBLEMS
+
+
+def test_a_model_of_a_server_and_ones_own_stand_in_one_table(served, tmp_path, capsys):
+    """Their results say which server has drawn one of them."""
+    served.faults["plain"] = True
+    assert run(tmp_path / "there.json", served, "--server-model", "base", checkpoint=None) == 0
+    assert run(tmp_path / "here.json", None) == 0
+    for name in ("here", "there"):
+        paths = ["--samples-path", str(tmp_path / f"{name}.json"), "--output-path", str(tmp_path / f"of_{name}.json")]
+        assert pass_at_k.main(paths) == 0
+    assert pass_at_k.main(["--compare", str(tmp_path / "of_here.json"), str(tmp_path / "of_there.json")]) == 0
+    assert "Pass@1" in capsys.readouterr().out
+    here, there = (json.loads((tmp_path / f"of_{name}.json").read_text())["metadata"] for name in ("here", "there"))
+    assert "server" not in here and there["server"]["url"] == f"{served.url}/v1"
+    assert there["server"]["samples"].startswith("not reproducible") and there["sampling"]["seed"] is None
 
 
 def test_what_a_plain_server_must_be_told_otherwise_is_told(served, tmp_path):

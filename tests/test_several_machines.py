@@ -18,6 +18,7 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 
 from settings.arguments import parse_args
 from tests.after_run import same_weights
+from tests.test_containers import instructions
 from tests.test_processes import children
 from training.machines import first_difference
 
@@ -71,15 +72,21 @@ def launched(words: list[str]) -> tuple:
     return own, own.training_script_args
 
 
-def test_slurm_starts_every_machine_and_a_job_that_comes_back_goes_on(tmp_path):
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("form", ["--output-root {}", "--output-root={}"])
+def test_slurm_starts_every_machine_and_a_job_that_comes_back_goes_on_if_it_had_begun(form, begun, tmp_path):
     job = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4", "SLURM_RESTART_COUNT": "1"}
-    found = with_stand_ins(tmp_path, job, "slurm.sh", "--mode", "nsr", "--prompt", "a b'c")
+    given = [*form.format(tmp_path / "runs").split(), "--mode", "nsr", "--prompt", "a b'c"]
+    if begun:
+        (tmp_path / "runs" / "a-run").mkdir(parents=True)
+        (tmp_path / "runs" / "a-run" / "training_settings.json").touch()
+    found = with_stand_ins(tmp_path, job, "slurm.sh", *given)
     assert len(found) == 2
     for rank, words in enumerate(found):
         own, arguments = launched(words)
         assert (own.machine_rank, own.num_machines, own.num_processes) == (rank, 2, 8)
         assert (own.main_process_ip, own.main_process_port, own.training_script) == ("first", 29500, "main.py")
-        assert arguments == ["--mode", "nsr", "--prompt", "a b'c", "--resume"]
+        assert arguments == [*given, *["--resume"] * begun]
 
 
 def test_slurm_shares_the_problems_of_a_data_set_alike(tmp_path):
@@ -108,6 +115,8 @@ def test_the_pods_of_kubernetes_find_the_first_one_and_share_a_disk():
     )
     assert int(environment["GPUS"]) == container["resources"]["limits"]["nvidia.com/gpu"]
     assert {one["name"] for one in container["volumeMounts"]} == {one["name"] for one in pod["volumes"]}
+    (folder,) = [rest for word, rest in instructions() if word == "WORKDIR"]
+    assert container["workingDir"] == folder, "where the image has the project"
     script, _, *arguments = container["args"]
     assert "exec recipes/launch/machine.sh" in script and subprocess.run(["bash", "-n", "-c", script]).returncode == 0
     parse_args([*arguments, "--output-root", "/runs", "--resume"])
@@ -171,9 +180,9 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def train(folder: Path, *more: str) -> tuple[Machine, Machine]:
+def train(folder: Path, *more: str, **environment: str) -> tuple[Machine, Machine]:
     port, words = free_port(), (*FLAGS.split(), "--output-root", folder / "runs", *more)
-    return Machine(folder, 0, port, *words), Machine(folder, 1, port, *words)
+    return Machine(folder, 0, port, *words, **environment), Machine(folder, 1, port, *words, **environment)
 
 
 PATIENCE = 3600.0  # seconds; a loaded machine takes its time to start
@@ -211,6 +220,26 @@ def test_two_machines_train_like_one_notice_that_one_is_gone_and_go_on(tmp_path)
     steps = [entry["step"] for entry in json.loads(state.read_text())["log_history"] if "loss" in entry]
     assert steps == list(range(1, 9)), "every update once"
     assert len(re.findall(r"step \d+: ", again[1].said())) == 0, "the second machine is silent"
+
+
+@pytest.mark.slow
+def test_two_machines_under_ddp_save_on_a_signal_to_one_and_go_on(tmp_path):
+    words, ddp = (*FLAGS.split(), "--output-root", tmp_path / "one" / "runs"), {"LAUNCH": "recipes/launch/ddp.yaml"}
+    alone = Machine(tmp_path / "one", 0, free_port(), *words, machines=1, gpus=2, **ddp)
+    assert alone.wait(PATIENCE) == 0, alone.said()[-3000:]
+    first, second = train(tmp_path / "two", "--save-steps", "100", **ddp)
+    try:
+        until(first, "step 2:")
+        second.process.terminate()  # the launcher, as a scheduler does
+        assert first.wait(PATIENCE) != 0 and second.wait(PATIENCE) != 0
+    finally:
+        for machine in (first, second):
+            machine.kill()
+    (saved,) = (tmp_path / "two" / "runs").glob("*/checkpoint-*")
+    assert 2 <= int(saved.name.removeprefix("checkpoint-")) < 8
+    again = train(tmp_path / "two", "--save-steps", "100", "--resume", **ddp)
+    assert [machine.wait(PATIENCE) for machine in again] == [0, 0], again[0].said()[-3000:]
+    same_weights(tmp_path / "one" / "runs", tmp_path / "two" / "runs")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ tests/test_trl_contract.py compares this table with the classes and with the ins
 
 from dataclasses import dataclass
 
+from accelerate.utils import DeepSpeedEngineWrapper
 from transformers import Trainer
 from trl import GRPOTrainer
 from trl.trainer.base_trainer import _BaseTrainer
@@ -108,7 +109,7 @@ OVERRIDES = {
         ),
     ),
     "compute_loss": Override(
-        (Guard, RatioMetric, PackedUpdate),
+        (Guard, RatioMetric, ServerRollouts, PackedUpdate),
         "self model inputs return_outputs num_items_in_batch",
         (
             (GRPOTrainer.compute_loss, "return self._compute_loss(model, inputs)"),
@@ -121,6 +122,10 @@ OVERRIDES = {
             (GRPOTrainer._compute_loss, 'completion_mask if "tool_mask" not in inputs else completion_mask * inputs'),
             (GRPOTrainer._compute_loss, 'self._metrics[mode]["entropy"].append(global_masked_mean(entropies))'),
             (GRPOTrainer._compute_loss, 'self._metrics[mode]["clip_ratio/low_min"].append('),
+            # the last pass of an update is known while it is computed, and DeepSpeed steps in its backward pass
+            (Trainer._run_epoch, "self.accelerator.gradient_state._set_sync_gradients(do_sync_step)"),
+            (DeepSpeedEngineWrapper.backward, "if sync_gradients:"),
+            (DeepSpeedEngineWrapper.backward, "self.engine.step()"),
         ),
     ),
     "_get_per_token_logps_and_entropies": Override(
@@ -263,6 +268,7 @@ NOT_RESUMED = {
     "_verdicts": "of the measurement in hand",
     "_gap": "is saved as _gap_so_far",
     "_gap_of_update": "of the update in hand",
+    "_wrong": "of the update in hand",
     "_published_step": "a resumed run publishes its adapter anew",
     "_prompt_index": "of the rows in hand",
     "_rollout_entropies": "put into the rollout batch at once",

@@ -41,6 +41,6 @@ for _ in $(seq 600); do
     sleep 1
 done
 
-TEST_SERVER_URL="http://127.0.0.1:$port" python -m pytest -m "slow or not slow" -v \
+TEST_SERVER_URL="http://127.0.0.1:$port" python -m pytest -m "slow or not slow" -v -rP \
     tests/test_server_sampling.py tests/test_server_rollouts.py \
     -k "greedy_completions or temperature_1 or eight_updates or published_once"

@@ -17,7 +17,7 @@ from charts.record import QuestionSet
 from checkpoints.finding import check_adapter
 from checkpoints.run_folder import prepare_folder, run_folder, settings_record
 from common.commands import say
-from common.launcher import num_processes, shares_weights
+from common.launcher import launch, num_processes, shares_weights
 from common.network import stay_local
 from common.processes import on_main_process, start_together
 from models import four_bit
@@ -126,6 +126,11 @@ def examine(args: argparse.Namespace) -> None:
                 "--base-4bit: DeepSpeed and FSDP cannot share out weights in 4 bits, and each process has all of them; "
                 "launch without either, as by accelerate launch --num_processes 2 main.py"
             )
+    if args.rollouts == "server" and launch().fsdp:
+        raise ValueError(
+            "--rollouts server: under FSDP no process has the whole adapter to hand over; launch with "
+            "--config_file=deepspeed_zero3.yaml or recipes/launch/ddp.yaml"
+        )
     check_adapter(args.start)
     load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
 

@@ -13,6 +13,7 @@ drawn is likelier to it than to the newer one, by their divergence, in which rou
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from safetensors.torch import save_file
 from transformers import TrainerCallback
 from trl.models import unwrap_model_for_generation
 
+from checkpoints.run_folder import PUBLISHED
 from common.network import ServerError
 from common.processes import on_main_process
 from models.families import family_of
@@ -39,7 +41,6 @@ from sampling.settings import SamplingSettings
 from update.ratios import RatioMetric
 from update.rollouts import EngineRollouts
 
-FOLDER = "published"  # in the run folder
 REQUESTS = 32  # at a time, of each process
 MOST_APART = 2e-4  # per token, where both sides compute in float32
 MOST_APART_IN_HALF, MOST_ABOVE_IN_HALF = 0.1, 0.02  # else: either way; in favour of the server
@@ -133,10 +134,11 @@ class ServerRollouts(RatioMetric, EngineRollouts):
         super().__init__(*args, **kwargs)
         self.policy: Policy | None = None
         self._published_step: int | None = None
+        self._wrong: str | None = None  # what the update in hand has found of its server
         if self.rollouts == "server":
             if server is None or not hasattr(self.accelerator.unwrap_model(self.model), "peft_config"):
                 raise ValueError("rollouts='server' needs the address of a server, and a LoRA adapter to publish there")
-            self.policy = Policy(*server, Path(self.args.output_dir) / FOLDER)
+            self.policy = Policy(*server, Path(self.args.output_dir) / PUBLISHED)
             self.add_callback(Withdraw(self.policy))
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
@@ -208,16 +210,26 @@ class ServerRollouts(RatioMetric, EngineRollouts):
             raise ServerError(failures[0])
         return parts
 
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """TRL's loss. With the last pass of an update every process compares the log-probabilities of the rollout
+        batch with the server's, and all find the same: before the backward pass, in which DeepSpeed takes the step."""
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.policy is None or not (self.model.training and self.accelerator.sync_gradients):
+            return loss
+        found = self._take_gap()
+        self._wrong = self._what_is_wrong(*found) if found else None
+        # DeepSpeed discards a step whose gradient is not finite, and that of the passes before it
+        return loss * math.nan if self._wrong and self.is_deepspeed_enabled else loss
+
     def _clip_grad_norm(self, model):
-        """Before weights move: the log-probabilities of the rollout batch's first update against the server's."""
+        """The norm; where the comparison has failed the gradients are dropped, and this update is the last one."""
         norm = super()._clip_grad_norm(model)
-        found = self._take_gap() if self.policy is not None else None
-        wrong = found and self._what_is_wrong(*found)
-        if wrong:
-            for weight in model.parameters():
-                weight.grad = None
-            self._end_unhealthy(f"update {self.state.global_step + 1}: {wrong}")
-        return norm
+        if self._wrong is None:
+            return norm
+        for weight in model.parameters():
+            weight.grad = None
+        self._end_unhealthy(f"update {self.state.global_step + 1}: {self._wrong}")
+        return 0.0  # DeepSpeed's is infinite, and no fault of the numbers
 
     def _what_is_wrong(self, apart: float, above: float) -> str | None:
         """One line where the gaps are more than rounding."""

@@ -3,8 +3,9 @@
 #
 #   sbatch recipes/launch/slurm.sh --mode nsr --vlm-name qwen2-5-3b --dataset-name evochart --save-steps 50
 #
-# A job that is put back into the queue goes on from its newest checkpoint. PROGRAM=generate_samples.py sbatch --export=ALL
-# shares the problems of a data set among all GPUs.
+# A job that is put back into the queue goes on from its newest checkpoint, or starts where it had begun no run yet in its
+# --output-root (best one of its own). PROGRAM=generate_samples.py sbatch --export=ALL shares the problems of a data set
+# among all GPUs.
 #SBATCH --job-name=decomposed-vlm-rl
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -15,8 +16,16 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
-more=()
-[[ ${SLURM_RESTART_COUNT:-0} -gt 0 && ${PROGRAM:-main.py} == main.py ]] && more=(--resume)
+more=() root=grpo-start-ckpts before=
+for word in "$@"; do
+    if [[ $before == --output-root ]]; then root=$word; fi
+    if [[ $word == --output-root=* ]]; then root=${word#*=}; fi
+    before=$word
+done
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 && ${PROGRAM:-main.py} == main.py ]] &&
+    compgen -G "$root/*/training_settings.json" >/dev/null; then
+    more=(--resume)
+fi
 MAIN_ADDRESS=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 MAIN_ADDRESS=${MAIN_ADDRESS%%$'\n'*}  # the first one
 export MAIN_ADDRESS MACHINES=$SLURM_NNODES GPUS=${SLURM_GPUS_ON_NODE:-8}
