@@ -375,6 +375,17 @@ def test_what_was_read_is_printed_and_shown_on_a_page_without_a_model(here, monk
     assert Path("quiz-test_show_data.html").is_file() and not list(here.glob("*.json"))
 
 
+def test_of_several_sets_each_has_a_page_of_its_own(here, capsys):
+    line = "--checkpoint-path tiny --dataset-name synthetic counting --subset-size 2 --show-data"
+    assert generate_samples.main(f"{line} page.html".split()) == 2
+    error = capsys.readouterr().err
+    assert "--show-data page.html: of several data sets, name the files as page_{dataset}.html" in error
+    assert error.count("\n") == 1 and not list(here.glob("*.html"))
+    assert generate_samples.main(f"{line} page_{{dataset}}.html".split()) == 0
+    titles = {name: Path(f"page_{name}.html").read_text() for name in ("synthetic", "counting")}
+    assert all(f"<title>{name}, split test: 2 questions</title>" in text for name, text in titles.items())
+
+
 def test_equal_rows_of_text_are_kept_once_and_others_options_are_other_questions(here, capsys):
     rows = [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(6)] * 3
     rows += [{"question": "Which is right?", "answer": "A", "choices": [f"it is {n}", "none"]} for n in (1, 1, 2)]
