@@ -114,6 +114,10 @@ def test_rows_of_ones_own_have_the_rule_by_a_column():
     for answer in (r"\frac12", r"It is half: $\boxed{\frac12}$."):
         fields = one(read_custom, {"question": "?", "answer": answer, "rule": "math"})
         assert (fields["answers"], fields["answer_kind"], fields["rule"]) == ((r"\frac12",), "math", "math")
+        fields |= one(read_custom, {"question": "?", "answer": answer, "answer_kind": "math"})
+        assert (fields["answers"], fields["answer_kind"], fields["rule"]) == ((r"\frac12",), "math", "math")
+        fields |= one(read_custom, {"question": "?", "answer": answer, "answer_kind": "math", "rule": "relaxed"})
+        assert (fields["answers"], fields["answer_kind"], fields["rule"]) == ((r"\frac12",), "math", "relaxed")
     assert one(read_custom, {"question": "?", "answer": r"\boxed{5}"})["answers"] == (r"\boxed{5}",)
 
 

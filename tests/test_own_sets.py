@@ -406,14 +406,16 @@ def test_samples_need_a_file_and_shown_data_a_way_that_is_whole(here, capsys):
         assert generate_samples.main(f"{line} {wrong}".split()) == 2
 
 
+@pytest.mark.parametrize("flag", ["--rule", "--answer-kind"])
 @pytest.mark.parametrize(("prompt", "hinted"), [("", True), ("--prompt short", True), ("--prompt boxed", False)])
-def test_rows_of_mathematics_are_told_of_the_prompt_that_suits_them(here, prompt, hinted, capsys):
+def test_rows_of_mathematics_are_told_of_the_prompt_that_suits_them(here, prompt, hinted, flag, capsys):
     rows = [{"question": f"Is {n} odd?", "answer": f"\\boxed{{{n % 2}}}"} for n in range(12)]
     Path("odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shown = f"--dataset-name odd.jsonl --rule math --show-data {prompt}".split()
+    shown = f"--dataset-name odd.jsonl {flag} math --show-data {prompt}".split()
     assert generate_samples.main(["--checkpoint-path", "tiny", *shown]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "--prompt boxed asks" in line]
-    assert len(lines) == hinted
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "--prompt boxed asks" in line]) == hinted
+    assert "   answers   1" in lines, "what the box holds"
     assert main.main(["--mode", "nsr", "--vlm-name", "tiny", *shown]) == 0
     assert ("--prompt boxed asks" in capsys.readouterr().out) == hinted
 
