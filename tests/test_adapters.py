@@ -159,12 +159,15 @@ def test_chartqapro_asks_the_last_question_and_keeps_the_history(tmp_path):
 
 
 def test_chartbench_asks_every_statement_of_a_pair(tmp_path):
-    path = saved(copies.chartbench(), tmp_path / "data")
-    for purpose in ("train", "evaluate"):
+    path = copies.chartbench_files(tmp_path / "data")
+    for purpose, shade in (("train", 1), ("evaluate", 11)):
         found = load_questions("chartbench", purpose=purpose, path=path)
-        assert [question.answers for question in found.questions] == [("Yes",), ("No",)] * 2
-        assert len({question.id for question in found.questions}) == 4
+        assert [question.answers for question in found.questions] == [("Yes",), ("No",)] * 2 + [("42",)]
+        assert len({question.id for question in found.questions}) == 5
         assert len({question.image_id for question in found.questions}) == 2
+        value = found.questions[-1]
+        assert (value.kind, value.rule, value.chart_type) == ("value", "chartbench:value", "bar")
+        assert value.open_image().tobytes() == copies.chart(shade).tobytes()
 
 
 def test_figureqa_answers_lose_their_full_stop_and_it_only_trains(tmp_path):
