@@ -76,7 +76,7 @@ def build(args: argparse.Namespace, task: str) -> None:
 
 
 def relation(a: Arm, b: Arm, k: int) -> str:
-    """ ">" where the paired interval of the arms' Pass@k, `a` minus `b`, is above 0, "<" where below, "~" otherwise."""
+    """Where the paired interval of Pass@k, `a` minus `b`, lies: ">" above 0, "<" below, "~" neither."""
     low, high = difference(a, b, [k])[1][0]
     return ">" if low > 0 else "<" if high < 0 else "~"
 
