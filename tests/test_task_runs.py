@@ -42,7 +42,7 @@ def test_a_task_is_trained_on_sampled_scored_and_shown(task, folder, capsys):
     assert json.loads(state.read_text())["log_history"][0][f"rewards/{reward}/mean"] == 0.0
     # `tiny` finds no bar, and names a right count by chance
     line = f"--checkpoint-path {run} --dataset-name {task} --subset-size 2 --output-path samples.json --num-samples"
-    assert generate_samples.main([*line.split(), *(["2"] if boxes else ["32", "--max-new-tokens", "128"])]) == 0
+    assert generate_samples.main([*line.split(), *(["2"] if boxes else ["16", "--max-new-tokens", "96"])]) == 0
     problems = json.loads((folder / "samples.json").read_text())
     if boxes:
         assert all((one["image_size"], one["box_frame"]) == ([112, 112], [112, 112]) for one in problems)
@@ -79,7 +79,8 @@ def test_right_and_wrong_boxes_are_learned_from_and_scored(folder, capsys):
     rows = [{"image": "chart.png", "question": f"Where is bar {name}?", "answer": BOXES[0]} for name in "ABCD"]
     (folder / "boxes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     more = "--rule iou --reward iou --reward-threshold 0.7 --num-generations 8 --batch-size 16"
-    line = f"--mode w-reinforce --dataset-name boxes.jsonl {SMALL} --vlm-name model {more}"
+    small = SMALL.replace("--subset-size 4 ", "")
+    line = f"--mode w-reinforce --dataset-name boxes.jsonl {small} --vlm-name model {more}"
     assert main.main(line.split()) == 0
     (run,) = (folder / "grpo-start-ckpts").iterdir()
     (state,) = run.glob("checkpoint-*/trainer_state.json")
