@@ -450,7 +450,8 @@ def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys, mo
     assert [row.split()[0] for row in table[1:]] == ["quiz@test", "synthetic@test", "mean"]
     for file, correct in (("s_quiz.jsonl", [True, False]), ("s_synthetic.jsonl", [False, False])):
         head, *problems = map(json.loads, Path(file).read_text().splitlines())
-        problems[0]["correct"], problems[1]["correct"] = [True, True], correct
+        for problem, marks in zip(problems, ([True, True], correct), strict=True):
+            problem |= {"correct": marks, "num_correct": sum(marks)}
         Path(f"known_{file}").write_text("".join(json.dumps(row) + "\n" for row in (head, *problems)))
     assert pass_at_k.main(["--samples-path", "known_s_quiz.jsonl", "known_s_synthetic.jsonl"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split()[-2:] == ["62.5", "75.0"], "of 75 and 50, of 100 and 50"
