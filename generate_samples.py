@@ -128,7 +128,8 @@ def _add_what_is_asked(add: Callable[..., Any]) -> None:
     add("--min-pixels", type=int, help="default: the checkpoint's, else 3136")
     add("--max-pixels", type=int, help="default: the checkpoint's, else 401408")
     add("--show-data", nargs="?", const=True, metavar="PAGE",
-        help="print ten problems as they were read and are asked, write their page, and sample nothing")  # fmt: skip
+        help="print ten problems as they were read and are asked, write their page (of several data sets, name it "
+        "with {dataset}), and sample nothing")  # fmt: skip
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -139,15 +140,22 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise ValueError("the following arguments are required: --output-path (see --help)")
     if args.output_path is not None:
         _check_output(args)
+    if isinstance(args.show_data, str):
+        _check_name("--show-data", Path(args.show_data), args.dataset_name)
 
 
 def _check_output(args: argparse.Namespace) -> None:
     if args.output_path.suffix not in (".json", ".jsonl"):
         raise ValueError(f"--output-path {args.output_path}: the name must end in .json or .jsonl")
-    if len(args.dataset_name) > 1 and "{dataset}" not in args.output_path.name:
-        example = args.output_path.with_stem(args.output_path.stem + "_{dataset}")
-        raise ValueError(f"--output-path {args.output_path}: of several data sets, name the files as {example}")
+    _check_name("--output-path", args.output_path, args.dataset_name)
     check_output(args.output_path, name="--output-path")
+
+
+def _check_name(flag: str, path: Path, sets: list[str]) -> None:
+    """ValueError where one name is given for the files of several data sets."""
+    if len(sets) > 1 and "{dataset}" not in path.name:
+        example = path.parent / f"{path.stem}_{{dataset}}{path.suffix}"
+        raise ValueError(f"{flag} {path}: of several data sets, name the files as {example}")
 
 
 def _each(args: argparse.Namespace) -> list[argparse.Namespace]:
@@ -161,7 +169,13 @@ def _each(args: argparse.Namespace) -> list[argparse.Namespace]:
     each = []
     for name, file in zip(args.dataset_name, files, strict=True):
         columns = as_columns({}) if some_own and has_adapter(name) else as_columns(vars(args))
-        each.append(argparse.Namespace(**{**vars(args), **columns, "dataset_name": name, "output_path": file}))
+        shown = args.show_data
+        own = {
+            "dataset_name": name,
+            "output_path": file,
+            "show_data": shown.replace("{dataset}", file_name(name)) if isinstance(shown, str) else shown,
+        }
+        each.append(argparse.Namespace(**{**vars(args), **columns, **own}))
     return each
 
 

@@ -37,10 +37,10 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     question, said = _asked(row)
     rule = _rule(row.get("rule") or "strict")  # what it is rewarded by: such rows have no public rule
     kind = _answer_kind(row.get("answer_kind") or {"iou": KIND, "math": "math"}.get(rule, ""))
-    if kind == KIND and rule == "strict":
-        rule = "iou"  # what the strict rule is for boxes, by the name that drawn and published sets have
+    if rule == "strict" and not row.get("choices"):  # what it is for these kinds, by the name published sets have
+        rule = {KIND: "iou", "math": "math"}.get(kind, rule)
     answers = _boxes(row, said) if kind == KIND else _answers(row, said)
-    if rule == "math":  # a whole solution may stand there
+    if "math" in (rule, kind):  # a whole solution may stand there
         answers = tuple(last_boxed(answer) or answer for answer in answers)
     instruction = str(row.get("instruction") or "")
     choices: dict[str, str] = {}

@@ -58,7 +58,8 @@ def read_template(file: str) -> str:
 
 def doubt(prompt: str, questions: Iterable[ChartQuestion] = ()) -> str | None:
     """What is to be said of a template that asks for no answer block, and of a prompt that does not suit the rule."""
-    if prompt in PROMPTS and prompt != "boxed" and any(question.rule == "math" for question in questions):
+    math = any("math" in (question.rule, question.answer_kind) for question in questions)
+    if math and prompt in PROMPTS and prompt != "boxed":
         return f"Rule math, prompt {prompt}: --prompt boxed asks for the answer as models of mathematics write it"
     if prompt in PROMPTS or "<answer>" in prompt:
         return None

@@ -63,10 +63,10 @@ def accuracy_reward(
     return _each("accuracy", score, questions, form)
 
 
-def iou_reward(questions: Questions) -> RewardFunction:
+def iou_reward(questions: Questions, form: str = "structured") -> RewardFunction:
     """The box's IoU with the gold one, 0 for an answer that is no box; None where no box is asked for."""
     return _each(
-        "iou", lambda said, asked: overlap(said.answer, asked) if asked.answer_kind == KIND else None, questions
+        "iou", lambda said, asked: overlap(said.answer, asked) if asked.answer_kind == KIND else None, questions, form
     )
 
 

@@ -124,7 +124,7 @@ def build_rewards(
         "length": lambda: make.length_reward(questions, max_completion_tokens, form),
         "tags": lambda: make.tags_reward(questions),
         "process": lambda: make.process_reward(questions),
-        "iou": lambda: make.iou_reward(questions),
+        "iou": lambda: make.iou_reward(questions, form),
     }
     built = []
     for part in chosen(rewards):

@@ -59,9 +59,28 @@ def prepare(args: Namespace) -> Prepared:
     notes += filter(None, [doubt(of_record(settings["prompt"]), questions)])
     if args.without_image != "remove":
         check_seen(checkpoint.source, questions)
-    processor = load_processor(checkpoint.source, **settings["image"])
-    questions = [framed(question, processor, **settings["image"]) for question in questions]
+    questions = _framed(questions, checkpoint, settings["image"])
     return Prepared(checkpoint, settings, questions, notes, device)
+
+
+def _framed(
+    questions: list[ChartQuestion], checkpoint: Checkpoint, limits: dict[str, int | None]
+) -> list[ChartQuestion]:
+    """The questions for a box as they are put to this model; ValueError where nothing of it is known here."""
+    if checkpoint.source:
+        processor = load_processor(checkpoint.source, **limits)
+        return [framed(question, processor, **limits) for question in questions]
+    if _ask_for_boxes(questions):
+        raise ValueError("the frame of the boxes asked for depends on the model: name it by --checkpoint-path")
+    return questions
+
+
+def _ask_for_boxes(questions: list[ChartQuestion]) -> bool:
+    return any(question.answer_kind == KIND for question in questions)
+
+
+def _limits(args: Namespace, checkpoint: Checkpoint) -> dict[str, int | None]:
+    return {name: checkpoint.fixed(name, getattr(args, name)) for name in ("min_pixels", "max_pixels")}
 
 
 def _check_4bit(checkpoint: Checkpoint) -> None:
@@ -89,11 +108,7 @@ def _prepare_served(args: Namespace) -> Prepared:
     served = find_served(args, checkpoint)
     settings = describe(args, checkpoint, data, served.record["dtype"], served.record)
     notes += filter(None, [doubt(of_record(settings["prompt"]), questions)])
-    if checkpoint.source:
-        processor = load_processor(checkpoint.source, **settings["image"])
-        questions = [framed(question, processor, **settings["image"]) for question in questions]
-    elif any(question.answer_kind == KIND for question in questions):
-        raise ValueError("the frame of the boxes asked for depends on the model: name it by --checkpoint-path")
+    questions = _framed(questions, checkpoint, settings["image"])
     sampler = server_sampler(args, checkpoint, settings, served)
     first = check_served(sampler, served, questions, checkpoint)
     if checkpoint.source:
@@ -140,6 +155,8 @@ def show_problems(args: Namespace) -> None:
 
     checkpoint = start(args)
     data = read_problems(args, checkpoint)
+    if _ask_for_boxes(data.questions):
+        data = replace(data, questions=_framed(data.questions, checkpoint, _limits(args, checkpoint)))
     page = f"{file_name(args.dataset_name)}_{PAGE}" if args.show_data is True else args.show_data
     print(*show(data, prompt_of(args, checkpoint), page), sep="\n", flush=True)
 
@@ -210,7 +227,7 @@ def describe(
         "data": data,
         "asked": _asked(args),
         "prompt": prompt_record(prompt),
-        "image": {name: checkpoint.fixed(name, getattr(args, name)) for name in ("min_pixels", "max_pixels")},
+        "image": _limits(args, checkpoint),
         "sampling": {"num_samples": args.num_samples, **asdict(sampling), "backend": args.backend},
         "versions": {name: version(name) for name in ("torch", "transformers", "peft", "numpy")},
     }

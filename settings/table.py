@@ -96,8 +96,8 @@ DATA = (
     Setting("answer_column", None, "that of its answers (default: answer, answers, label, solution, ...)"),
     Setting("choices_column", None, "that of its options, for multiple choice, or several, A,B,C; the answer is then a "
             "letter, a text or a place among them, the first being 0"),
-    Setting("answer_kind", None, "what its answers are: number, year, count, list, ordered list, yes/no or text "
-            "(default: seen from each answer)"),
+    Setting("answer_kind", None, "what its answers are: number, year, count, list, ordered list, yes/no, text, math "
+            "(a whole solution with a box is read too) or box (default: seen from each answer)"),
     Setting("rule", None, "when an answer to it is right: a rule of charts/README.md (default: strict)"),
     Setting("subset_size", None, f"train on this many questions (default: all; synthetic, procedures: {DRAWN_SIZE})",
             int, least=1),

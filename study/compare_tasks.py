@@ -12,7 +12,7 @@ on where it stopped.
 from __future__ import annotations
 
 import argparse
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from common.commands import Parser, check_least, exit_code
@@ -75,25 +75,40 @@ def build(args: argparse.Namespace, task: str) -> None:
     partial.rename(folder)
 
 
+def relation(a: Arm, b: Arm, k: int) -> str:
+    """Where the paired interval of Pass@k, `a` minus `b`, lies: ">" above 0, "<" below, "~" neither."""
+    low, high = difference(a, b, [k])[1][0]
+    return ">" if low > 0 else "<" if high < 0 else "~"
+
+
 def order(found: dict[str, Arm], k: int) -> str:
-    """The arms from the best Pass@k down: "A > B" where the paired interval between them is above 0, or "A ~ B"."""
+    """The arms from the best Pass@k down, with the relation between neighbours."""
     ranked = sorted(found.values(), key=lambda arm: -arm.curve([k])[0])
-    text = ranked[0].label
-    for better, worse in pairwise(ranked):
-        low = difference(better, worse, [k])[1][0, 0]
-        text += f" {'>' if low > 0 else '~'} {worse.label}"
-    return text
+    return ranked[0].label + "".join(f" {relation(*pair, k)} {pair[1].label}" for pair in pairwise(ranked))
+
+
+def agreement(panels: dict[str, dict[str, Arm]], ks: dict[str, int]) -> str:
+    """Whether every two arms are in the same relation on all tasks, at each task's k; which are not, and how."""
+    first, differ = next(iter(panels.values())), []
+    for a, b in combinations(first, 2):
+        found = {task: relation(arms[a], arms[b], ks[task]) for task, arms in panels.items()}
+        if len(set(found.values())) > 1:
+            signs = ", ".join(f"{sign} on {task}" for task, sign in found.items())
+            differ.append(f"{first[a].label} and {first[b].label} ({signs})")
+    told = f"differs in {'; '.join(differ)}" if differ else "is the same on all"
+    return f"* {', '.join(panels)}, Pass@{'/'.join(map(str, dict.fromkeys(ks.values())))}: the order {told}"
 
 
 def summary(panels: dict[str, dict[str, Arm]]) -> str:
-    """For the first and the last k, each task's order."""
-    lines = []
-    for name in ("first", "last"):
+    """For the first and the last k, each task's order, and whether it is the same on all."""
+    lines = ["A > B: the paired 95 % interval over charts is above 0; A < B: below; A ~ B: neither.", ""]
+    for last in (False, True):
+        ks = {task: min(arm.n for arm in found.values()) if last else 1 for task, found in panels.items()}
         for task, found in panels.items():
-            k = 1 if name == "first" else min(arm.n for arm in found.values())
-            values = ", ".join(f"{arm.label} {points(arm.curve([k])[0])}" for arm in found.values())
-            lines.append(f"* {task}, Pass@{k}: {order(found, k)} ({values})")
-    return "\n".join(["A > B: the paired 95 % interval over charts is above 0; A ~ B: it is not.", "", *lines])
+            values = ", ".join(f"{arm.label} {points(arm.curve([ks[task]])[0])}" for arm in found.values())
+            lines.append(f"* {task}, Pass@{ks[task]}: {order(found, ks[task])} ({values})")
+        lines += [agreement(panels, ks)] if len(panels) > 1 else []
+    return "\n".join(lines)
 
 
 def _run(args: argparse.Namespace) -> int:

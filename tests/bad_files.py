@@ -146,7 +146,7 @@ def data(draw: random.Random) -> Iterator[tuple]:
         yield MAIN, f"{train} {layout}", Path(file).name, in_layout(make, write(file, "5"))
     evaluate = f"--checkpoint-path tiny {SAMPLE} --dataset-path d --dataset-name"
     yield GENERATE, f"{evaluate} evochart", "training rows", saved(copies.chart_rvr)
-    yield GENERATE, f"{evaluate} chartbench --split dev", "dev", saved(copies.chartbench)
+    yield GENERATE, f"{evaluate} chartbench --split dev", "dev", in_layout(copies.chartbench_files)
     yield GENERATE, f"{evaluate} figureqa", "training rows only", saved(copies.figureqa)
 
 

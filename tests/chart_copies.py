@@ -163,22 +163,25 @@ def chartqapro() -> DatasetDict:
     return DatasetDict(test=Dataset.from_list(made))
 
 
-def chartbench() -> DatasetDict:
-    def split(first: int) -> Dataset:
-        rows = [
-            {
-                "image": chart(first + i),
-                "conversation": [
-                    {"query": "The bar is the tallest.", "label": "Yes"},
-                    {"query": "The bar is not the tallest.", "label": "No"},
-                ],
-            }
-            for i in range(2)
-        ]
-        turns = List({"query": Value("string"), "label": Value("string")})
-        return Dataset.from_list(rows, features=Features({"image": ImageFeature(), "conversation": turns}))
-
-    return DatasetDict(train_data=split(0), test_data=split(10))
+def chartbench_files(folder: Path) -> Path:
+    """SincereX/ChartBench, its zip files unpacked: lines with paths, statements in pairs, a value by itself."""
+    for split, shade in (("train", 0), ("test", 10)):
+        rows = []
+        for number in range(2):
+            place = Path("data", split, "bar", "vertical_single", f"chart_{number}", "image.png")
+            (folder / place).parent.mkdir(parents=True)
+            (folder / place).write_bytes(png(shade + number))
+            drawn = {"chart": "bar", "image": "vertical_single"}
+            pair = [
+                {"query": "The bar is the tallest.", "label": "Yes"},
+                {"query": "The bar is not the tallest.", "label": "No"},
+            ]
+            rows.append({"image": f"./{place}", "type": {**drawn, "task": "VC", "QA": "Acc+"}, "conversation": pair})
+        value = [{"query": "How much is B?", "label": "42"}]
+        rows.append({**rows[-1], "type": {**drawn, "task": "NQA", "QA": "GPT-acc"}, "conversation": value})
+        lines = [json.dumps({"id": number, **row}) for number, row in enumerate(rows)]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+    return folder
 
 
 def figureqa() -> DatasetDict:

@@ -32,4 +32,8 @@ AMC = [  # the copy of AI-MO has floats and one split, train
     {"id": 0, "problem": "What is the least prime above 140?", "answer": 149.0, "url": "https://example.org/1"},
     {"id": 1, "problem": "How many diagonals has a hexagon?", "answer": 9.0, "url": "https://example.org/2"},
 ]
+AMC_OF_THE_PAPER = [  # what its code reads: problem and answer, which it takes as they are
+    {"problem": "What is the largest factor of $46$ below $46$?", "answer": "23"},
+    {"problem": "How long is the diagonal of a square with sides of $3$?", "answer": "3\\sqrt{2}"},
+]
 AIME = [{"problem": "Find the remainder when $2^{10}$ is divided by $999$.", "answer": "025"}]

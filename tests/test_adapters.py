@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import datasets
 import pytest
 
+from charts.adapters import ADAPTERS
+from charts.drawn import DRAWN
 from charts.loading import DATASETS, load_questions
 from tests import chart_copies as copies
 from tests.chart_copies import TABLE
@@ -159,12 +163,15 @@ def test_chartqapro_asks_the_last_question_and_keeps_the_history(tmp_path):
 
 
 def test_chartbench_asks_every_statement_of_a_pair(tmp_path):
-    path = saved(copies.chartbench(), tmp_path / "data")
-    for purpose in ("train", "evaluate"):
+    path = copies.chartbench_files(tmp_path / "data")
+    for purpose, shade in (("train", 1), ("evaluate", 11)):
         found = load_questions("chartbench", purpose=purpose, path=path)
-        assert [question.answers for question in found.questions] == [("Yes",), ("No",)] * 2
-        assert len({question.id for question in found.questions}) == 4
+        assert [question.answers for question in found.questions] == [("Yes",), ("No",)] * 2 + [("42",)]
+        assert len({question.id for question in found.questions}) == 5
         assert len({question.image_id for question in found.questions}) == 2
+        value = found.questions[-1]
+        assert (value.kind, value.rule, value.chart_type) == ("value", "chartbench:value", "bar")
+        assert value.open_image().tobytes() == copies.chart(shade).tobytes()
 
 
 def test_figureqa_answers_lose_their_full_stop_and_it_only_trains(tmp_path):
@@ -262,3 +269,15 @@ def test_a_folder_without_data_is_refused(tmp_path):
 
 def test_every_data_set_says_what_it_is():
     assert all(about and "\n" not in about for about in DATASETS.values())
+
+
+def test_the_table_of_the_readme_names_every_set_and_a_file_that_tests_it():
+    tests = Path(__file__).parent
+    text = (tests.parent / "charts" / "README.md").read_text(encoding="utf-8")
+    rows = text.partition("| name | hub id, or files |")[2].partition("\n\n")[0].splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    assert {len(row) for row in cells} == {6}
+    named = {name: row[-1].strip("`") for row in cells for name in re.findall(r"`([^`]+)`", row[0])}
+    assert set(named) == {*ADAPTERS, *DRAWN}
+    untested = [name for name, file in named.items() if f'"{name}"' not in (tests / f"{file}.py").read_text()]
+    assert untested == []

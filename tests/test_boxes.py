@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +21,7 @@ from models.families import family_of
 from models.inputs import framed
 from rewards import build_rewards, check_golds, chosen
 from tests.families import FAMILIES, family_processor
+from trainers.method import correctness
 
 BOX = (10.0, 20.0, 30.0, 40.0)
 ASKED = ChartQuestion(
@@ -196,6 +198,8 @@ def test_right_is_half_in_passk_and_the_threshold_in_training():
     texts = [f"<answer>[100, 100, {edge}, 400]</answer>" for edge in (300, 250, 199)] + ["none"]
     said = reward(prompts=None, completions=texts, problem_id=["q"] * 4)
     assert said == pytest.approx([1.0, 0.75, 0.495, 0.0])
+    right = {threshold: correctness(torch.tensor(said), threshold).tolist() for threshold in (0.4, 0.7, 0.8)}
+    assert right == {0.4: [1.0, 1.0, 1.0, 0.0], 0.7: [1.0, 1.0, 0.0, 0.0], 0.8: [1.0, 0.0, 0.0, 0.0]}
 
 
 def test_a_question_without_a_gold_box_is_unscorable():
@@ -221,6 +225,9 @@ def test_reward_iou_stands_for_accuracy_and_wants_boxes():
     rewards = {one.name: one.function for one in build_rewards(["iou"], {"q": ASKED, "c": count})}
     said = {"prompts": None, "completions": ["<answer>[100, 100, 250, 400]</answer>"] * 2, "problem_id": ["q", "c"]}
     assert rewards["iou"](**said) == [0.75, None] and rewards["accuracy"](**said) == [0.75, 0.0]
+    boxed = {"prompts": None, "completions": [r"so \boxed{[100, 100, 250, 400]}"], "problem_id": ["q"]}
+    for one in build_rewards(["iou"], {"q": ASKED}, form="boxed"):
+        assert one.function(**boxed) == [0.75], f"{one.name} is read where the prompt asks for it"
     check_golds(["iou"], [count, ASKED])
     check_golds("accuracy", [count])
     with pytest.raises(ValueError, match="--reward iou: no question asks for a box"):

@@ -6,13 +6,14 @@ import pytest
 
 from embedded.build_tiny import main as build_tiny
 from embedded.build_tiny import parse_args as parse_build
-from models.registry import MODELS
+from models.registry import MODELS, TINY_FOLDER
 from settings import arguments
 from study import compare_modes, compare_tasks
 from study.compare_tasks import arguments_of, model_of, order, parse_args, summary
 from study.figures import as_svg, panels_figure
 from study.stages import Study
 from study.summary import Arm
+from tests.test_compare_modes import keep
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,6 +63,48 @@ def test_the_order_is_told_with_what_is_certain_of_it():
         "* charts, Pass@1: A > B (B 0.0, A 100.0)",
         "* charts, Pass@4: A > B (B 0.0, A 100.0)",
     ]
+
+
+def test_it_is_told_whether_the_order_is_the_same_on_all_tasks():
+    some, none, half = [4] * 40, [0] * 40, [4, 0] * 20
+    same = {task: {"a": arm("A", some), "b": arm("B", none)} for task in ("charts", "counting")}
+    lines = summary(same).splitlines()
+    told = "* charts, counting, Pass@{}: the order is the same on all"
+    assert (lines[4], lines[-1]) == (told.format(1), told.format(4))
+    panels = {
+        "charts": {"a": arm("A", some), "b": arm("B", none), "c": arm("C", half)},
+        "counting": {"a": arm("A", none), "b": arm("B", some), "c": arm("C", half)},
+        "grounding": {"a": arm("A", some), "b": arm("B", some), "c": arm("C", half)},
+    }
+    assert summary(panels).splitlines()[-1] == (
+        "* charts, counting, grounding, Pass@4: the order differs in A and B (> on charts, < on counting, ~ on "
+        "grounding); A and C (> on charts, < on counting, > on grounding); B and C (< on charts, > on counting, > on "
+        "grounding)"
+    )
+
+
+def test_what_is_kept_is_told_in_tables_an_order_and_a_picture_and_not_run_again(tmp_path, capsys):
+    words = f"--modes nsr psr --rates 1e-4 --updates 8 --problems 3 --samples 2 --folder {tmp_path}".split()
+    args = parse_args(words)
+    for task in compare_tasks.TASKS:
+        own = arguments_of(args, task)
+        if task != "charts":  # a model that is there is not built
+            Path(own.vlm_name).symlink_to(TINY_FOLDER)
+        study, _, sees = compare_modes.prepare(own)
+        study.counts.mkdir(parents=True)
+        right = {"base": [1, 0, 0], "nsr": [2, 2, 1 + (task == "charts")], "psr": [0, 0, 0]}
+        for mode in right:
+            run = None if mode == "base" else compare_modes.run(own, mode, "1e-4", 1)
+            for how in ((), compare_modes.BLIND):
+                keep(study, compare_modes.measured(own, run, *how), right[mode])
+    assert sees and compare_tasks.main(words) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("6 stages, 6 of them kept") == 3 and "building" not in printed
+    assert printed.count("| NSR | 1e-4 | 100.0 ") == 1 and printed.count("| NSR | 1e-4 | 83.3 ") == 2
+    assert "* grounding, Pass@1: NSR > Base ~ PSR (Base 16.7, NSR 83.3, PSR 0.0)" in printed
+    assert printed.count("* charts, counting, grounding, Pass@") == 2
+    assert ">grounding</text>" in (tmp_path / "tasks.svg").read_text()
+    assert not any(path for task in compare_tasks.TASKS for path in (tmp_path / task / "models").iterdir())
 
 
 def test_one_picture_has_a_panel_for_each_task():

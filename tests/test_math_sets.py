@@ -14,7 +14,7 @@ from charts.math_sets import read_contest, read_gsm8k, read_math
 from charts.prompt import messages
 from charts.subsets import distinct
 from charts.synthetic import synthetic_questions
-from tests.math_copies import AIME, AMC, GSM8K, math_row, save_math
+from tests.math_copies import AIME, AMC, AMC_OF_THE_PAPER, GSM8K, math_row, save_math
 
 
 def one(read, row) -> dict:
@@ -82,6 +82,9 @@ def test_gsm8k_is_read_from_its_own_lines_amc_and_aime_from_a_table(tmp_path):
     datasets.DatasetDict({"train": datasets.Dataset.from_list(AMC)}).save_to_disk(str(tmp_path / "amc"))
     found = load_questions("amc", path=tmp_path / "amc", purpose="evaluate", split="train")
     assert [question.answers for question in found.questions] == [("149",), ("9",)]
+    datasets.DatasetDict({"test": datasets.Dataset.from_list(AMC_OF_THE_PAPER)}).save_to_disk(str(tmp_path / "amc23"))
+    found = load_questions("amc", path=tmp_path / "amc23", purpose="evaluate")
+    assert [question.answers for question in found.questions] == [("23",), ("3\\sqrt{2}",)]
     datasets.Dataset.from_list(AIME).to_parquet(tmp_path / "test.parquet")
     assert load_questions("aime", path=tmp_path / "test.parquet", purpose="evaluate").questions[0].answers == ("25",)
     with pytest.raises(ValueError, match="amc is for evaluation only"):
@@ -114,6 +117,10 @@ def test_rows_of_ones_own_have_the_rule_by_a_column():
     for answer in (r"\frac12", r"It is half: $\boxed{\frac12}$."):
         fields = one(read_custom, {"question": "?", "answer": answer, "rule": "math"})
         assert (fields["answers"], fields["answer_kind"], fields["rule"]) == ((r"\frac12",), "math", "math")
+        fields |= one(read_custom, {"question": "?", "answer": answer, "answer_kind": "math"})
+        assert (fields["answers"], fields["answer_kind"], fields["rule"]) == ((r"\frac12",), "math", "math")
+        fields |= one(read_custom, {"question": "?", "answer": answer, "answer_kind": "math", "rule": "relaxed"})
+        assert (fields["answers"], fields["answer_kind"], fields["rule"]) == ((r"\frac12",), "math", "relaxed")
     assert one(read_custom, {"question": "?", "answer": r"\boxed{5}"})["answers"] == (r"\boxed{5}",)
 
 

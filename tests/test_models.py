@@ -285,9 +285,18 @@ def test_tiny_has_room_to_learn_and_diversity_to_lose(tmp_path):
     assert 0.30 <= one <= 0.60 and 0.80 <= many <= 0.96
 
 
-def test_a_model_like_tiny_is_built_and_read(tmp_path, capsys):
-    build_tiny.main(["--output-path", str(tmp_path / "model"), "--steps", "1", "--batch-size", "2"])
-    assert "1,823,872 parameters, 3.7 MB" in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("task", "size"),
+    [
+        ("synthetic", "1,823,872 parameters, 3.7 MB"),
+        pytest.param("counting", "parameters, 3.", marks=pytest.mark.slow),
+        pytest.param("grounding", "parameters, 3.", marks=pytest.mark.slow),
+    ],
+)
+def test_a_model_like_tiny_is_built_and_read(task, size, tmp_path, capsys):
+    line = f"--task {task} --output-path {tmp_path / 'model'} --steps 1 --batch-size 2"
+    assert build_tiny.main(line.split()) == 0
+    assert size in capsys.readouterr().out
     assert resolve_model(str(tmp_path / "model")).name == "model"
     assert load_model(str(tmp_path / "model")).config.text_config.hidden_size == 128
     assert build_tiny.parse_args([]).output_path == TINY_FOLDER

@@ -375,6 +375,17 @@ def test_what_was_read_is_printed_and_shown_on_a_page_without_a_model(here, monk
     assert Path("quiz-test_show_data.html").is_file() and not list(here.glob("*.json"))
 
 
+def test_of_several_sets_each_has_a_page_of_its_own(here, capsys):
+    line = "--checkpoint-path tiny --dataset-name synthetic counting --subset-size 2 --show-data"
+    assert generate_samples.main(f"{line} page.html".split()) == 2
+    error = capsys.readouterr().err
+    assert "--show-data page.html: of several data sets, name the files as page_{dataset}.html" in error
+    assert error.count("\n") == 1 and not list(here.glob("*.html"))
+    assert generate_samples.main(f"{line} page_{{dataset}}.html".split()) == 0
+    titles = {name: Path(f"page_{name}.html").read_text() for name in ("synthetic", "counting")}
+    assert all(f"<title>{name}, split test: 2 questions</title>" in text for name, text in titles.items())
+
+
 def test_equal_rows_of_text_are_kept_once_and_others_options_are_other_questions(here, capsys):
     rows = [{"question": f"{n} + 1?", "answer": str(n + 1)} for n in range(6)] * 3
     rows += [{"question": "Which is right?", "answer": "A", "choices": [f"it is {n}", "none"]} for n in (1, 1, 2)]
@@ -395,14 +406,16 @@ def test_samples_need_a_file_and_shown_data_a_way_that_is_whole(here, capsys):
         assert generate_samples.main(f"{line} {wrong}".split()) == 2
 
 
+@pytest.mark.parametrize("flag", ["--rule", "--answer-kind"])
 @pytest.mark.parametrize(("prompt", "hinted"), [("", True), ("--prompt short", True), ("--prompt boxed", False)])
-def test_rows_of_mathematics_are_told_of_the_prompt_that_suits_them(here, prompt, hinted, capsys):
+def test_rows_of_mathematics_are_told_of_the_prompt_that_suits_them(here, prompt, hinted, flag, capsys):
     rows = [{"question": f"Is {n} odd?", "answer": f"\\boxed{{{n % 2}}}"} for n in range(12)]
     Path("odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shown = f"--dataset-name odd.jsonl --rule math --show-data {prompt}".split()
+    shown = f"--dataset-name odd.jsonl {flag} math --show-data {prompt}".split()
     assert generate_samples.main(["--checkpoint-path", "tiny", *shown]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "--prompt boxed asks" in line]
-    assert len(lines) == hinted
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if "--prompt boxed asks" in line]) == hinted
+    assert "   answers   1" in lines, "what the box holds"
     assert main.main(["--mode", "nsr", "--vlm-name", "tiny", *shown]) == 0
     assert ("--prompt boxed asks" in capsys.readouterr().out) == hinted
 
@@ -435,6 +448,13 @@ def test_a_set_never_seen_is_trained_and_sampled_by_flags_alone(here, capsys, mo
         table[0].split()[:4] == ["data", "set", "method", "problems"] and "Pass@1" in table[0] and "Pass@2" in table[0]
     )
     assert [row.split()[0] for row in table[1:]] == ["quiz@test", "synthetic@test", "mean"]
+    for file, correct in (("s_quiz.jsonl", [True, False]), ("s_synthetic.jsonl", [False, False])):
+        head, *problems = map(json.loads, Path(file).read_text().splitlines())
+        for problem, marks in zip(problems, ([True, True], correct), strict=True):
+            problem |= {"correct": marks, "num_correct": sum(marks)}
+        Path(f"known_{file}").write_text("".join(json.dumps(row) + "\n" for row in (head, *problems)))
+    assert pass_at_k.main(["--samples-path", "known_s_quiz.jsonl", "known_s_synthetic.jsonl"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split()[-2:] == ["62.5", "75.0"], "of 75 and 50, of 100 and 50"
 
     Path("other.txt").write_text("{question} <answer>")
     for more, words in [

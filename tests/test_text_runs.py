@@ -16,6 +16,7 @@ import generate_samples
 import main
 from checkpoints import merge
 from evaluation import pass_at_k, report
+from study.compare_modes import complete_modes
 from tests.families import spread, text_settings, text_tokenizer
 from tests.math_copies import math_row
 from tests.server import serving
@@ -80,11 +81,11 @@ def use_as_the_card_says(run: Path, model: Path, capsys) -> None:
     assert capsys.readouterr().out.strip()
 
 
-@pytest.mark.parametrize(
-    # signs alone, a mean of the group, a likelihood of the row: the others differ in weights only
-    "mode",
-    ["w-reinforce", *(pytest.param(mode, marks=pytest.mark.slow) for mode in ("grpo", "psr", "cw-nsr"))],
-)
+EVERY_TIME = ("nsr", "w-reinforce")
+MODES = [mode if mode in EVERY_TIME else pytest.param(mode, marks=pytest.mark.slow) for mode in complete_modes()]
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_text_model_is_trained_resumed_sampled_and_scored(mode, place, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     expected = load_file(trained(place, mode, "unbroken") / "adapter_model.safetensors")
