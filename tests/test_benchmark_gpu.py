@@ -9,6 +9,7 @@ import pytest
 from benchmarks import gpu
 
 
+@pytest.mark.slow
 def test_every_part_is_measured_beside_its_floor_and_drawn(tmp_path, capsys):
     file, picture = tmp_path / "gpu.json", tmp_path / "gpu.png"
     line = ["--size", "tiny", "--device", "cpu", "--json", str(file)]

@@ -3,7 +3,6 @@
 import json
 import os
 import pty
-import random
 import signal
 import subprocess
 import sys
@@ -128,9 +127,9 @@ def unbroken(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_sigterm_and_sigint_through_main_and_resume_equal_an_uninterrupted_run(unbroken, tmp_path):
+def test_sigterm_sigint_and_kill_9_through_main_and_resume_equal_an_uninterrupted_run(unbroken, tmp_path):
     resume = []
-    for number, moment in ((signal.SIGTERM, "step 4:"), (signal.SIGINT, "step 11:")):
+    for number, moment in ((signal.SIGTERM, "step 4:"), (signal.SIGINT, "step 8:")):
         process = start(tmp_path, *resume)
         wait_for(tmp_path, moment, process)
         process.send_signal(number)
@@ -144,6 +143,13 @@ def test_sigterm_and_sigint_through_main_and_resume_equal_an_uninterrupted_run(u
     refused = start(tmp_path, "--resume", "--learning-rate", "1e-3")
     assert refused.wait(120) == 2
     assert "other settings: learning_rate: 0.0003 -> 0.001" in (tmp_path / "log").read_text().splitlines()[-1]
+    process = start(tmp_path, "--resume")
+    wait_for(tmp_path, "step 13:", process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+    assert not any(damage(checkpoint) for checkpoint in checkpoints(tmp_path / FOLDER))
+    torn = checkpoints(tmp_path / FOLDER)[0] / "optimizer.pt"  # as a power cut may leave it
+    torn.write_bytes(torn.read_bytes()[:-100])
     assert finish(tmp_path, "--resume") == unbroken
 
 
@@ -175,41 +181,15 @@ def test_a_second_signal_ends_at_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_moment_costs_no_more_than_the_steps_since_the_last_checkpoint(unbroken, tmp_path):
-    moments = random.Random(2025)
-    resume = []
-    for kill in range(2):
-        process = start(tmp_path, *resume)
-        wait_for(tmp_path, "Training progress", process)
-        time.sleep(moments.uniform(0.0, 4.0))
-        done = process.poll() == 0  # a fast machine may be through before it is killed
-        if not done:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait(60)
-        (tmp_path / "log").rename(tmp_path / f"log_{kill}")
-        assert not any(damage(checkpoint) for checkpoint in checkpoints(tmp_path / FOLDER))
-        if done:
-            assert outcome(tmp_path) == unbroken
-            return
-        resume = ["--resume"]
-    if checkpoints(tmp_path / FOLDER)[1:]:  # and the newest one torn by a power cut
-        torn = checkpoints(tmp_path / FOLDER)[0] / "optimizer.pt"
-        torn.write_bytes(torn.read_bytes()[:-100])
-    assert finish(tmp_path, "--resume") == unbroken
-
-
-@pytest.mark.slow
 def test_two_launched_processes_stop_together_and_go_on(tmp_path):
     launcher = ["-m", "accelerate.commands.launch", f"--config_file={ROOT / 'deepspeed_zero3.yaml'}", "--num_processes"]
-    more = ["--batch-size", "1", "--num-epochs", "1"]
+    more = ["--batch-size", "1", "--num-epochs", "1", "--subset-size", "6", "--max-completion-length", "8"]
     process = start(tmp_path, *more, launcher=[*launcher, "2"])
     wait_for(tmp_path, "step 3:", process)
     process.send_signal(signal.SIGTERM)
     assert process.wait(120) != 0
     log = (tmp_path / "log").read_text()
     assert log.count("is saved. Go on with the same command and --resume") == 1
-    assert start(tmp_path, *more, "--batch-size", "2", "--resume", launcher=[*launcher, "1"]).wait(300) != 0
-    assert "made with 2 processes, not 1, and DeepSpeed goes on with as many only" in (tmp_path / "log").read_text()
-    resumed = finish(tmp_path, *more, "--resume", launcher=[*launcher, "2"], steps=STEPS // 2)
+    resumed = finish(tmp_path, *more, "--resume", launcher=[*launcher, "2"], steps=6)
     (tmp_path / "unbroken").mkdir()
-    assert resumed == finish(tmp_path / "unbroken", *more, launcher=[*launcher, "2"], steps=STEPS // 2)
+    assert resumed == finish(tmp_path / "unbroken", *more, launcher=[*launcher, "2"], steps=6)

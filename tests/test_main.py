@@ -157,7 +157,7 @@ def check_run(mode, log, run, steps):
     assert {path.name for path in run.iterdir()} >= FILES | {f"checkpoint-{steps}"}
     settings = json.loads((run / "training_settings.json").read_text())
     assert settings["finished"] and settings["settings"]["mode"] == mode and settings["model"]["name"] == "tiny"
-    assert settings["data"]["num_questions"] == 24 and len(settings["data"]["fingerprint"]) == 64
+    assert settings["data"]["num_questions"] == 8 and len(settings["data"]["fingerprint"]) == 64
     assert settings["prompt"]["name"] == "structured" and settings["versions"]["trl"]
     history = updates_of(run)
     for key in ("entropy", "decomposed/positive", "decomposed/kept_share", "tokens_per_second", "time/rollout"):
@@ -172,10 +172,10 @@ def updates_of(run):
     return [entry for entry in json.loads((run / "trainer_state.json").read_text())["log_history"] if "loss" in entry]
 
 
-# The four commands of the proof of concept, with `tiny` on `synthetic` in place of the 3B model on `evochart`, and 24
+# The four commands of the proof of concept, with `tiny` on `synthetic` in place of the 3B model on `evochart`, and 8
 # questions in place of 100.
 COMMAND = """accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode {mode} --vlm-name tiny
---dataset-name synthetic --seed 2025 --subset-size 24 --num-epochs 1 --num-generations {generations}
+--dataset-name synthetic --seed 2025 --subset-size 8 --num-epochs 1 --num-generations {generations}
 --batch-size 2 {own} --disable-gradient-checkpointing"""
 OWN = {
     "grpo": "",
@@ -198,7 +198,7 @@ def test_the_command_of_the_proof_of_concept_runs_and_leaves_its_lines_and_files
     middle = "" if mode == "grpo" else f"-{mode}"
     run = Path(f"grpo-start-ckpts/tiny-prm-large-train-v2{middle}-2025")
     assert "Training progress: 100%" in done.stderr and "FutureWarning" not in done.stderr
-    check_run(mode, done.stdout, run, steps=12 if generations == "2" else 24)
+    check_run(mode, done.stdout, run, steps=4 if generations == "2" else 8)
     (wandb_run,) = (folder / "wandb").glob("offline-run-*")
     assert wandb_run.name.endswith(f"-{mode}")
 
