@@ -72,21 +72,30 @@ def launched(words: list[str]) -> tuple:
     return own, own.training_script_args
 
 
-@pytest.mark.parametrize("begun", [True, False])
-@pytest.mark.parametrize("form", ["--output-root {}", "--output-root={}"])
+@pytest.mark.parametrize(
+    ("form", "begun"),
+    [
+        ("--output-root {}", "nsr-7"), ("--output-root={}", "nsr-7"), ("--config {}/of_root.yaml", "nsr-7"),
+        ("--output-root {}", "nsr-8"), ("--config {}/of_root.yaml", None),
+    ],
+)  # fmt: skip
 def test_slurm_starts_every_machine_and_a_job_that_comes_back_goes_on_if_it_had_begun(form, begun, tmp_path):
+    """Its own run, wherever the folder of runs is named; others may lie there as well."""
+    (tmp_path / "of_root.yaml").write_text(f"output_root: {tmp_path / 'runs'}\n")
     job = {"SLURM_JOB_NODELIST": "n[1-2]", "SLURM_NNODES": "2", "SLURM_GPUS_ON_NODE": "4", "SLURM_RESTART_COUNT": "1"}
-    given = [*form.format(tmp_path / "runs").split(), "--mode", "nsr", "--prompt", "a b'c"]
+    place = form.format(tmp_path if "config" in form else tmp_path / "runs")
+    given = [*place.split(), "--mode", "nsr", "--seed", "7", "--prompt", "a b'c"]
     if begun:
-        (tmp_path / "runs" / "a-run").mkdir(parents=True)
-        (tmp_path / "runs" / "a-run" / "training_settings.json").touch()
+        run = tmp_path / "runs" / f"tiny-prm-large-train-v2-{begun}"
+        run.mkdir(parents=True)
+        (run / "training_settings.json").touch()
     found = with_stand_ins(tmp_path, job, "slurm.sh", *given)
     assert len(found) == 2
     for rank, words in enumerate(found):
         own, arguments = launched(words)
         assert (own.machine_rank, own.num_machines, own.num_processes) == (rank, 2, 8)
         assert (own.main_process_ip, own.main_process_port, own.training_script) == ("first", 29500, "main.py")
-        assert arguments == [*given, *["--resume"] * begun]
+        assert arguments == [*given, *["--resume"] * (begun == "nsr-7")]
 
 
 def test_slurm_shares_the_problems_of_a_data_set_alike(tmp_path):

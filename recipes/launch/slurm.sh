@@ -3,9 +3,8 @@
 #
 #   sbatch recipes/launch/slurm.sh --mode nsr --vlm-name qwen2-5-3b --dataset-name evochart --save-steps 50
 #
-# A job that is put back into the queue goes on from its newest checkpoint, or starts where it had begun no run yet in its
-# --output-root (best one of its own). PROGRAM=generate_samples.py sbatch --export=ALL shares the problems of a data set
-# among all GPUs.
+# A job that is put back into the queue goes on from its newest checkpoint, or starts if its run folder is not there yet.
+# PROGRAM=generate_samples.py sbatch --export=ALL shares the problems of a data set among all GPUs.
 #SBATCH --job-name=decomposed-vlm-rl
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -16,15 +15,27 @@
 #SBATCH --open-mode=append
 set -euo pipefail
 cd "${SLURM_SUBMIT_DIR:-.}"
-more=() root=grpo-start-ckpts before=
-for word in "$@"; do
-    if [[ $before == --output-root ]]; then root=$word; fi
-    if [[ $word == --output-root=* ]]; then root=${word#*=}; fi
-    before=$word
-done
-if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 && ${PROGRAM:-main.py} == main.py ]] &&
-    compgen -G "$root/*/training_settings.json" >/dev/null; then
-    more=(--resume)
+more=()
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 && ${PROGRAM:-main.py} == main.py ]]; then
+    # as main.py names it, by its flags and its --config
+    folder=$(python - "$@" <<'END'
+import sys
+
+from checkpoints.run_folder import run_folder
+from common.commands import exit_code
+from settings.arguments import parse_args
+
+
+def tell():
+    args = parse_args(sys.argv[1:])
+    print(run_folder(args.output_root, args.vlm_name, args.mode, args.seed))
+    return 0
+
+
+sys.exit(exit_code(tell))
+END
+    )
+    if [[ -f $folder/training_settings.json ]]; then more=(--resume); fi
 fi
 MAIN_ADDRESS=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
 MAIN_ADDRESS=${MAIN_ADDRESS%%$'\n'*}  # the first one
