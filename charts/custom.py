@@ -39,6 +39,8 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     kind = _answer_kind(row.get("answer_kind") or {"iou": KIND, "math": "math"}.get(rule, ""))
     if rule == "strict" and not row.get("choices"):  # what it is for these kinds, by the name published sets have
         rule = {KIND: "iou", "math": "math"}.get(kind, rule)
+    if (kind == KIND) != (rule == "iou"):
+        raise ValueError(f"answer_kind {kind} and rule {rule}: boxes are compared by the rule iou, and nothing else is")
     answers = _boxes(row, said) if kind == KIND else _answers(row, said)
     if "math" in (rule, kind):  # a whole solution may stand there
         answers = tuple(last_boxed(answer) or answer for answer in answers)

@@ -42,6 +42,8 @@ class Columns:
             )
         if self.answer_kind == "box" and self.rule not in (None, "strict", "iou"):
             raise ValueError(f"--rule {self.rule} compares texts, and --answer-kind box asks for boxes; leave it out")
+        if self.rule == "iou" and self.answer_kind not in (None, "box"):
+            raise ValueError(f"--rule iou compares boxes, and --answer-kind {self.answer_kind} is none; leave one out")
         chosen = list(self._chosen().values())
         for name, flag in zip(chosen, map(_flag, self._chosen()), strict=True):
             if chosen.count(name) > 1:

@@ -13,6 +13,7 @@ import generate_samples
 import main
 from charts.answers import grade
 from charts.choices import accepted_choice, read_choices
+from charts.custom import read_custom
 from charts.loading import load_questions
 from charts.named import file_name, find_set, is_here, same_set
 from charts.own_columns import Columns
@@ -506,6 +507,15 @@ def test_columns_that_contradict_each_other_are_refused(here, flags, said, capsy
 def test_a_rule_of_texts_is_refused_for_boxes():
     with pytest.raises(ValueError, match="--rule relaxed compares texts, and --answer-kind box asks for boxes"):
         Columns(answer_kind="box", rule="relaxed")
+
+
+@pytest.mark.parametrize(("kind", "rule"), [("number", "iou"), ("math", "iou"), ("box", "relaxed"), ("box", "math")])
+def test_boxes_alone_are_compared_by_iou_and_by_nothing_else(kind, rule):
+    """Of another kind no answer would be decided by iou, and a box would be compared in the frame of its text."""
+    with pytest.raises(ValueError, match=f"answer_kind {kind} and rule {rule}: boxes are compared by the rule iou"):
+        list(read_custom({"question": "?", "answer": "[1, 2, 3, 4]", "answer_kind": kind, "rule": rule}, 0, 1))
+    with pytest.raises(ValueError, match=f"--rule {rule} compares .*, and --answer-kind {kind}"):
+        Columns(answer_kind=kind, rule=rule)
 
 
 def test_charts_are_drawn_to_order_with_a_split_beside_their_name_too():
