@@ -7,15 +7,18 @@ import html
 import io
 from pathlib import Path
 
-from charts.boxes import CORRECT_FROM, KIND
+from PIL import ImageDraw
+
+from charts.boxes import CORRECT_FROM, KIND, read_box
 from charts.gold import Gold
 from charts.prompt import doubt, messages
 from charts.record import ChartQuestion, QuestionSet
-from common.files import write_whole
+from common.files import check_output, write_whole
 from common.terminal import printable
 
 ROWS = 10
 THUMBNAIL = 240  # pixels of the longer side
+GOLD = "#d000d0"  # of the lines of a gold box
 PAGE = "show_data.html"
 
 _HEAD = """<!doctype html>
@@ -32,6 +35,7 @@ def show(questions: QuestionSet, prompt: str, page: str | bool) -> list[str]:
     path = Path(PAGE if page is True else str(page)).expanduser()
     if path.suffix not in (".html", ".htm"):
         raise ValueError(f"--show-data {path}: the name of a page ends in .html")
+    check_output(path, name="--show-data")
     title = f"{questions.name}, split {questions.split}: {len(questions):,} questions"
     first = questions.questions[:ROWS]
     asked = _asked(first[0], prompt)
@@ -90,15 +94,17 @@ def _strict(question: ChartQuestion) -> str:
 
 
 def _picture(question: ChartQuestion) -> tuple[str, str | None]:
-    """The picture's size in words, and a small copy of it as a data URI."""
+    """The picture's size in words, and a small copy of it as a data URI, with the gold boxes where one is asked for."""
     if question.open_image is None:
         return "none", None
     try:
         image = question.open_image()
     except ValueError as error:
         return str(error), None
-    size = f"{image.width} x {image.height}"
+    size, shrunk = f"{image.width} x {image.height}", max(1.0, max(image.size) / THUMBNAIL)
     image.thumbnail((THUMBNAIL, THUMBNAIL))
+    for box in filter(None, map(read_box, question.answers if question.answer_kind == KIND else ())):
+        ImageDraw.Draw(image).rectangle([edge / shrunk for edge in box], outline=GOLD, width=2)
     content = io.BytesIO()
     image.save(content, format="PNG")
     return size, f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"

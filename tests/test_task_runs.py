@@ -1,16 +1,20 @@
 """Counting and grounding as a user runs them: trained, sampled, scored, shown."""
 
+import base64
+import io
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageColor
 from transformers import Qwen2_5_VLForConditionalGeneration
 
 import generate_samples
 import main
 from evaluation import pass_at_k, report
+from evaluation.show_data import GOLD
 from study.compare_modes import complete_modes
 from tests.families import family_config, family_processor, spread
 
@@ -130,6 +134,24 @@ def test_shown_boxes_are_asked_for_as_they_are_sampled(folder, capsys):
     served = "--backend server --server-url http://127.0.0.1:1/v1 --server-model other"
     assert generate_samples.main([*served.split(), *shown.split()]) == 2
     assert "name it by --checkpoint-path" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["box", "list"])
+def test_shown_gold_boxes_are_drawn_where_they_are(kind, folder, capsys):
+    """On the small copy of a picture twice as large; a list of four numbers is no box."""
+    Image.new("RGB", (480, 480), "white").save(folder / "chart.png")
+    row = {"image": "chart.png", "question": "Where is it?", "answer": "[100, 100, 200, 300]", "answer_kind": kind}
+    (folder / "test.jsonl").write_text(json.dumps(row))
+    line = f"--checkpoint-path tiny --dataset-name custom --dataset-path {folder} --show-data page.html"
+    assert generate_samples.main(line.split()) == 0
+    (uri,) = re.findall(r"base64,([^\"]+)", (folder / "page.html").read_text())
+    seen = Image.open(io.BytesIO(base64.b64decode(uri))).convert("RGB")
+    white, gold = (255, 255, 255), ImageColor.getrgb(GOLD)
+    assert seen.size == (240, 240)
+    edges = [seen.getpixel(place) for place in ((50, 100), (100, 100), (75, 50), (75, 150))]
+    assert edges == [gold if kind == "box" else white] * 4 and seen.getpixel((75, 100)) == white
+    assert generate_samples.main(line.replace("page.html", "none/page.html").split()) == 2
+    assert capsys.readouterr().err == "error: --show-data folder none does not exist: create it, or write elsewhere\n"
 
 
 @pytest.mark.slow
