@@ -65,7 +65,10 @@ def model_of(args: argparse.Namespace, task: str) -> str:
 def build(args: argparse.Namespace, task: str) -> None:
     """The task's own model, if it is not there: built beside its place, and moved there whole."""
     folder = Path(model_of(args, task))
-    if task == "charts" or folder.is_dir():
+    if task == "charts":
+        return
+    if folder.is_dir():
+        print(printable(f"{task}: {folder} is there already and is used as it is"), flush=True)
         return
     args.folder.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f"{folder.name}.partial")
@@ -89,13 +92,16 @@ def order(found: dict[str, Arm], k: int) -> str:
 
 def agreement(panels: dict[str, dict[str, Arm]], ks: dict[str, int]) -> str:
     """Whether every two arms are in the same relation on all tasks, at each task's k; which are not, and how."""
-    first, differ = next(iter(panels.values())), []
+    first, differ, told_apart = next(iter(panels.values())), [], False
     for a, b in combinations(first, 2):
         found = {task: relation(arms[a], arms[b], ks[task]) for task, arms in panels.items()}
+        told_apart |= set(found.values()) != {"~"}
         if len(set(found.values())) > 1:
             signs = ", ".join(f"{sign} on {task}" for task, sign in found.items())
             differ.append(f"{first[a].label} and {first[b].label} ({signs})")
     told = f"differs in {'; '.join(differ)}" if differ else "is the same on all"
+    if not told_apart:
+        told = "is not known on any: A ~ B for every two"
     return f"* {', '.join(panels)}, Pass@{'/'.join(map(str, dict.fromkeys(ks.values())))}: the order {told}"
 
 

@@ -81,6 +81,11 @@ def test_it_is_told_whether_the_order_is_the_same_on_all_tasks():
         "grounding); A and C (> on charts, < on counting, > on grounding); B and C (< on charts, > on counting, > on "
         "grounding)"
     )
+    alike = {task: {"a": arm("A", half), "b": arm("B", half[::-1])} for task in ("charts", "counting")}
+    assert (
+        summary(alike).splitlines()[-1]
+        == "* charts, counting, Pass@4: the order is not known on any: A ~ B for every two"
+    )
 
 
 def test_what_is_kept_is_told_in_tables_an_order_and_a_picture_and_not_run_again(tmp_path, capsys):
@@ -100,6 +105,7 @@ def test_what_is_kept_is_told_in_tables_an_order_and_a_picture_and_not_run_again
     assert sees and compare_tasks.main(words) == 0
     printed = capsys.readouterr().out
     assert printed.count("6 stages, 6 of them kept") == 3 and "building" not in printed
+    assert f"counting: {tmp_path / 'tiny-counting'} is there already and is used as it is" in printed
     assert printed.count("| NSR | 1e-4 | 100.0 ") == 1 and printed.count("| NSR | 1e-4 | 83.3 ") == 2
     assert "* grounding, Pass@1: NSR > Base ~ PSR (Base 16.7, NSR 83.3, PSR 0.0)" in printed
     assert printed.count("* charts, counting, grounding, Pass@") == 2
