@@ -259,6 +259,13 @@ def test_the_server_reads_the_very_ids_and_the_image_where_it_stands(seeing, ser
     policy.withdraw()
 
 
+def test_a_run_that_goes_on_has_the_server_forget_what_the_one_cut_off_had_published(served, adapted, tmp_path):
+    Policy(served.url, None, tmp_path / PUBLISHED).publish(adapted, 4)
+    (tmp_path / PUBLISHED / "step-3-unknown").mkdir()  # the server was started anew since
+    name = Policy(served.url, None, tmp_path / PUBLISHED).publish(adapted, 3)
+    assert [*served.adapters] == [name] == [path.name for path in (tmp_path / PUBLISHED).iterdir()]
+
+
 def test_a_name_and_folder_used_again_answer_with_the_weights_of_before(served, adapted, tmp_path, monkeypatch):
     """Why every step has a name and a folder of its own: the server of these tests has the fault of the real one."""
     monkeypatch.setattr("update.server_rollouts.secrets.token_hex", lambda count: "same")

@@ -58,7 +58,9 @@ class Policy:
     def publish(self, model: Any, step: int) -> str:
         """Has the server load the adapter, in place of the former one; its name. `model`: all weights are whole."""
         if self.name is None:
-            shutil.rmtree(self.folder, ignore_errors=True)  # what a run that was cut off has left
+            for left in self.folder.glob("step-*"):  # by a run that was cut off
+                self._forget(left.name)
+            shutil.rmtree(self.folder, ignore_errors=True)
         name = f"step-{step}-{secrets.token_hex(4)}"
         folder = (self.folder / name).resolve()
         folder.mkdir(parents=True)
@@ -74,9 +76,12 @@ class Policy:
     def withdraw(self) -> None:
         """Has the server forget the adapter, whose folder goes."""
         if self.name is not None:
-            with suppress(ServerError):  # it may have been started anew
-                self.server.unload_adapter(self.name)
-            shutil.rmtree(self.folder / self.name, ignore_errors=True)
+            self._forget(self.name)
+
+    def _forget(self, name: str) -> None:
+        with suppress(ServerError):  # it may have been started anew
+            self.server.unload_adapter(name)
+        shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def complete(self, ids: list[int], image: Any, n: int, sampling: dict[str, Any]) -> Samples:
         """`n` completions of the prompt with exactly these ids."""
