@@ -1,7 +1,9 @@
 """Which of the processes that a launcher (accelerate, torchrun, deepspeed) has started this is, and what they share."""
 
+import json
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -16,11 +18,18 @@ class Launch:
 
 
 def launch() -> Launch:
-    """How this process was started. Accelerate tells by environment, as torchrun does."""
+    """How this process was started. Accelerate tells by environment, as torchrun does, or names DeepSpeed's own file.
+
+    ValueError or OSError for such a file that cannot be read.
+    """
     processes = num_processes()
     machines = processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes))
     if not _told("DEEPSPEED"):
         return Launch(processes, machines, fsdp=_told("FSDP"))
+    if (file := os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")).lower() != "none":
+        own = json.loads(Path(file).read_text(encoding="utf-8")).get("zero_optimization", {})
+        device = own.get("offload_optimizer", {}).get("device")
+        return Launch(processes, machines, own.get("stage", 0), device == "cpu")
     zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
     offload = os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE") == "cpu"
     return Launch(processes, machines, zero, offload)

@@ -281,6 +281,21 @@ def test_the_launch_of_a_card_shares_the_model_in_the_same_way(started, file, mo
 
 
 @pytest.mark.parametrize(
+    ("zero", "started"),
+    [
+        ({"stage": 3}, Launch(zero=3)),
+        ({"stage": 2, "offload_optimizer": {"device": "cpu"}}, Launch(zero=2, offload=True)),
+    ],
+)
+def test_deepspeeds_own_file_says_how_a_run_was_launched(zero, started, tmp_path, monkeypatch):
+    """accelerate launch --deepspeed_config_file names no stage beside it."""
+    (tmp_path / "ds.json").write_text(json.dumps({"zero_optimization": zero}))
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    monkeypatch.setenv("ACCELERATE_DEEPSPEED_CONFIG_FILE", str(tmp_path / "ds.json"))
+    assert launch() == started
+
+
+@pytest.mark.parametrize(
     ("asked", "sampling", "more"),
     [
         ({"dataset_name": "synthetic", "subset_size": 2}, {"backend": "engine", "seed": 3}, {}),
