@@ -28,7 +28,7 @@ def launch() -> Launch:
         return Launch(processes, machines, fsdp=_told("FSDP"))
     if (file := os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")).lower() != "none":
         own = json.loads(Path(file).read_text(encoding="utf-8")).get("zero_optimization", {})
-        device = own.get("offload_optimizer", {}).get("device")
+        device = (own.get("offload_optimizer") or {}).get("device")
         return Launch(processes, machines, own.get("stage", 0), device == "cpu")
     zero = int(os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2"))
     offload = os.environ.get("ACCELERATE_DEEPSPEED_OFFLOAD_OPTIMIZER_DEVICE") == "cpu"
