@@ -14,6 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 from jinja2 import Template
 
 from charts.adapters import ADAPTERS
+from charts.named import has_adapter
 from charts.prompt import SYSTEM, template
 from checkpoints.card_task import box_range, task_of
 from models.registry import MODELS
@@ -134,8 +135,9 @@ def _metadata(record: dict, base: str | None, is_adapter: bool) -> str:
 
 def hub_data_set(record: dict) -> str | None:
     """The hub's name of the data that a run has trained on; None for what is not there and for a copy of the user's."""
-    adapter = ADAPTERS.get(record["data"]["name"])
-    place = adapter.train if adapter and not record["settings"].get("dataset_path") else None
+    settings, adapter = record["settings"], ADAPTERS.get(record["data"]["name"])
+    own = settings.get("dataset_path") or not has_adapter(settings["dataset_name"])  # ./chartqa is a folder
+    place = adapter.train if adapter and not own else None
     return place.hub_id if place else None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from charts.named import has_adapter
 from common.launcher import Launch
 from evaluation.results import Results
 from settings.losses import LOSSES
@@ -103,7 +104,9 @@ def public_data_set(name: str, read: str) -> str:
     """The name of a data set as it was given, without the folder of one that is a file or folder; `read`: the name that
     its questions have, which is that of the hub or of the adapter where there is one."""
     base, at, _ = name.rpartition("@")
-    return name if (base if at else name).partition(":")[0] == read else last_name(name)
+    if has_adapter(name) or (base if at else name).partition(":")[0] == read:
+        return name
+    return f"./{last}" if has_adapter(last := last_name(name)) else last
 
 
 def last_name(path: str) -> str:

@@ -14,6 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import generate_samples
 from checkpoints import publish
 from checkpoints.finding import find_checkpoint
+from checkpoints.model_card import hub_data_set
 from checkpoints.published_card import published_record
 from checkpoints.published_commands import SERVER, command_line, commands, launcher
 from common.launcher import Launch, launch
@@ -229,12 +230,17 @@ def test_places_of_the_machine_are_left_out_and_own_functions_keep_their_name():
         ("org/set", "org/set", "org/set"), ("org/set:config@split", "org/set", "org/set:config@split"),
         ("/home/me/rows.jsonl", "rows", "rows.jsonl"), ("data/rows.jsonl@val", "rows", "rows.jsonl@val"),
         ("~/data/folder", "folder", "folder"), ("../data/folder/", "folder", "folder"),
-        ("rows.csv", "rows", "rows.csv"), ("/home/me@work/rows.jsonl", "rows", "rows.jsonl"),
+        ("rows.csv", "rows", "rows.csv"), ("/home/me/chartqa", "chartqa", "./chartqa"),
+        ("../chartqa@val", "chartqa", "./chartqa@val"), ("./chartqa", "chartqa", "./chartqa"),
+        ("/home/me@work/rows.jsonl", "rows", "rows.jsonl"),
     ],
 )  # fmt: skip
 def test_a_data_set_keeps_its_name_split_and_configuration_and_loses_its_folder(given, read, shown):
     record = record_of(f"--mode nsr --dataset-name {given}", data={"name": read})
-    assert published_record(record)["settings"]["dataset_name"] == shown
+    shown_record = published_record(record)
+    assert shown_record["settings"]["dataset_name"] == shown
+    on_the_hub = "HuggingFaceM4/ChartQA" if given == "chartqa" else None
+    assert hub_data_set(record) == hub_data_set(shown_record) == on_the_hub
 
 
 # -- what a card says of the launch ------------------------------------------------------------------------------------
