@@ -82,8 +82,10 @@ def is_here(name: str, path: str | Path | None) -> bool:
 
 
 def same_set(one: str, other: str) -> bool:
-    """Whether both names mean one set, whichever split of it."""
-    return (one.rpartition("@")[0] or one) == (other.rpartition("@")[0] or other)
+    """Whether both names mean one set, whichever split of it: a file or folder may be named in several ways."""
+    names = [without_split(name) for name in (one, other)]
+    places = [name if has_adapter(name) else Path(name).expanduser().resolve() for name in names]
+    return names[0] == names[1] or places[0] == places[1]
 
 
 def file_name(name: str) -> str:

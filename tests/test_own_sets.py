@@ -110,13 +110,16 @@ def test_a_set_of_the_hub_that_cannot_be_had_is_one_line(monkeypatch):
         load_questions("org/set@train", columns=COLUMNS)
 
 
-def test_names_of_files_and_of_one_set():
+def test_names_of_files_and_of_one_set(here):
     assert [file_name(one) for one in ("chartqa", "org/set:c@dev", "../x/../y")] == [
         "chartqa",
         "org-set-c-dev",
         "x-..-y",
     ]
     assert same_set("org/set@train", "org/set") and not same_set("org/set", "org/other")
+    one, *others = "x/set", "./x/set/", str(here / "x" / "set"), "x/other/../set@test"
+    assert all(same_set(one, other) and same_set(other, f"{one}@train") for other in others)
+    assert same_set("chartqa@val", "chartqa") and not same_set("./chartqa", "chartqa")
 
 
 # -- columns ----------------------------------------------------------------------------------------------------------
