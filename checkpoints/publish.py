@@ -51,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     from checkpoints.finding import find_checkpoint
-    from checkpoints.published_card import is_of
+    from checkpoints.published_card import is_of, names_of
     from evaluation.results import find_file, read_results
 
     if args.push_to_hub:
@@ -71,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             f"--results {' '.join(args.results)}: none was measured with the weights in {args.run_folder}; a card "
             "that shows them would speak of another model"
         )
+    names_of(results)
     inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
     check_output_folder(args.output, args.overwrite, inputs, ("config.json", "adapter_config.json"))
     publish(checkpoint, args.output, results, merged=args.merged, dtype=args.dtype)
@@ -127,16 +128,14 @@ def copy_weights(checkpoint: Checkpoint, folder: Path) -> None:
 
 def draw(checkpoint: Checkpoint, results: list[Results], folder: Path):
     """Writes the pictures of the card into `folder`; the log of training, None where the run folder holds none."""
-    from checkpoints.published_card import RESULTS, TRAINING
+    from checkpoints.published_card import RESULTS, TRAINING, names_of
     from evaluation import curves, training_curves
-    from evaluation.names import checked_labels
     from evaluation.rendering import picture
     from evaluation.results import differences
 
     if results:
         apart = list(dict.fromkeys(reason for one in results[1:] for reason in differences(results[0], one)))
-        labels = checked_labels(None, [one.method for one in results], [one.path for one in results])
-        (folder / RESULTS).write_bytes(picture(curves.draw_curves(results, labels, warnings=apart), ".png"))
+        (folder / RESULTS).write_bytes(picture(curves.draw_curves(results, names_of(results), warnings=apart), ".png"))
     try:
         training = training_curves.read_run(checkpoint.adapter or checkpoint.source)
     except ValueError:

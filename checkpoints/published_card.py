@@ -17,6 +17,8 @@ from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from checkpoints.manifest import step_of
 from checkpoints.model_card import hub_data_set, hub_name, licence_of, model_card
 from checkpoints.published_commands import OF_THE_MACHINE, SERVER, commands, last_name, public_data_set
+from common.terminal import printable
+from evaluation.names import display_name
 from evaluation.results import Results
 from evaluation.training_curves import HELD_OUT, PASS_AT, Run
 
@@ -101,17 +103,40 @@ def _licence(record: dict) -> str:
     return f"## Licence\n\nThat of the base model: {f'[{name}]({link})' if link else name}.\n"
 
 
+def names_of(results: Sequence[Results]) -> list[str]:
+    """What each is called on the card: its method, and its data where these are not the same for all. ValueError for
+    a name that two of them have."""
+    sets = _sets(results)
+    more = [f" on {data}" if len({*sets}) > 1 else "" for data in sets]
+    names = [printable(display_name(one.method)) + data for one, data in zip(results, more, strict=True)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ValueError(
+            f"--results: two of them are called {twice!r}; evaluation/pass_at_k.py --method-name gives one another name"
+        )
+    return names
+
+
+def _sets(results: Sequence[Results]) -> list[str]:
+    """What each was measured on."""
+    return [
+        f"{data.get('name', 'its test set')} ({data.get('split', '')})"
+        for data in (one.part("data") for one in results)
+    ]
+
+
 def _results(checkpoint: Checkpoint, results: Sequence[Results]) -> str:
     ks = sorted({*results[0].k_values}.intersection(*(one.k_values for one in results)))
     rows = [["", "problems", "samples", *(f"Pass@{k}" for k in ks)], ["---"] * (3 + len(ks))]
-    for one in results:
-        own = f"**{one.method}**, this model" if is_of(checkpoint, one) else one.method
+    names = names_of(results)
+    for one, name in zip(results, names, strict=True):
+        own = f"**{name}**, this model" if is_of(checkpoint, one) else name
         facts = [one.metadata.get("num_problems", ""), one.metadata.get("samples_per_problem", "")]
         rows.append([own, *facts, *(_in_percent(one.pass_at_k[k], one.intervals.get(k)) for k in ks)])
-    data = results[0].part("data")
+    sets = {*_sets(results)}
+    one_set = f" on {sets.pop()}" if len(sets) == 1 else ""
     return (
-        f"## Results\n\nUnbiased Pass@k in percent on {data.get('name', 'its test set')} ({data.get('split', '')}), "
-        f"with 95 % intervals.\n\n![Pass@k]({RESULTS})\n\n"
+        f"## Results\n\nUnbiased Pass@k in percent{one_set}, with 95 % intervals.\n\n![Pass@k]({RESULTS})\n\n"
         + "\n".join("| " + " | ".join(map(str, row)) + " |" for row in rows)
         + "\n"
     )

@@ -96,6 +96,22 @@ def test_the_card_shows_curves_results_data_and_the_commands(published, runs, mo
     assert differing <= {"output_root", "report_to"}
 
 
+def test_results_of_several_sets_and_of_one_name_are_told_apart(published, runs, tmp_path, capsys):
+    own = json.loads((published.parent / "results_nsr.json").read_text())
+    own["metadata"]["data"] = {**own["metadata"]["data"], "name": "counting"}
+    (tmp_path / "other.json").write_text(json.dumps(own))
+    words = [str(runs["lora"]), str(tmp_path / "model"), "--results", str(published.parent / "results_nsr.json")]
+    assert publish.main([*words, str(tmp_path / "other.json")]) == 0, capsys.readouterr().err
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert (
+        "| **NSR on synthetic (test)**, this model |" in card and "| **NSR on counting (test)**, this model |" in card
+    )
+    assert "Unbiased Pass@k in percent, with" in card
+    assert "Unbiased Pass@k in percent on synthetic (test), with" in (published / "README.md").read_text()
+    line = refused(capsys, publish.main([*words, words[-1], "--overwrite"]))
+    assert "two of them are called 'NSR'; evaluation/pass_at_k.py --method-name gives" in line
+
+
 def test_it_is_a_checkpoint_like_any_other(published, runs):
     one, other = find_checkpoint(str(published)), find_checkpoint(str(runs["lora"]))
     assert (one.source, one.prompt, one.method, one.max_new_tokens) == (
