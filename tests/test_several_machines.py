@@ -16,6 +16,7 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
+from checkpoints.run_folder import SETTINGS_FILE, run_folder
 from settings.arguments import parse_args
 from tests.after_run import same_weights
 from tests.test_containers import instructions
@@ -110,7 +111,7 @@ def test_a_machine_that_does_not_know_its_place_says_so(tmp_path):
     assert code == "2" and "error: MACHINE_RANK is not set" in said
 
 
-def test_the_pods_of_kubernetes_find_the_first_one_and_share_a_disk():
+def test_the_pods_of_kubernetes_find_the_first_one_and_share_a_disk(tmp_path):
     service, job = yaml.safe_load_all((LAUNCH / "kubernetes.yaml").read_text())
     spec, name = job["spec"], job["metadata"]["name"]
     pod = spec["template"]["spec"]
@@ -128,7 +129,14 @@ def test_the_pods_of_kubernetes_find_the_first_one_and_share_a_disk():
     assert container["workingDir"] == folder, "where the image has the project"
     script, _, *arguments = container["args"]
     assert "exec recipes/launch/machine.sh" in script and subprocess.run(["bash", "-n", "-c", script]).returncode == 0
-    parse_args([*arguments, "--output-root", "/runs", "--resume"])
+    script = script.replace("/runs", str(tmp_path)).replace("exec recipes/launch/machine.sh", "printf '%s\\n'")
+    for begun in (False, True):  # a pod that is started again goes on, in the folder that it had begun in
+        said = subprocess.run(["bash", "-c", script, "machine", *arguments], capture_output=True, text=True, check=True)
+        given = parse_args(said.stdout.splitlines())
+        assert (given.output_root, bool(given.resume)) == (str(tmp_path / "nsr"), begun)
+        run = run_folder(given.output_root, given.vlm_name, given.mode, given.seed)
+        run.mkdir(parents=True, exist_ok=True)
+        (run / SETTINGS_FILE).touch()
 
 
 def test_machines_that_were_given_other_things_to_do_are_told_apart():
