@@ -14,8 +14,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -60,7 +59,6 @@ class Study:
     dataset: tuple[str, ...] = ("--dataset-name", "procedures")
     jobs: int = 2
     sampled: tuple[str, ...] = ()
-    locks: dict[str, threading.Lock] = field(default_factory=dict)
 
     def counts_of(self, stage: Stage) -> Path:
         return self.counts / f"{stage.name}.json"
@@ -90,23 +88,21 @@ class Study:
 
 
 def perform(study: Study, stages: Iterable[Stage]) -> None:
-    """Runs the stages whose counts are missing, `study.jobs` at a time. ValueError, naming the log, if one fails: what
-    runs then ends, and nothing more is begun."""
+    """Runs the stages whose counts are missing, `study.jobs` models at a time. ValueError, naming the log, if
+    one fails: what runs then ends, and nothing more is begun."""
     stages = list(stages)
     missing = [stage for stage in stages if not is_kept(study, stage)]
     study.counts.mkdir(parents=True, exist_ok=True)
     study.work.mkdir(parents=True, exist_ok=True)
     kept = len(stages) - len(missing)
     print(printable(f"{len(stages)} stages, {kept} of them kept in {study.counts}"), flush=True)
+    models: dict[str, list[Stage]] = {}  # a worker trains one and draws all its samples: none waits for another's model
     for stage in missing:
-        if stage.run:
-            study.locks.setdefault(stage.run.name, threading.Lock())
+        models.setdefault(stage.run.name if stage.run else f"{stage.name} of the base", []).append(stage)
     failed = threading.Event()
     with ThreadPoolExecutor(study.jobs) as pool, tqdm(total=len(missing), unit="stage", disable=not missing) as bar:
         try:
-            for stage in filter(None, pool.map(lambda stage: _perform(study, stage, failed), missing)):
-                bar.write(printable(f"kept {study.counts_of(stage)}"), file=sys.stdout)
-                bar.update()
+            list(pool.map(lambda of_one: _perform(study, of_one, failed, bar), models.values()))
         except BaseException:
             failed.set()
             pool.shutdown(cancel_futures=True)
@@ -153,19 +149,20 @@ def weights_of(model: str) -> str | None:
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else None
 
 
-def _perform(study: Study, stage: Stage, failed: threading.Event) -> Stage | None:
-    """The stage when it is done; None where another one has failed before its turn came."""
+def _perform(study: Study, stages: list[Stage], failed: threading.Event, bar: tqdm) -> None:
+    """Stages of one model, one after another, until one has failed, here or elsewhere."""
     try:
-        with study.locks[stage.run.name] if stage.run else nullcontext():  # two stages of one model train it once
+        for stage in stages:
             if failed.is_set():
-                return None
+                return
             if stage.run:
                 _train(study, stage.run)
-        _sample(study, stage)
+            _sample(study, stage)
+            bar.write(printable(f"kept {study.counts_of(stage)}"), file=sys.stdout)
+            bar.update()
     except BaseException:
         failed.set()
         raise
-    return stage
 
 
 def _sample(study: Study, stage: Stage) -> None:

@@ -172,7 +172,7 @@ def test_a_stage_is_run_once_and_needs_neither_model_nor_samples_afterwards(tmp_
 
 
 def test_after_a_stage_that_fails_none_is_begun_and_one_that_runs_ends(tmp_path, monkeypatch):
-    """The first one runs on, the second fails in its training, its twin waits for the same model, the last for both."""
+    """The first one runs on, the second fails in its training, its twin is of that model, the last waits for both."""
     run, failed, begun = Run("broken", "psr", 1, ()), threading.Event(), []
     wanted = [Stage(name, None if "base" in name else run, "test", 3, 4) for name in ("base", "one", "twin", "base-2")]
 
@@ -192,6 +192,28 @@ def test_after_a_stage_that_fails_none_is_begun_and_one_that_runs_ends(tmp_path,
         with pytest.raises(ValueError, match="training failed"):
             perform(Study(tmp_path / "counts", tmp_path / "work", jobs=jobs), wanted)
         assert sorted(begun) == ["base.sampling.log", "broken.training.log", "kept"], jobs
+
+
+def test_models_are_trained_side_by_side_and_each_once(tmp_path, monkeypatch):
+    """Though the stages of a model follow one another: none waits while another one's model is trained."""
+    study, both, begun = Study(tmp_path / "counts", tmp_path / "work"), threading.Barrier(2), []
+    runs = {name: Run(name, "psr", 1, ()) for name in ("one", "two")}
+
+    def call(command, log):
+        begun.append(log.name)
+        if "main.py" in command:
+            both.wait(20)
+            folder = study.folder_of(runs[log.name.removesuffix(".training.log")])
+            folder.mkdir(parents=True)
+            (folder / "training_settings.json").write_text('{"finished": true}')
+        else:
+            (study.work / log.name.replace(".sampling.log", ".json")).touch()
+
+    monkeypatch.setattr(stages, "call", call)
+    monkeypatch.setattr(measurements, "keep", lambda *args, **more: None)
+    perform(study, [Stage(f"{kind}-{name}", runs[name], "test", 3, 4) for name in runs for kind in ("test", "marked")])
+    sampled = [f"{kind}-{name}.sampling.log" for name in runs for kind in ("test", "marked")]
+    assert sorted(begun) == sorted([*(f"{name}.training.log" for name in runs), *sampled])
 
 
 def test_the_documents_are_what_the_kept_counts_give():
