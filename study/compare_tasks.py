@@ -1,7 +1,7 @@
 """Does the order of the methods hold across tasks? The same modes on charts, counting and grounding: tables, a picture.
 
     ./runs/compare_tasks.sh
-    RATES=3e-4 UPDATES=100 PROBLEMS=100 NUM_SAMPLES=64 ./runs/compare_tasks.sh
+    RATES="1e-4 3e-4" UPDATES=100 PROBLEMS=300 NUM_SAMPLES=64 ./runs/compare_tasks.sh
 
 A task has an embedded model of its own, of one architecture: `organism` for charts, whose data set is `procedures`, and
 what `embedded.build_tiny --task` builds in STEPS steps for the others, once. Then each task is `study.compare_modes`,

@@ -34,7 +34,7 @@ def commands(block: str) -> list[list[str]]:
     lines = (shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines())
     found = []
     for words in filter(None, lines):
-        while re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        while re.fullmatch(r"[A-Z_]+=.*", words[0]):
             words = words[1:]
         end = words.index(">") if ">" in words else len(words)
         found.append(words[:end])
