@@ -4,7 +4,7 @@
 # task, their order in words, one picture with bands. What is done is not done again; stop it whenever you like.
 #
 #   ./runs/compare_tasks.sh                                                          a night on two cores
-#   RATES="1e-4 3e-4" UPDATES=100 PROBLEMS=300 NUM_SAMPLES=64 ./runs/compare_tasks.sh      under two hours: docs/evaluation.md
+#   RATES="1e-4 3e-4" UPDATES=100 PROBLEMS=300 NUM_SAMPLES=64 ./runs/compare_tasks.sh   under two hours
 #
 # Further flags are those of python -m study.compare_tasks --help; any others go to main.py.
 set -euo pipefail

@@ -5,7 +5,7 @@
 #
 #   ./runs/reproduce_tiny.sh              counts in reproduction/counts, models and samples in reproduction/models
 #   ./runs/reproduce_tiny.sh --quick      at most twenty minutes: 100 updates, one seed and rate, 150 problems x 64 samples
-#   JOBS=1 ./runs/reproduce_tiny.sh       one stage at a time (a core each)
+#   JOBS=1 ./runs/reproduce_tiny.sh       one model at a time (a core each)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt

@@ -17,7 +17,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
     add("--counts", type=Path, default=folder / "counts", help="what is kept (default: %(default)s)")
     add("--work", type=Path, default=folder / "models", help="may be deleted (default: %(default)s)")
-    add("--jobs", type=int, default=2, help="stages at a time, a core each (default: %(default)s)")
+    add("--jobs", type=int, default=2, help="models at a time, a core each (default: %(default)s)")
     return parser.parse_args(argv)
 
 
