@@ -1,0 +1,108 @@
+"""Which ways of answering gain and lose in the study of docs/reproduction.md, by hand."""
+
+import json
+import math
+
+import pytest
+
+from charts.loading import load_questions
+from study import plan, ways, words
+from study.measurements import Ways
+from study.plan import FULL, QUICK
+from study.stages import Study
+from study.summary import Arm
+from tests.test_study import CHARTS, kept_stage
+
+WAYS = {"careful": (1, 0, 4), "quick": (2, 4, 0), "reverse": (1, 0, 0)}  # of four completions of three problems
+
+
+def counted(label, *seeds, right=(1, 0, 4), seed=1):
+    """An arm of these ways, a dict a seed, of two plain problems on one chart and a marked one."""
+    none = {way: [0, 0, 0] for way in ("careful", "quick")}
+    kept = [
+        {"n": 4, "c": list(right), "problem_set": "p", "stage": {"seed": seed}, "held_out": {},
+         "taken": {way: list(values) for way, values in ways.items()}, "right": none | {"careful": [1, 0, 2]}}
+        for ways in seeds
+    ]  # fmt: skip
+    return Arm(label, kept, CHARTS | {"kinds": ["sum plain", "value plain", "sum marked"]})
+
+
+def test_a_part_of_an_arm_has_the_counts_of_its_problems_alone():
+    part = counted("x", WAYS).only(lambda kind: kind.endswith("plain"))
+    assert part.c.tolist() == [[1, 0]] and part.problems["ids"] == ["a1", "a2"]
+    assert part.ways("taken")["quick"].tolist() == [[2, 4]] and part.ways("right")["careful"].tolist() == [[1, 0]]
+    assert part.curve([1]) == pytest.approx([1 / 8])
+
+
+def test_shares_of_ways_and_their_entropy_are_means_over_problems_and_seeds():
+    other = {"quick": (4, 4, 4)}
+    both = counted("PSR", WAYS, other)
+    careful, quick, reverse = ways.shares(both)[:, :3].T
+    assert careful == pytest.approx([5 / 12, 0]) and quick == pytest.approx([6 / 12, 1])
+    assert reverse == pytest.approx([1 / 12, 0])
+    of_first = -sum(p * math.log(p) for p in (5 / 12, 6 / 12, 1 / 12))
+    assert ways.entropy(both) == pytest.approx([of_first, 0.0])
+    rows = ways.share_table({"base": counted("Base", WAYS, seed=None), "psr": both}).splitlines()[2:]
+    assert rows[0].startswith("| Base | 41.7 | 50.0 | 8.3 | 0.0 |") and rows[0].endswith("| – |"), "five careful ones"
+    assert rows[1].startswith("| PSR | 20.8 | 75.0 | 4.2 |")
+    assert ways.careful_right(counted("Base", WAYS, WAYS)) == "60.0"
+
+
+def test_ways_of_equal_merit_are_compared_with_the_base_and_seed_by_seed():
+    base, psr = counted("Base", WAYS, seed=None), counted("PSR", {"quick": (4, 4, 4)}, {"reverse": (4, 4, 4)})
+    rows = ways.equal_merit({"base": base, "psr": psr}).splitlines()[2:]
+    assert rows[0] == "| Base | 58.3 | 85.7 | – |"
+    # quick − reverse is 0 over the seeds, and (1/4, 1, 0) of the base
+    assert rows[1].startswith("| PSR | 100.0 | 100.0 / 0.0 | −41.7 [")
+
+
+def test_changes_of_ways_are_paired_by_problem():
+    base, psr = counted("Base", WAYS, seed=None), counted("PSR", {"quick": (4, 4, 4)})
+    parts = [{"base": base.only(part), "psr": psr.only(part)} for part in (lambda kind: "plain" in kind,) * 2]
+    row = ways.change_table(*parts).splitlines()[2]
+    assert row.count("−12.5 [") == 4 and row.count("+25.0 [") == 2, "careful and reverse −1/8, quick +1/4, twice"
+
+
+def test_ways_are_counted_from_the_texts_of_charts_that_have_them():
+    counts = Ways()
+    problem = {"source": "procedures", "question": "What is the sum of A and C?"}
+    texts = ["Step 1: forward A 3, C 5\nStep 2: 3 + 5 = 8", "Step 1: the axis starts at 10\nStep 2: A 13, C 15", "x"]
+    counts.visit(problem | {"samples": texts}, [False, True, False])
+    counts.visit(problem | {"samples": ["Step 1: about 17"] * 3}, [False, False, True])
+    counts.visit(problem | {"source": "synthetic", "samples": ["Step 1: about 17"]}, [True])
+    assert counts.counts() == {
+        "taken": {"careful": [1, 0], "quick": [1, 0], "guess": [0, 3], "other": [1, 0]},
+        "right": {"careful": [1, 0], "quick": [0, 0], "guess": [0, 1], "other": [0, 0]},
+    }
+    assert Ways().counts() == {}
+
+
+def test_marked_charts_are_sampled_of_a_model_that_is_trained_on_all(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    stage = plan.marked(plan.run("nsr", plan.COMMON, 1, FULL), FULL)
+    assert "procedures-marked" in study.sample_command(stage) and "procedures" not in study.sample_command(stage)
+    assert "procedures-marked" not in study.train_command(stage.run)
+    marked = load_questions("procedures-marked", purpose="evaluate", split="test", subset_size=100).questions
+    every = load_questions("procedures", purpose="evaluate", split="test").questions
+    assert all(question.kind.endswith("marked") for question in marked)
+    assert not {question.id for question in marked} & {question.id for question in every}
+
+
+def test_words_say_what_is_kept_and_which_seeds(tmp_path):
+    (tmp_path / "problems_p.json").write_text(json.dumps(counted("x", WAYS).problems))
+    study = Study(tmp_path, tmp_path)
+    assert words.abstract(tmp_path, QUICK) is None and words.opening(tmp_path, QUICK) is None
+    for mode in (None, "psr", "nsr"):
+        one = plan.run(mode, plan.COMMON, 1, QUICK) if mode else None
+        of_mode = {"quick": [64, 64, 64]} if mode == "psr" else {"careful": [16, 16, 16], "quick": [48, 48, 48]}
+        for stage in (plan.test(one, QUICK) if one else plan.base(QUICK), plan.marked(one, QUICK)):
+            kept_stage(study, stage, 64 if mode else 16, taken=of_mode, right={})
+    lines = words.abstract(tmp_path, QUICK).splitlines()
+    text = " ".join(line.removeprefix("> ") for line in lines)
+    assert len(lines) <= 10 and all(line.startswith("> ") and len(line) <= 120 for line in lines)
+    assert "one learning rate (one seed each)" in text
+    assert "Under PSR / NSR, Pass@1 went from 41.7 to 66.7 / 66.7, and" in text
+    assert "share of completions there from 25.0 to 0.0 / 25.0 in 100" in text
+    rows = words.opening(tmp_path, QUICK).splitlines()
+    assert "| Pass@1 (41.7) |" in rows[0] and len(rows) == 2 + len(plan.METHODS)
+    assert rows[2].startswith("| GRPO | 0 | – |") and rows[3] == "| PSR | 1 | 66.7 | 66.7 | 66.7 | 0.0 |"
