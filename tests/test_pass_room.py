@@ -43,14 +43,19 @@ def test_the_gradient_is_the_same_in_however_many_passes(free, calls, checkpoint
     assert counted["layers"] == calls * (1 + again)
 
 
-@pytest.mark.parametrize(("free", "runs"), [(None, 2), (1e12, 1), (1, 2)], ids=["a CPU", "ample", "short"])
-def test_a_pass_that_takes_less_than_trls_is_not_computed_twice(free, runs, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("free", "known", "runs"),
+    [(None, True, 1), (1e12, True, 1), (1, True, 2), (1e12, False, 2)],
+    ids=["a CPU", "ample", "short", "DeepSpeed"],
+)
+def test_a_pass_that_takes_less_than_trls_is_not_computed_twice(free, known, runs, tmp_path, monkeypatch):
     """One completion with weight, where TRL's micro-batch holds four."""
     options = {**OPTIONS, "mode": "psr", "gradient_checkpointing": True}
     right = [1, *[0] * 7]
     (plain,), _, _ = train(tmp_path / "plain", "plain", LENGTHS, right, **options)
     counted = layer_runs(monkeypatch)
     monkeypatch.setattr(pass_room, "free_bytes", lambda trainer: free)
+    monkeypatch.setattr(pass_room, "is_known", lambda trainer: known)
     (packed,), trainer, _ = train(tmp_path / "packed", "shared", LENGTHS, right, **options)
     assert plain.norm() > 0 and gap(packed, plain) < 1e-9
     assert counted["layers"] == runs

@@ -90,7 +90,12 @@ class Work:
     @property
     def plans(self) -> bool:
         """Whether the trainer fits its passes to the memory that is free (update/pass_room.py)."""
-        return self.on_gpu and self.packed and self.repacked and not self.zero
+        return self.on_gpu and self.spares
+
+    @property
+    def spares(self) -> bool:
+        """Whether passes do without checkpointing where TRL's own takes more; under DeepSpeed nobody knows."""
+        return self.packed and self.repacked and not self.zero
 
     @property
     def image_bytes(self) -> int:
@@ -222,10 +227,10 @@ def update(shape: Shape, counts: Counts, work: Work) -> float:
 def checkpoints(shape: Shape, counts: Counts, work: Work, parts: Sequence[Sequence[Row]], room: float = inf) -> bool:
     """Whether these passes need gradient checkpointing, where it is on at all.
 
-    On a GPU they do without where that takes no more than `room`, nor than a micro-batch of `work.batch` rows takes in
-    TRL, each with its own prompt and with checkpointing.
+    They do without where that takes no more than `room`, nor than a micro-batch of `work.batch` rows takes in TRL, each
+    with its own prompt and with checkpointing.
     """
-    if not (work.checkpointing and work.plans) or work.least:
+    if not (work.checkpointing and work.spares) or work.least:
         return work.checkpointing
     longest = [max(getattr(row, name) for part in parts for row in part) for name in ("prompt_tokens", "tokens")]
     plain = [Row(i, i, *longest) for i in range(work.batch)]

@@ -140,14 +140,13 @@ class PackedUpdate(TrainerBase):
 
     def _pack_rows(self, together: dict, keep: list[Row], most: int, budget: int) -> tuple[list[list[Row]], bool]:
         """The rows in passes of at most `budget` tokens, and whether the layers of these are checkpointed."""
-        free = pass_room.free_bytes(self)
-        if free is None:
+        if not pass_room.is_known(self):
             return packing.pack(keep, most, budget), self.args.gradient_checkpointing
         patches, processor = 0, self.processing_class
         if self.family:
             tokens = int((together["prompt_ids"] == processor.image_token_id).sum(1).max())
             patches = tokens * self.family.patches_per_token(processor)
-        return pass_room.plan(self, keep, most, budget, patches, free)
+        return pass_room.plan(self, keep, most, budget, patches)
 
     def _balance(self, together: dict, keep: list[Row], room: int) -> tuple[dict, list[Row]]:
         """Sends completions to processes with fewer tokens to compute: any process may compute a row."""

@@ -1,9 +1,10 @@
-"""How large an update's passes may be on a GPU, and whether they need gradient checkpointing.
+"""How large an update's passes may be, and whether they need gradient checkpointing.
 
 A pass takes what the formulas of `update.memory` say. It holds no more tokens than a micro-batch of
 `--batch-size` completions would in TRL, and no more than fit into the memory that is free when the passes are made.
 Where it does without checkpointing in less memory than TRL's micro-batch takes with it, nothing is computed twice.
-On a CPU, where larger passes are no faster, and under DeepSpeed, whose buffers are not counted, nothing of this acts.
+On a CPU, where larger passes are no faster, only the latter is decided; under DeepSpeed, whose buffers are not counted,
+neither.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,15 +16,20 @@ from trl import GRPOTrainer
 from sampling import static_step
 from sampling.engine import base_model
 from update.memory import Counts, Work, checkpoints, pass_bytes, shape_of
-from update.packing import Row, pack_fewest
+from update.packing import Row, pack, pack_fewest
 
 SHARE = 0.9  # of the free memory: the rest is for gaps between tensors and kernels' workspaces
 
 
+def is_known(trainer: GRPOTrainer) -> bool:
+    """Whether the formulas of `update.memory` count all that this run holds."""
+    return not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+
+
 def free_bytes(trainer: GRPOTrainer) -> float | None:
-    """Bytes that a pass may take, gradients that are yet to come left out; None where nobody knows."""
+    """Bytes of a GPU that a pass may take, gradients that are yet to come left out; None on a CPU."""
     device = trainer.accelerator.device
-    if device.type != "cuda" or trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled:
+    if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -33,17 +39,21 @@ def free_bytes(trainer: GRPOTrainer) -> float | None:
 
 
 def plan(
-    trainer: GRPOTrainer, rows: Sequence[Row], most: int, budget: int, patches: int, free: float
+    trainer: GRPOTrainer, rows: Sequence[Row], most: int, budget: int, patches: int
 ) -> tuple[list[list[Row]], bool]:
-    """The rows in as few passes as `budget` tokens and `free` bytes allow, and whether to checkpoint them.
+    """The rows in passes, on a GPU as few as `budget` tokens and its free bytes allow, and whether to checkpoint them.
 
     `patches` are those of a prompt's images. Where the memory that decoding keeps for the next rollout would make for
     other passes, it is given back: graphs are captured again in seconds, a smaller pass costs at every update.
     ValueError for a model whose layers are called otherwise.
     """
     model = base_model(trainer.accelerator.unwrap_model(trainer.model))
-    shape, work = shape_of(model.config), _work(trainer, model, patches)
+    free = free_bytes(trainer)
+    shape, work = shape_of(model.config), _work(trainer, model, patches, rows, on_gpu=free is not None)
     counts = Counts(sum(weight.numel() for weight in model.parameters()))
+    if free is None:
+        packed = pack(rows, most, budget)
+        return packed, not packed or checkpoints(shape, counts, work, packed)
 
     def within(room: float) -> tuple[list[list[Row]], bool]:
         packed = pack_fewest(rows, most, budget, lambda part: pass_bytes(shape, counts, work, part) <= room)
@@ -58,7 +68,7 @@ def plan(
     return found
 
 
-def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int) -> Work:
+def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int, rows: Sequence[Row], on_gpu: bool) -> Work:
     """What `pass_bytes` needs to know: the numbers of a pass, nothing of the rollout."""
     args, adapters = trainer.args, getattr(trainer.model, "peft_config", {}).values()
     weight_bytes = next(model.parameters()).element_size()
@@ -69,7 +79,9 @@ def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int) -> Work:
         checkpointing=args.gradient_checkpointing,
         weight_bytes=weight_bytes,
         compute_bytes=2 if args.bf16 or args.fp16 else weight_bytes,
-        on_gpu=True,
+        on_gpu=on_gpu,
+        prompt=max((row.prompt_tokens for row in rows), default=0),
+        completion=max((row.tokens for row in rows), default=0),
         base_4bit=getattr(model, "is_loaded_in_4bit", False),
     )
 
