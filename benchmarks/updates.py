@@ -118,7 +118,7 @@ def grpo_config(work: Work, steps: int, dtype: torch.dtype, suppress: list[int])
     )  # fmt: skip
 
 
-def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled: bool = False):
+def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled: bool = False, callbacks=()):
     """A trainer after `steps` optimiser steps on fixed completions (or, `sampled`, on its own), and its gradient."""
     processor = load_processor("tiny" if args.random_weights else args.model)
     rows, prompt = make_rows(work, processor, args.image_tokens)
@@ -146,7 +146,8 @@ def run(base: type, args, work: Work, *, steps: int, dtype: torch.dtype, sampled
         completions = [[*random.integers(20, 400, length - 1).tolist(), eos] for length in lengths][mine]
         trainer._generate_single_turn = lambda prompt_ids, *rest: (completions, None)
     gradients = Gradients()
-    trainer.add_callback(gradients)
+    for callback in (gradients, *callbacks):
+        trainer.add_callback(callback)
     with contextlib.redirect_stdout(io.StringIO()):
         trainer.train()
     groups, kept = (part.reshape(PROCESSES, -1, work.generations) for part in (lengths, kept))
