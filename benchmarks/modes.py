@@ -7,7 +7,8 @@ Every mode samples, scores and weighs as in training; then all update from the s
 that their weights, and with them the completions of the next step, stay equal (checked: the gradients of every step are
 the same bits). The modes take their steps in turn, so that what a machine gains or loses in a minute meets all of them,
 and NSR is there twice: what it differs from itself is the noise. On a CPU the seconds are those of this process alone,
-which a busy machine does not lengthen by the time it gives to others.
+which a busy machine does not lengthen by the time it gives to others. All models are in memory together: name few with
+--modes where they are large.
 """
 
 import argparse
@@ -55,13 +56,14 @@ class Turns(TrainerCallback):
         self.mode, self.args = mode, args
         self.seconds: list[float] = []
         self.go, self.stopped = threading.Semaphore(0), threading.Semaphore(0)
-        self.error: BaseException | None = None
+        self.ended, self.error = False, None
         self.thread = threading.Thread(target=self._train, daemon=True)
         self.thread.start()
         self._wait()
 
     def step(self) -> torch.Tensor:
         """The gradient of the next step; its seconds, rollout and optimiser included, are appended to `seconds`."""
+        assert not self.ended, f"{self.mode} ended before its last step"
         self.go.release()
         self._wait()
         return self.gradient
@@ -80,6 +82,7 @@ class Turns(TrainerCallback):
             )  # fmt: skip
         except BaseException as error:  # raised again where the steps are asked for
             self.error = error
+        self.ended = True
         self.stopped.release()
 
     def on_step_begin(self, args, state, control, **kwargs):

@@ -165,8 +165,8 @@ def whole(args, dtype: torch.dtype) -> None:
 def project(args, dtype: torch.dtype) -> None:
     """A run of 10,000 questions x 2, from steps of 64 completions and of 4 (main.py's default), and what limits it.
 
-    Decoding cannot be faster than reading the weights once a token; the update does 6 operations a weight and token
-    at least (2 forward, 2 for the gradient of the activations, 2 to recompute them under checkpointing).
+    Decoding cannot be faster than reading the weights once a token; the update does 4 operations a weight and token
+    at least (2 forward, 2 for the gradient of the activations), and 2 more where it recomputes them (checkpointing).
     """
     say(f"\nA run of {FULL_RUN:,} completions, rollout included, mean length {args.mean_length:g}:")
     for batch, accumulation in ((16, 4), (2, 2)):
@@ -175,9 +175,10 @@ def project(args, dtype: torch.dtype) -> None:
         rollout, update = (statistics.median(part[1:]) for part in (trainer.rollouts_took, trainer.updates_took))
         hours = (rollout + update) * FULL_RUN / work.rows / 3600
         weights = sum(weight.numel() for weight in trainer.model.parameters())
+        operations = 4 + 2 * any(batch.get("checkpointing") for batch in trainer._buffered_inputs)
         say(
             f"  {work.rows} completions an update: {rollout:.3f} s + {update:.3f} s a step, {hours:.2f} h; "
-            f"the update's {tokens:,} tokens at {6 * weights * tokens / update / 1e12:.3f} TFLOP/s, "
+            f"the update's {tokens:,} tokens at {operations * weights * tokens / update / 1e12:.3f} TFLOP/s, "
             f"a decoding step reads {weights * dtype.itemsize / 1e9:.2f} GB"
         )
         peak = f"{torch.cuda.max_memory_allocated() / 2**30:.1f} GiB" if torch.cuda.is_available() else "not measured"

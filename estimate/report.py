@@ -84,7 +84,7 @@ class Job:
             rank=0 if args.no_lora else args.lora_rank,
             checkpointing=not args.disable_gradient_checkpointing,
             packed=shares and not args.plain_update,
-            repacked=not args.plain_update and args.entropy_bonus == 0,
+            repacked=not args.plain_update and args.entropy_bonus == 0 and args.loss != "bnpo",
             reference=args.no_lora and args.kl_beta > 0,
             engine=args.rollouts != "generate" and shares,
             weight_bytes=4 if dtype == "float32" else 2,
@@ -93,6 +93,7 @@ class Job:
             card=_card_bytes() if self.device == "cuda" else math.inf,
             processes=self.processes,
             zero=self.zero,
+            fsdp=self.fsdp,
             base_4bit=args.base_4bit,
             offload=self.offload,
         )

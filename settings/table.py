@@ -84,7 +84,7 @@ MODEL = (
     Setting("precision", "auto", "auto: bf16 where the GPU supports it, fp16 on older ones, fp32 on CPU",
             choices=("auto", "bf16", "fp16", "fp32")),
     Setting("disable_gradient_checkpointing", False,
-            "faster, needs more memory; a GPU does without by itself where that takes less than TRL would",
+            "faster, needs more memory; passes that take less without it than TRL's with it do without by themselves",
             feeds="gradient_checkpointing", convert=not_),
 )
 DATA = (

@@ -216,9 +216,10 @@ def test_the_command_of_the_proof_of_concept_runs_and_leaves_its_lines_and_files
 @pytest.mark.parametrize("mode", ["psr", "w-reinforce"])
 def test_the_other_modes_of_the_proof_of_concept_leave_their_lines_and_files(mode, folder, capsys):
     """Without the launcher, which is the same for all; `python -m tests.zero3_modes` has every mode under ZeRO-3."""
-    words = words_of(mode, "2")
+    generations, steps = ("4", 8) if mode == "w-reinforce" else ("2", 4)
+    words = words_of(mode, generations)
     assert main.main([*words[words.index("main.py") + 1 :], "--report-to", "none"]) == 0
-    check_run(mode, capsys.readouterr().out, Path(f"grpo-start-ckpts/tiny-prm-large-train-v2-{mode}-2025"), steps=4)
+    check_run(mode, capsys.readouterr().out, Path(f"grpo-start-ckpts/tiny-prm-large-train-v2-{mode}-2025"), steps)
 
 
 @pytest.mark.parametrize("file", ["deepspeed_zero3.yaml", "recipes/launch/zero2_offload.yaml"])

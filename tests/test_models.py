@@ -277,7 +277,7 @@ def test_tiny_has_room_to_learn_and_diversity_to_lose(tmp_path):
 
     path = tmp_path / "samples.json"
     line = (
-        "--checkpoint-path tiny --dataset-name synthetic --split validation --subset-size 60 --num-samples 64 --seed 7"
+        "--checkpoint-path tiny --dataset-name synthetic --split validation --subset-size 100 --num-samples 64 --seed 7"
     )
     assert generate_samples.main([*line.split(), "--output-path", str(path)]) == 0
     samples = read_samples(path)

@@ -14,7 +14,7 @@ from sampling.engine import base_model
 from tests import plain_head, varlen
 from tests.families import FAMILIES
 from tests.test_families_train import family_trainer
-from update import collate, shared_prefix
+from update import collate, pass_room, shared_prefix
 from update.packed_update import PackedUpdate
 
 # two questions x four completions in four micro-batches of two rows, one optimiser step
@@ -101,7 +101,8 @@ def test_gradients_equal_the_plain_path_in_every_mode(mode, averaging, normalise
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("checkpointing", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_every_family_with_and_without_gradient_checkpointing(family, checkpointing, tmp_path):
+def test_every_family_with_and_without_gradient_checkpointing(family, checkpointing, tmp_path, monkeypatch):
+    monkeypatch.setattr(pass_room, "is_known", lambda trainer: False)  # which would do without
     options = {"family": family, "gradient_checkpointing": checkpointing}
     (plain,), _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **options)
     (packed,), trainer, less = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **options)
@@ -249,8 +250,9 @@ def test_a_loss_that_looks_across_rows_keeps_its_micro_batches(tmp_path):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_frozen_vision_tower_runs_once_and_is_not_differentiated(family, tmp_path):
+def test_a_frozen_vision_tower_runs_once_and_is_not_differentiated(family, tmp_path, monkeypatch):
     """Gradient checkpointing would compute it again; eight completions of two images are one pass."""
+    monkeypatch.setattr(pass_room, "is_known", lambda trainer: False)  # which would do without
     config = {**STEP, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
     trainer, _ = family_trainer(family, tmp_path, config=config, gradient_checkpointing=True)
     completions = [[*ids, trainer.eos_token_ids[0]] for ids in ids_of([3] * 8)]

@@ -1,6 +1,9 @@
 """Passes that follow the memory that is free, as on a GPU: fewer or more of them, checkpointed or not, one gradient."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from sampling.engine import base_model
 from tests import test_packed_update
@@ -75,6 +78,19 @@ def test_what_decoding_keeps_is_given_back_where_an_update_needs_it(free, held, 
     assert len(micro) == (1 if max(free, held) == 1e12 else 2)
 
 
+@pytest.mark.parametrize(
+    ("device", "deepspeed", "fsdp", "known"),
+    [
+        ("cpu", False, False, True), ("cuda", False, False, True), ("mps", False, False, False),
+        ("cuda", True, False, False), ("cpu", False, True, False),
+    ],
+)  # fmt: skip
+def test_where_the_formulas_count_all_that_a_run_holds(device, deepspeed, fsdp, known):
+    accelerator = SimpleNamespace(device=torch.device(device))
+    trainer = SimpleNamespace(accelerator=accelerator, is_deepspeed_enabled=deepspeed, is_fsdp_enabled=fsdp)
+    assert pass_room.is_known(trainer) == known
+
+
 def rows_of(prompts, each, prompt=600, tokens=80):
     return [Row(i, i // each, prompt, tokens) for i in range(prompts * each)]
 
@@ -98,6 +114,9 @@ def test_checkpoints_are_needed_where_trls_own_micro_batch_takes_less():
     without = pass_bytes(SHAPE, COUNTS, work_of(**{**vars(work), "checkpointing": False}), few)
     assert not checkpoints(SHAPE, COUNTS, work, [few])
     assert checkpoints(SHAPE, COUNTS, work, [many]), "TRL's own, eight rows, takes less"
+    assert not checkpoints(SHAPE, COUNTS, work_of(**{**vars(work), "on_gpu": False}), [few])
+    for sharded in ({"zero": 3}, {"fsdp": True}):
+        assert checkpoints(SHAPE, COUNTS, work_of(**{**vars(work), **sharded}), [few])
     assert checkpoints(SHAPE, COUNTS, work, [few], room=0.9 * without) and not checkpoints(
         SHAPE, COUNTS, work, [few], room=1.1 * without
     )

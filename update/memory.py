@@ -76,6 +76,7 @@ class Work:
     engine: bool = True  # rollouts keep a prompt's keys and values once
     processes: int = 1
     zero: int = 0  # DeepSpeed's stage; 0: no DeepSpeed
+    fsdp: bool = False
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
     least: bool = False  # the smallest passes there can be, as on a GPU whose memory is short
     card: float = inf  # bytes of the GPU's memory, where it is known
@@ -94,8 +95,8 @@ class Work:
 
     @property
     def spares(self) -> bool:
-        """Whether passes do without checkpointing where TRL's own takes more; under DeepSpeed nobody knows."""
-        return self.packed and self.repacked and not self.zero
+        """Whether passes do without checkpointing where TRL's own takes more; not under DeepSpeed and FSDP."""
+        return self.packed and self.repacked and not (self.zero or self.fsdp)
 
     @property
     def image_bytes(self) -> int:

@@ -3,8 +3,8 @@
 A pass takes what the formulas of `update.memory` say. It holds no more tokens than a micro-batch of
 `--batch-size` completions would in TRL, and no more than fit into the memory that is free when the passes are made.
 Where it does without checkpointing in less memory than TRL's micro-batch takes with it, nothing is computed twice.
-On a CPU, where larger passes are no faster, only the latter is decided; under DeepSpeed, whose buffers are not counted,
-neither.
+On a CPU, where larger passes are no faster, only the latter is decided; under DeepSpeed and FSDP,
+whose buffers are not counted, neither.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,9 @@ SHARE = 0.9  # of the free memory: the rest is for gaps between tensors and kern
 
 def is_known(trainer: GRPOTrainer) -> bool:
     """Whether the formulas of `update.memory` count all that this run holds."""
-    return not (trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+    kinds = ("cpu", "cuda")  # what they were checked on
+    sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
+    return trainer.accelerator.device.type in kinds and not sharded
 
 
 def free_bytes(trainer: GRPOTrainer) -> float | None:
