@@ -6,7 +6,7 @@
 Every mode samples, scores and weighs as in training; then all update from the same rows, those that NSR would keep, so
 that their weights, and with them the completions of the next step, stay equal (checked: the gradients of every step are
 the same bits). The modes take their steps in turn, so that what a machine gains or loses in a minute meets all of them,
-and NSR is there twice: what it differs from itself is the noise. On a CPU the seconds are those of this process alone,
+and NSR is there twice: ratios are to the mean of both, what they differ is the noise. On a CPU the seconds are those of this process alone,
 which a busy machine does not lengthen by the time it gives to others. All models are in memory together: name few with
 --modes where they are large.
 """
@@ -110,9 +110,12 @@ def compare(args: argparse.Namespace) -> int:
             assert not unlike, f"{', '.join(unlike)}: another gradient than nsr's"
             print(f"step {number}: nsr {runs[BASE].seconds[-1]:.3f} s", file=sys.stderr, flush=True)
     took = {mode: one.seconds[1:] for mode, one in runs.items()}
-    print(f"A step with its rollout: medians of {args.steps} steps; quartiles of the ratios to nsr in the same step")
+    both = [(one + other) / 2 for one, other in zip(took[BASE], took[AGAIN], strict=True)]
+    print(
+        f"A step with its rollout: medians of {args.steps} steps; quartiles of the ratios to both nsr of the same step"
+    )
     for mode in modes:
-        ratios = [own / base for own, base in zip(took[mode], took[BASE], strict=True)]
+        ratios = [own / base for own, base in zip(took[mode], both, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         print(f"  {mode:12s} {statistics.median(took[mode]):7.3f} s   {middle:.3f} [{low:.3f}, {high:.3f}]")
     return 0
