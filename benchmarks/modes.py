@@ -6,9 +6,9 @@
 Every mode samples, scores and weighs as in training; then all update from the same rows, those that NSR would keep, so
 that their weights, and with them the completions of the next step, stay equal (checked: the gradients of every step are
 the same bits). The modes take their steps in turn, so that what a machine gains or loses in a minute meets all of them,
-and NSR is there twice: ratios are to the mean of both, what they differ is the noise. On a CPU the seconds are those of this process alone,
-which a busy machine does not lengthen by the time it gives to others. All models are in memory together: name few with
---modes where they are large.
+and NSR is there twice: ratios are to the mean of both, what they differ is the noise. On a CPU the seconds are those of
+this process alone, which a busy machine does not lengthen by the time it gives to others. All models are in memory
+together: name few with --modes where they are large.
 """
 
 import argparse
