@@ -19,7 +19,7 @@ from settings import arguments
 from study import data, plan, sweep
 from study.stages import Run, Stage, Study, perform
 from study.summary import Arm, difference, read_arm
-from study.tables import markdown, points, signed
+from study.tables import kinds, markdown, points, signed
 from trainers import METHODS
 
 SHOWN = (1, 16, 256)
@@ -161,6 +161,13 @@ def table(counts: Path, args: argparse.Namespace, rates: dict[str, str], sees: b
     return f"{text}\n\n{markdown(head, rows)}"
 
 
+def table_of_kinds(counts: Path, args: argparse.Namespace, rates: dict[str, str]) -> str:
+    """Pass@1 / Pass@64 in percent of every kind of question, a column a mode; empty where all are of one kind."""
+    arms = read_arms(counts, args, rates)
+    several = len(set(arms["base"].problems["kinds"])) > 1
+    return f"Pass@1 / Pass@{min(64, args.samples)} by kind of question, in percent:\n\n{kinds(arms)}" if several else ""
+
+
 def _cells(arm: Arm, base: Arm, ks: list[int]) -> list[str]:
     values = map(points, arm.curve(ks))
     if arm is base:
@@ -207,7 +214,9 @@ def measure(args: argparse.Namespace, study: Study, grid: list[Stage], sees: boo
 def _run(args: argparse.Namespace) -> int:
     study, grid, sees = prepare(args)
     rates = measure(args, study, grid, sees)
-    print("", *map(printable, table(study.counts, args, rates, sees).splitlines()), sep="\n", flush=True)
+    for text in (table(study.counts, args, rates, sees), table_of_kinds(study.counts, args, rates)):
+        if text:
+            print("", *map(printable, text.splitlines()), sep="\n", flush=True)
     return 0
 
 

@@ -10,7 +10,17 @@ import pytest
 import generate_samples
 from settings import arguments
 from study import compare_modes, data, sweep
-from study.compare_modes import BLIND, check_data, choose_rates, complete_modes, measured, parse_args, table, validation
+from study.compare_modes import (
+    BLIND,
+    check_data,
+    choose_rates,
+    complete_modes,
+    measured,
+    parse_args,
+    table,
+    table_of_kinds,
+    validation,
+)
 from study.stages import Study, description
 from trainers import METHODS
 
@@ -93,6 +103,19 @@ def test_the_table_by_hand(tmp_path):
     assert lines[3].startswith("| NSR | 1e-4* | 50.0 (**+33.3 [+25.0, +50.0]**) | 16.7 (+0.0 [")
     assert lines[4].startswith("| NGRPO | 3e-4* | 16.7 (+0.0 [")
     assert "blind" not in table(tmp_path, args, rates, sees=False)
+
+
+def test_where_there_are_several_kinds_of_question_each_has_a_row(tmp_path):
+    args, study = parse_args(["--modes", "nsr", "--problems", "3", "--samples", "2"]), Study(tmp_path, tmp_path)
+    keep(study, measured(args, None), [0, 1, 2])
+    keep(study, measured(args, compare_modes.run(args, "nsr", "1e-4", 1)), [1, 1, 2])
+    assert table_of_kinds(tmp_path, args, {"nsr": "1e-4"}) == "", "all are of one kind"
+    path = tmp_path / "problems_x.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"kinds": ["marked", "plain", "plain"]}))
+    head, *lines = table_of_kinds(tmp_path, args, {"nsr": "1e-4"}).splitlines()
+    assert head == "Pass@1 / Pass@2 by kind of question, in percent:"
+    assert lines[1] == "| kind | problems | Base | NSR |"
+    assert lines[3:] == ["| marked | 1 | 0.0 / 0.0 | 50.0 / 100.0 |", "| plain | 2 | 75.0 / 100.0 | 75.0 / 100.0 |"]
 
 
 def test_what_is_kept_is_printed_and_not_run_again(tmp_path, capsys):
