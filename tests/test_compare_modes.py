@@ -248,6 +248,8 @@ def test_the_command_ends_in_a_table_and_does_nothing_twice(tmp_path):
         if len(printed) == 1:
             before = counts
     assert printed[0] == printed[1] and counts == before
-    rows = [line for line in printed[0].splitlines() if line.startswith("| ")]
+    of_modes, of_kinds = printed[0].split("Pass@1 / Pass@4 by kind of question, in percent:")
+    assert "| Base | NGRPO |" in of_kinds
+    rows = [line for line in of_modes.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows] == ["| ", "| ---", "| Base", "| NGRPO"]
     assert len(counts) == 2 * 2 + 1, "seeing and blind of a row; the problems"
