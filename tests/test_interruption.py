@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 RUN = [
     "--mode", "w-reinforce", "--seed", "7", "--subset-size", "8", "--num-epochs", "2", "--batch-size", "2",
     "--num-generations", "4", "--updates-per-rollout", "2", "--max-completion-length", "24", "--save-steps", "3",
-    "--eval-steps", "5", "--report-to", "none",
+    "--eval-steps", "5", "--held-out", "0.01", "--report-to", "none",
 ]  # fmt: skip
 FOLDER = "grpo-start-ckpts/tiny-prm-large-train-v2-w-reinforce-7"
 STEPS = 16

@@ -232,6 +232,7 @@ def test_the_launched_zero3_command_runs_on_two_processes(folder):
     command = [
         sys.executable, "-m", "accelerate.commands.launch", f"--config_file={ROOT / 'deepspeed_zero3.yaml'}",
         "--num_processes", "2", str(ROOT / "main.py"), "--mode", "w-reinforce", *SHORT, "--num-generations", "4",
+        "--held-out", "0",
         "--reward-threshold", "0.5", "--lambda-psr", "0.1",
     ]  # fmt: skip
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)

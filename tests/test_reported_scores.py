@@ -285,6 +285,7 @@ def test_characters_that_another_font_has_are_drawn_with_it(tmp_path, capfd, rec
 @pytest.mark.slow
 def test_a_run_on_a_terminal_that_knows_ascii_alone_or_nothing_trains_samples_and_scores(tmp_path):
     train = "--mode w-reinforce --lambda-psr 0.1 --subset-size 4 --batch-size 4 --max-completion-length 8 --seed 7"
+    train += " --held-out 0"
     run = "grpo-start-ckpts/tiny-prm-large-train-v2-w-reinforce-7"
     sample = f"--checkpoint-path {run} --dataset-name synthetic --subset-size 2 --num-samples 2 --max-new-tokens 8"
     for folder, end in (("ascii", ""), ("closed", " >&- 2>&-"), ("gone", " 2>&1 | true")):
