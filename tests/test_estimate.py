@@ -161,6 +161,16 @@ def test_what_fsdp_shares_is_said_not_to_be_counted(monkeypatch):
     assert line.startswith("Sharing     FSDP's is not counted")
 
 
+@pytest.mark.parametrize(
+    ("flags", "fsdp", "spares"), [("", "false", True), ("", "true", False), ("--loss bnpo", "false", False)]
+)
+def test_checkpointing_is_counted_where_the_trainer_cannot_do_without(flags, fsdp, spares, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", fsdp)
+    args = parse_args(["--mode", "nsr", *TINY, *flags.split()])
+    examine(args)
+    assert Job(args, load_data(args)[0].questions).work(args).spares == spares
+
+
 def test_a_model_without_stored_weights_is_timed_with_random_ones(folder, capsys):
     model = model_folder(folder)
     line = ["--mode", "grpo", *TINY, "--vlm-name", str(model), "--max-completion-length", "6", "--estimate"]
