@@ -219,6 +219,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"{(time.time() - began) / 60:.1f} minutes")
     if args.output:
         whole = {"model": args.model, "seed": args.seed, "split": args.split, "natural": args.problems}
+        whole |= {"forced": {"marked" if state else "plain": value for state, value in careful.items()}}
         whole |= {"targets": [target._asdict() for target in found], "rows": [asdict(row) for row in rows]}
         args.output.write_text(json.dumps(whole) + "\n", encoding="utf-8")
     return 0

@@ -1,4 +1,4 @@
-"""The tables of what makes the methods differ, of ten times the updates and of lambda, from the kept counts."""
+"""The tables of what makes the methods differ, of longer runs and of lambda, from the kept counts."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from study import ablations, plan, sweep
 from study.plan import Size
 from study.stages import Stage
 from study.summary import Arm, read_arm
-from study.tables import compared, markdown, rates_chosen, shown_ks
+from study.tables import arms, compared, held_out, markdown, rates_chosen, shown_ks
 
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
 
@@ -68,22 +68,33 @@ def _change(arm: Arm) -> str:
     return f"{first:.3f} → {last:.3f}; {length:.0f}"
 
 
-def long_table(counts: Path, size: Size) -> str | None:
-    """Ten times the updates: paired differences to the base, entropy, and the first update of each early warning."""
-    base = _base(counts, size)
-    if base is None:
-        return None
+def long_arms(counts: Path, size: Size) -> dict[str, Arm]:
+    """The base and every method trained for longer, once one is kept."""
+    found = arms(counts, ablations.long_stages(size))
+    return found if found.keys() > {"base"} else {}
+
+
+def long_marked(counts: Path, size: Size) -> dict[str, Arm]:
+    return arms(counts, ablations.long_marked(size)) if long_arms(counts, size) else {}
+
+
+def long_table(found: dict[str, Arm]) -> str | None:
+    """Paired differences to the base, updates, entropy, and the first update of each early warning."""
     rows = []
-    for (mode, seed), stage in ablations.long_stages(size).items():
-        arm = _arm(counts, display_name(mode) + (f", seed {seed}" if seed > 1 else ""), stage)
-        if arm:
-            warnings = arm.kept[0].get("warnings", {})
-            said = ", ".join(f"{sign} at {update}" for sign, update in warnings.items()) or "none"
-            updates = f"{arm.kept[0]['training']['update'][-1]:,}"
-            rows.append([f"{arm.label} − base", updates, *compared(arm, base, shown_ks(arm.n)), _change(arm), said])
+    for arm in (arm for name, arm in found.items() if name != "base"):
+        warnings = arm.kept[0].get("warnings", {})
+        said = ", ".join(f"{sign} at {update}" for sign, update in warnings.items()) or "none"
+        updates = f"{arm.kept[0]['training']['update'][-1]:,}"
+        differences = compared(arm, found["base"], shown_ks(ablations.SAMPLES))
+        rows.append([f"{arm.label} − base", updates, *differences, _change(arm), said])
     ks = (f"Pass@{k}" for k in shown_ks(ablations.SAMPLES))
     header = ["points", "updates", *ks, "entropy; tokens", "early warnings"]
     return markdown(header, rows) if rows else None
+
+
+def long_held_out(found: dict[str, Arm]) -> str | None:
+    """Held-out accuracy on the way, at every fourth measurement."""
+    return held_out(found, every=4)
 
 
 def lambda_table(counts: Path) -> str | None:

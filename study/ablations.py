@@ -1,4 +1,4 @@
-"""What makes the methods differ? One factor changed at a time, PSR and NSR at one learning rate; ten times the updates.
+"""What makes the methods differ? One factor changed at a time, PSR and NSR at one learning rate; and longer runs.
 
 At its own best rate a method also has its own step size, so the factors are changed for both methods at RATE, the
 study's common rate, for as many updates as in the main study. All are measured on the same test problems, with 64
@@ -15,8 +15,8 @@ from study.stages import Run, Stage, Study, perform
 SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
 RATE = plan.COMMON
-LASTING = (("psr", 1), ("nsr", 1), ("nsr", 2), ("w-reinforce", 1))  # method, seed: trained for ten times the updates
-# A run of ten times the updates ends when a sign of collapse has been over its bound for 100 rollout batches more.
+LONGER = 4  # times the updates, of every method, first seed
+# A longer run ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
 FACTORS: dict[str, dict] = {  # name -> the row's name in the table, and what is changed
     "own-rates": {"shown": "each at its own rate", "rate": None, "seeds": (1, 2, 3)},  # the one chosen for the method
@@ -56,8 +56,8 @@ def runs(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Run]
     return [Run(f"{mode}-{name}-lr{rate}-{size.updates}u", mode, seed, changed) for seed, name in names.items()]
 
 
-def long(mode: str, seed: int, size: Size) -> Run:
-    one = plan.run(mode, RATE, seed, replace(size, updates=10 * size.updates))
+def long(mode: str, size: Size) -> Run:
+    one = plan.run(mode, RATE, size.seeds[0], replace(size, updates=LONGER * size.updates))
     return replace(one, flags=(*one.flags, *STOP))
 
 
@@ -77,9 +77,14 @@ def stages(rates: dict[str, str], size: Size) -> list[Stage]:
     return list(dict.fromkeys([plan.base(size), *every]))
 
 
-def long_stages(size: Size) -> dict[tuple[str, int], Stage]:
-    """(Method, seed) -> measurement."""
-    return {one: plan.test(long(*one, size), size, samples=SAMPLES) for one in LASTING if one[1] in size.seeds}
+def long_stages(size: Size) -> list[Stage]:
+    """The base and the longer run of every method on the test split, the base with the study's own samples."""
+    return [plan.base(size), *(plan.test(long(mode, size), size, samples=SAMPLES) for mode in plan.FIRST)]
+
+
+def long_marked(size: Size) -> list[Stage]:
+    """The same on marked charts alone."""
+    return [plan.marked(None, size), *(plan.marked(long(mode, size), size) for mode in plan.FIRST)]
 
 
 def perform_all(study: Study, size: Size) -> None:
@@ -90,4 +95,4 @@ def perform_all(study: Study, size: Size) -> None:
             f"--counts {study.counts}: the learning rates are not chosen there; ./runs/reproduce_tiny.sh chooses them, "
             "and docs/reproduction/counts has those of the study"
         )
-    perform(study, [*stages(rates, size), *long_stages(size).values()])
+    perform(study, [*stages(rates, size), *long_stages(size), *long_marked(size)])

@@ -8,6 +8,10 @@
 `taken` and `right` have one number a problem for every way to answer (organism/answering.py) that occurs: completions
 that took it, and those of them that were right. Only charts of the data set procedures have ways.
 
+What organism.measure found has `{"stage", "commands", "kinds": ["sum plain", ...], "openings": {"careful": [...], ...},
+"forced": {"plain": 99.8, "marked": 94.7}}`: the probability of a way's first words at every problem, and how often the
+careful way came to the right answer (%) when completions had to begin with it.
+
 The problems themselves (id, chart, kind, whether yes or no answers it) are the same for every stage of one problem set
 and are kept once beside the stages, in problems_<problem_set>.json.
 """
@@ -22,7 +26,7 @@ from common.files import write_whole
 from evaluation.metrics import Details
 from evaluation.results import to_text
 from evaluation.samples import read_samples
-from organism.answering import OTHER, PROCEDURES, procedure_of
+from organism.answering import OTHER, PROCEDURES, SOUND, procedure_of
 
 CURVES = {
     "accuracy": "decomposed/accuracy", "entropy": "entropy", "length": "completions/mean_length",
@@ -71,6 +75,15 @@ def keep(samples: Path, output: Path, *, stage: dict, commands: list[str], run_f
         "versions": settings.get("versions"),
     }
     write_whole(output, to_text(content))
+
+
+def keep_scored(measured: Path, output: Path, *, stage: dict, commands: list[str]) -> None:
+    """Writes `output`, of the ways that are sound, from what organism.measure wrote."""
+    found = json.loads(measured.read_text(encoding="utf-8"))
+    rows = found["rows"]
+    openings = {way: [float(f"{row['openings'][way]:.4g}") for row in rows] for way in SOUND}
+    content = {"kinds": [row["kind"] for row in rows], "openings": openings, "forced": found["forced"]}
+    write_whole(output, to_text({"stage": stage, "commands": commands, **content}))
 
 
 class Ways:

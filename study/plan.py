@@ -25,7 +25,10 @@ EVAL_STEPS = 50  # updates between measurements on the charts held out of traini
 
 @dataclass(frozen=True)
 class Size:
-    """The size of a study; `samples` per problem of the test split, of which `marked` more are marked."""
+    """The size of a study; `samples` per problem of the test split, of which `marked` more are marked.
+
+    `scored`: problems of it on which ways are scored (organism.measure), half as many of them marked at least.
+    """
 
     updates: int
     rates: tuple[str, ...]
@@ -33,12 +36,13 @@ class Size:
     problems: int
     marked: int
     samples: int
+    scored: int = 120
     validation_problems: int = 200
     validation_samples: int = 32
 
 
 FULL = Size(updates=300, rates=(COMMON, "3e-5", "3e-4"), seeds=(1, 2, 3), problems=400, marked=100, samples=256)
-QUICK = Size(updates=100, rates=(COMMON,), seeds=(1,), problems=100, marked=50, samples=64)
+QUICK = Size(updates=100, rates=(COMMON,), seeds=(1,), problems=100, marked=50, samples=64, scored=40)
 
 
 def flags(
@@ -132,6 +136,12 @@ def marked(one: Run | None, size: Size) -> Stage:
     return Stage(name, one, "test", size.marked, size.samples, dataset=MARKED)
 
 
+def scored(one: Run | None, size: Size) -> Stage:
+    """Ways by forced scoring, and the careful one behind a prefix, also on marked charts enough; None: the base."""
+    name = f"scored-{one.name if one else 'base'}"
+    return Stage(name, one, "test", size.scored, 8, ("--marked", str(size.scored // 2)), scored=True)
+
+
 def runs(rates: Mapping[str, str], size: Size) -> Iterator[Run]:
     """Every method at its rate, with every seed; methods in the order of FIRST."""
     for seed in size.seeds:
@@ -148,6 +158,11 @@ def on_marked(rates: Mapping[str, str], size: Size) -> list[Stage]:
     return [marked(None, size), *(marked(one, size) for one in runs(rates, size))]
 
 
+def on_scored(rates: Mapping[str, str], size: Size) -> list[Stage]:
+    """The ways of the same models by forced scoring."""
+    return [scored(None, size), *(scored(one, size) for one in runs(rates, size))]
+
+
 def paper_sampling(size: Size) -> list[Stage]:
     """The first seed at the common rate sampled as in the paper."""
     first = [run(mode, rate, size.seeds[0], size) for mode, rate in common(size).items()]
@@ -156,8 +171,8 @@ def paper_sampling(size: Size) -> list[Stage]:
 
 def both(rates: Mapping[str, str], size: Size, seeds: tuple[int, ...]) -> list[Stage]:
     """The base and all that is measured of these seeds, run after run."""
-    pairs = zip(finals(rates, size), on_marked(rates, size), strict=True)
-    return [stage for pair in pairs for stage in pair if not stage.run or stage.run.seed in seeds]
+    every = zip(finals(rates, size), on_marked(rates, size), on_scored(rates, size), strict=True)
+    return [stage for of_run in every for stage in of_run if not stage.run or stage.run.seed in seeds]
 
 
 def reproduce(study: Study, size: Size) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from common.commands import Parser, program
 from common.files import write_whole
 from common.terminal import unfailing_output
-from study import ablation_tables, figures, tables, ways, words
+from study import ablation_tables, figures, scored, tables, ways, words
 from study.plan import FULL, QUICK, Size
 from study.summary import Arm
 
@@ -68,13 +68,17 @@ TABLES: dict[str, Table] = {
     "opening": words.opening,
     "progress": tables.progress,
     **_results(*COMMON),
+    "ways-scored": scored.of_common,
     "learning-rates": tables.learning_rates,
     **{f"own-{name}": table for name, table in _results(*OWN).items()},
     "paper-sampling": _of(tables.paper_arms, tables.curve_table),
     "paper-sampling-differences": _of(tables.paper_arms, tables.differences),
     "factors": ablation_tables.factor_table,
     "factors-training": ablation_tables.factor_training,
-    "ten-times-the-updates": ablation_tables.long_table,
+    "longer": _of(ablation_tables.long_arms, ablation_tables.long_table),
+    "longer-marked": _of(ablation_tables.long_marked, tables.curve_table),
+    "longer-ways-marked": _of(ablation_tables.long_marked, ways.share_table),
+    "longer-held-out": _of(ablation_tables.long_arms, ablation_tables.long_held_out),
     "lambda": lambda counts, size: ablation_tables.lambda_table(counts.parent / "lambda_counts"),
     **{f"quick-{name}": _quick(_results(*COMMON)[name]) for name in ("differences", "marked-differences")},
 }

@@ -1,8 +1,8 @@
 """Stages of a study: train a model, sample from it, keep the counts. What is kept is not run again.
 
-A stage is one call of generate_samples.py, after one of main.py when its model is not there yet. Its result is a small
-JSON file (study/measurements.py) in the folder of counts; models and samples are in a work folder that may be deleted:
-a stage whose counts are kept needs neither.
+A stage is one call of generate_samples.py or of organism.measure, after one of main.py when its model is not there yet.
+Its result is a small JSON file (study/measurements.py) in the folder of counts; models and samples are in a work folder
+that may be deleted: a stage whose counts are kept needs neither.
 """
 
 import hashlib
@@ -38,15 +38,19 @@ class Run:
 
 @dataclass(frozen=True)
 class Stage:
-    """Samples of one model (of `run`; None: the model as it is) on the first problems of a split."""
+    """Samples of one model (of `run`; None: the model as it is) on the first problems of a split.
+
+    With `scored` what is kept is not the samples but what organism.measure finds by forced scoring and by a prefix.
+    """
 
     name: str
     run: Run | None
     split: str | None  # None: the evaluation split of the data set
     problems: int
     samples: int
-    flags: tuple[str, ...] = ()  # further ones of generate_samples.py
+    flags: tuple[str, ...] = ()  # further ones of the program that samples
     dataset: tuple[str, ...] = ()  # what is sampled, where it is not the data set that is trained on
+    scored: bool = False
 
 
 @dataclass
@@ -73,6 +77,12 @@ class Study:
 
     def sample_command(self, stage: Stage) -> list[str]:
         checkpoint = str(self.folder_of(stage.run)) if stage.run else self.model
+        if stage.scored:
+            return [
+                *("python", "-m", "organism.measure", "--model", checkpoint, "--split", str(stage.split)),
+                *("--problems", str(stage.problems), "--samples", str(stage.samples), *stage.flags, "--threads", "1"),
+                *("--output", str(self.work / f"{stage.name}.json")),
+            ]
         dataset = stage.dataset or self.sampled or self.dataset
         return [
             *("python", "generate_samples.py", "--checkpoint-path", checkpoint, *dataset),
@@ -166,18 +176,17 @@ def _perform(study: Study, stages: list[Stage], failed: threading.Event, bar: tq
 
 
 def _sample(study: Study, stage: Stage) -> None:
-    from study.measurements import keep
+    from study.measurements import keep, keep_scored
 
-    samples = study.work / f"{stage.name}.json"
-    call([*study.sample_command(stage), "--overwrite"], study.work / f"{stage.name}.sampling.log")
-    commands = [study.train_command(stage.run)] if stage.run else []
-    keep(
-        samples,
-        study.counts_of(stage),
-        stage=description(study, stage),
-        commands=[shlex.join(command) for command in (*commands, study.sample_command(stage))],
-        run_folder=study.folder_of(stage.run) if stage.run else None,
-    )
+    samples, output = study.work / f"{stage.name}.json", study.counts_of(stage)
+    command = study.sample_command(stage)
+    call([*command, *([] if stage.scored else ["--overwrite"])], study.work / f"{stage.name}.sampling.log")
+    commands = [shlex.join(each) for each in ([study.train_command(stage.run)] if stage.run else []) + [command]]
+    if stage.scored:
+        keep_scored(samples, output, stage=description(study, stage), commands=commands)
+    else:
+        folder = study.folder_of(stage.run) if stage.run else None
+        keep(samples, output, stage=description(study, stage), commands=commands, run_folder=folder)
     samples.unlink()
 
 

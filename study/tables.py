@@ -93,6 +93,7 @@ def progress(counts: Path, size: Size) -> str | None:
         "validation split, first seed": [plan.validation_base(size), *plan.grid(size)],
         "common rate": plan.finals(plan.common(size), size),
         "common rate, marked": plan.on_marked(plan.common(size), size),
+        "common rate, ways scored": plan.on_scored(plan.common(size), size),
         "own rates": plan.finals(rates, size) if rates else [],
         "own rates, marked": plan.on_marked(rates, size) if rates else [],
         "paper's sampling, first seed": plan.paper_sampling(size),
@@ -195,15 +196,16 @@ def texts(found: dict[str, Arm]) -> str | None:
     return markdown(["", "tokens", "well-formed %", "truncated %", "entropy in training"], rows) if rows else None
 
 
-def held_out(found: dict[str, Arm]) -> str | None:
-    """Accuracy on the charts held out of training, as it was measured on the way; the mean over seeds."""
+def held_out(found: dict[str, Arm], every: int = 1) -> str | None:
+    """Accuracy on the charts held out of training at every `every`-th measurement on the way; the mean over seeds."""
     trained = {arm.label: [one["held_out"] for one in arm.kept if one["held_out"]] for arm in found.values()}
     trained = {label: logs for label, logs in trained.items() if logs}
     if not trained:
         return None
-    updates = next(iter(trained.values()))[0]["update"]
-    rows = [
-        [label, *(points(float(value)) for value in np.mean([log["accuracy"] for log in logs], axis=0))]
-        for label, logs in trained.items()
-    ]
+    updates = max((log["update"] for logs in trained.values() for log in logs), key=len)[every - 1 :: every]
+    rows = []
+    for label, logs in trained.items():
+        values = np.mean([log["accuracy"] for log in logs], axis=0)[every - 1 :: every]
+        cells = [points(float(value)) for value in values]
+        rows.append([label, *cells, *["–"] * (len(updates) - len(cells))])  # a run may have ended early
     return markdown(["held-out accuracy after update", *map(str, updates)], rows)

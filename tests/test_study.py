@@ -58,8 +58,9 @@ def every_stage(size):
     rates = dict.fromkeys(plan.METHODS, size.rates[-1])
     return [
         plan.validation_base(size), *plan.grid(size), *plan.finals(rates, size), *plan.on_marked(rates, size),
-        *plan.finals(plan.common(size), size), *plan.paper_sampling(size), *ablations.stages(rates, size),
-        *ablations.long_stages(size).values(),
+        *plan.finals(plan.common(size), size), *plan.paper_sampling(size), *plan.on_scored(rates, size),
+        *plan.on_scored(plan.common(size), size), *ablations.stages(rates, size),
+        *ablations.long_stages(size), *ablations.long_marked(size),
     ]  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def test_every_run_is_a_command_of_main_with_the_planned_updates(size, tmp_path)
         args = parse_args(study.train_command(run)[2:])
         resolve_defaults(args)
         updates, _ = plan_steps(args, args.subset_size, 1)
-        assert updates == size.updates * (10 if f"-{10 * size.updates}u-" in run.name else 1), run.name
+        assert updates == size.updates * (4 if f"-{4 * size.updates}u-" in run.name else 1), run.name
 
 
 def test_one_name_is_one_stage_and_one_run(tmp_path):

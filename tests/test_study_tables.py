@@ -32,12 +32,26 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     assert cells[10].startswith("+0.0"), "Pass@64 of 32 and of 64 right samples is 1"
     training = ablation_tables.factor_training(tmp_path, size)
     assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
-    size = replace(size, seeds=(1, 2))
-    kept_stage(study, ablations.long_stages(size)["nsr", 1], 0, warnings={"entropy": 400})
-    kept_stage(study, ablations.long_stages(size)["nsr", 2], 0)
-    row, again = ablation_tables.long_table(tmp_path, size).splitlines()[2:]
-    assert row.endswith("| 0.100 → 0.200; 80 | entropy at 400 |") and row.startswith("| NSR − base | 2 |")
-    assert again.startswith("| NSR, seed 2 − base | 2 |") and again.endswith("| none |")
+
+
+def test_longer_runs_are_compared_with_the_base_once_one_is_kept(tmp_path):
+    study, size = Study(tmp_path, tmp_path), QUICK
+    (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
+    kept_stage(study, plan.base(size), 0, held_out={})
+    kept_stage(study, plan.marked(None, size), 0)
+    assert ablation_tables.long_arms(tmp_path, size) == {} == ablation_tables.long_marked(tmp_path, size)
+    of_psr, of_nsr = (plan.test(ablations.long(mode, size), size, samples=64) for mode in ("psr", "nsr"))
+    assert {of_psr, of_nsr} < set(ablations.long_stages(size))
+    way = {"update": list(range(50, 401, 50)), "accuracy": [n / 10 for n in range(8)]}
+    ended = {name: values[:5] for name, values in way.items()}
+    kept_stage(study, of_psr, 64, held_out=way)
+    kept_stage(study, of_nsr, 0, warnings={"entropy": 400}, held_out=ended)
+    found = ablation_tables.long_arms(tmp_path, size)
+    psr, nsr = ablation_tables.long_table(found).splitlines()[2:]
+    assert psr.startswith("| PSR − base | 2 | +33.3 [") and psr.endswith("| 0.100 → 0.200; 80 | none |")
+    assert nsr.startswith("| NSR − base | 2 | +0.0 [") and nsr.endswith("| entropy at 400 |")
+    assert ablation_tables.long_held_out(found).splitlines()[2:] == ["| PSR | 30.0 | 70.0 |", "| NSR | 30.0 | – |"]
+    assert set(ablation_tables.long_marked(tmp_path, size)) == {"base"}
 
 
 def test_draws_of_the_same_are_averaged_once_all_are_kept(tmp_path):

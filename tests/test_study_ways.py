@@ -6,10 +6,11 @@ import math
 import pytest
 
 from charts.loading import load_questions
-from study import plan, ways, words
-from study.measurements import Ways
+from organism import measure
+from study import plan, scored, ways, words
+from study.measurements import Ways, keep_scored
 from study.plan import FULL, QUICK
-from study.stages import Study
+from study.stages import Study, description, is_kept
 from study.summary import Arm
 from tests.test_study import CHARTS, kept_stage
 
@@ -106,3 +107,33 @@ def test_words_say_what_is_kept_and_which_seeds(tmp_path):
     rows = words.opening(tmp_path, QUICK).splitlines()
     assert "| Pass@1 (41.7) |" in rows[0] and len(rows) == 2 + len(plan.METHODS)
     assert rows[2].startswith("| GRPO | 0 | – |") and rows[3] == "| PSR | 1 | 66.7 | 66.7 | 66.7 | 0.0 |"
+
+
+def test_what_forced_scoring_found_is_kept_small_and_averaged_over_problems_and_seeds(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    base, first, second = (plan.scored(plan.run("psr", plan.COMMON, n, FULL) if n else None, FULL) for n in range(3))
+    assert scored.of_common(tmp_path, FULL) is None
+    for stage, careful in ((base, 0.06), (first, 0.001234567), (second, 0.5)):
+        rows = [
+            {"kind": "sum plain", "openings": {"careful": 0.25, "quick": 0.5, "reverse": 0.0, "guess": 0.1}},
+            {"kind": "value plain", "openings": {"careful": 0.75, "quick": 0.0, "reverse": 0.0, "guess": 0.1}},
+            {"kind": "sum marked", "openings": {"careful": careful, "quick": 0.2, "reverse": 0.1, "guess": 0.1}},
+        ]
+        measured = tmp_path / "measured.json"
+        measured.write_text(json.dumps({"rows": rows, "forced": {"plain": 100.0, "marked": 90.0}, "targets": []}))
+        keep_scored(measured, study.counts_of(stage), stage=description(study, stage), commands=["main.py"])
+    kept = json.loads(study.counts_of(first).read_text())
+    assert set(kept["openings"]) == {"careful", "quick", "reverse"} and kept["openings"]["careful"][2] == 0.001235
+    assert is_kept(study, first) and not is_kept(study, plan.scored(plan.run("nsr", plan.COMMON, 1, FULL), FULL))
+    of_base, of_psr = scored.of_common(tmp_path, FULL).splitlines()[2:]
+    assert of_base == "| Base | 50.0 | 25.0 | 0.0 | 6.0 | 20.0 | 10.0 | 6.0 | 100.0 | 90.0 |"
+    assert of_psr == "| PSR | 50.0 | 25.0 | 0.0 | 25.1 | 20.0 | 10.0 | 0.1 / 50.0 | 100.0 | 90.0 |"
+
+
+def test_a_scored_stage_is_a_command_of_the_measurement(tmp_path):
+    study = Study(tmp_path, tmp_path)
+    stage = plan.scored(plan.run("psr", plan.COMMON, 1, FULL), FULL)
+    command = study.sample_command(stage)
+    args = measure.parse_args(command[3:])
+    assert command[1:3] == ["-m", "organism.measure"] and args.model == str(study.folder_of(stage.run))
+    assert (args.split, args.problems, args.marked, args.forced) == ("test", 120, 60, 8)
