@@ -34,8 +34,6 @@ FACTORS: dict[str, dict] = {  # name -> the row's name in the table, and what is
     "4-generations": {"shown": "G = 4", "generations": 4},
     "16-generations": {"shown": "G = 16", "generations": 16},
     "16-completions": {"shown": "16 completions an update", "completions": 16},
-    "entropy-bonus": {"shown": "entropy bonus 1e-4", "more": ("--entropy-bonus", "1e-4")},
-    "kl": {"shown": "KL term 0.001", "more": ("--kl-beta", "0.001")},
     "sgd-on-policy": {
         "shown": "plain gradient descent at 0.1, one update per rollout batch",
         "rate": "0.1", "per_rollout": 1, "more": ("--optimiser", "sgd"),

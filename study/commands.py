@@ -5,15 +5,18 @@ from pathlib import Path
 
 from common.commands import Parser, program
 from common.terminal import unfailing_output
-from study import ablations, plan
+from study import ablations, collapse, plan
 from study.stages import Study
+
+PARTS = {"reproduce": plan.reproduce, "factors": ablations.perform_all, "collapse": collapse.perform_all}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     add, folder = parser.add_argument, Path("reproduction")
-    what = "reproduce: the methods against the base; factors: what makes them differ, after the former"
-    add("what", choices=("reproduce", "factors"), help=what)
+    what = "reproduce: the methods against the base; factors: what makes them differ, after the former; "
+    what += "collapse: what keeps them from collapsing at a high learning rate"
+    add("what", choices=tuple(PARTS), help=what)
     add("--quick", action="store_true", help="fewer updates, problems, samples and seeds: 20 minutes")
     add("--counts", type=Path, default=folder / "counts", help="what is kept (default: %(default)s)")
     add("--work", type=Path, default=folder / "models", help="may be deleted (default: %(default)s)")
@@ -23,8 +26,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> int:
     study = Study(args.counts, args.work, jobs=args.jobs)
-    perform_all = ablations.perform_all if args.what == "factors" else plan.reproduce
-    perform_all(study, plan.QUICK if args.quick else plan.FULL)
+    PARTS[args.what](study, plan.QUICK if args.quick else plan.FULL)
     return 0
 
 

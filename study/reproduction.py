@@ -15,7 +15,7 @@ from pathlib import Path
 from common.commands import Parser, program
 from common.files import write_whole
 from common.terminal import unfailing_output
-from study import ablation_tables, figures, scored, tables, ways, words
+from study import ablation_tables, collapse, figures, scored, tables, ways, words
 from study.plan import FULL, QUICK, Size
 from study.summary import Arm
 
@@ -79,6 +79,7 @@ TABLES: dict[str, Table] = {
     "longer-marked": _of(ablation_tables.long_marked, tables.curve_table),
     "longer-ways-marked": _of(ablation_tables.long_marked, ways.share_table),
     "longer-held-out": _of(ablation_tables.long_arms, ablation_tables.long_held_out),
+    "collapse": collapse.table,
     "lambda": lambda counts, size: ablation_tables.lambda_table(counts.parent / "lambda_counts"),
     **{f"quick-{name}": _quick(_results(*COMMON)[name]) for name in ("differences", "marked-differences")},
 }
