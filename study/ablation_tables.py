@@ -94,7 +94,7 @@ def long_table(found: dict[str, Arm]) -> str | None:
 
 def long_held_out(found: dict[str, Arm]) -> str | None:
     """Held-out accuracy on the way, at every fourth measurement."""
-    return held_out(found, every=4)
+    return held_out(found, every=4 * plan.EVAL_STEPS)
 
 
 def lambda_table(counts: Path) -> str | None:

@@ -196,16 +196,14 @@ def texts(found: dict[str, Arm]) -> str | None:
     return markdown(["", "tokens", "well-formed %", "truncated %", "entropy in training"], rows) if rows else None
 
 
-def held_out(found: dict[str, Arm], every: int = 1) -> str | None:
-    """Accuracy on the charts held out of training at every `every`-th measurement on the way; the mean over seeds."""
+def held_out(found: dict[str, Arm], every: int = plan.EVAL_STEPS) -> str | None:
+    """Accuracy on the charts held out of training after every `every` updates; the mean over the seeds that have it."""
     trained = {arm.label: [one["held_out"] for one in arm.kept if one["held_out"]] for arm in found.values()}
     trained = {label: logs for label, logs in trained.items() if logs}
-    if not trained:
-        return None
-    updates = max((log["update"] for logs in trained.values() for log in logs), key=len)[every - 1 :: every]
+    measured = sorted({n for logs in trained.values() for log in logs for n in log["update"] if n and n % every == 0})
     rows = []
     for label, logs in trained.items():
-        values = np.mean([log["accuracy"] for log in logs], axis=0)[every - 1 :: every]
-        cells = [points(float(value)) for value in values]
-        rows.append([label, *cells, *["–"] * (len(updates) - len(cells))])  # a run may have ended early
-    return markdown(["held-out accuracy after update", *map(str, updates)], rows)
+        of_seeds = [dict(zip(log["update"], log["accuracy"], strict=True)) for log in logs]
+        each = [[seed[n] for seed in of_seeds if n in seed] for n in measured]  # a run may have ended early
+        rows.append([label, *(points(float(np.mean(values))) if values else "–" for values in each)])
+    return markdown(["held-out accuracy after update", *map(str, measured)], rows) if rows else None

@@ -175,8 +175,11 @@ def test_held_out_accuracy_is_kept_with_the_updates_it_was_measured_after(tmp_pa
     (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log}))
     assert held_out(tmp_path) == {"update": [50], "accuracy": [0.4124]}
     assert len(log_of(tmp_path)) == 2
-    arms = {"psr": Arm("PSR", [{"held_out": {"update": [50], "accuracy": [a]}} for a in (0.4, 0.5)], CHARTS)}
-    assert tables.held_out(arms).splitlines()[2] == "| PSR | 45.0 |"
+    logs = [([50], [0.4]), ([0, 50, 100], [0.1, 0.5, 0.7])]  # before training it is measured too, but not always
+    kept = [{"held_out": {"update": updates, "accuracy": accuracy}} for updates, accuracy in logs]
+    arms = {"psr": Arm("PSR", kept, CHARTS), "nsr": Arm("NSR", kept[:1], CHARTS)}
+    assert tables.held_out(arms).splitlines()[0] == "| held-out accuracy after update | 50 | 100 |"
+    assert tables.held_out(arms).splitlines()[2:] == ["| PSR | 45.0 | 70.0 |", "| NSR | 40.0 | – |"]
 
 
 def test_what_is_logged_once_per_rollout_batch_is_averaged_over_those_updates_alone():
