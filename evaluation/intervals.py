@@ -65,10 +65,15 @@ def bootstrap_intervals(
     values = np.asarray(values, dtype=float)
     bounds = np.quantile(resampled_means(values, clusters, resamples, seed), TAILS, axis=0).T
     if within:
-        alike, seen = charts_agree(values, clusters), values.mean(axis=0)[:, None]
-        unseen = 1.0 - (1.0 - LEVEL) ** (1.0 / len(set(clusters)))
-        bounds[alike] = (seen + unseen * (np.asarray(within) - seen))[alike]
+        alike = charts_agree(values, clusters)
+        bounds[alike] = exact_bounds(values.mean(axis=0), clusters, within)[alike]
     return bounds
+
+
+def exact_bounds(seen: np.ndarray, clusters: Sequence[str], within: tuple[float, float]) -> np.ndarray:  # (M, 2)
+    """The bound of above around means (M,) on which all charts agree."""
+    unseen = 1.0 - (1.0 - LEVEL) ** (1.0 / len(set(clusters)))
+    return seen[:, None] + unseen * (np.asarray(within) - seen[:, None])
 
 
 def charts_agree(values: np.ndarray, clusters: Sequence[str]) -> np.ndarray:  # (M,)

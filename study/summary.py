@@ -5,6 +5,8 @@ problems. Two kinds of interval, both 95 %, percentile bootstrap with the questi
 
 - of a paired difference: over charts, for these seeds' mean; what makes a problem hard for both arms cancels;
 - the band of a curve: over charts and over seeds, drawn with replacement too.
+
+Where all charts agree neither has a spread, and both take the exact bound of evaluation/intervals.py.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.estimators import pass_at_k
-from evaluation.intervals import SEED, TAILS, bootstrap_intervals, resampled_means
+from evaluation.intervals import SEED, TAILS, bootstrap_intervals, charts_agree, exact_bounds, resampled_means
 
 
 @dataclass
@@ -83,13 +85,17 @@ def read_arm(counts: Path, label: str, names: Sequence[str]) -> Arm | None:
 
 
 def band(arm: Arm, ks: Sequence[int]) -> np.ndarray:  # (K, 2)
-    """Interval of the arm's curve over charts and seeds."""
+    """Interval of the arm's curve over charts and seeds; where all charts agree, at least the exact bound."""
     tables = arm.per_seed(ks)
     means = np.stack([resampled_means(table, arm.problems["clusters"]) for table in tables])  # (S, B, K): same draws
     rng = np.random.default_rng(SEED + 1)
     seeds = rng.integers(arm.seeds, size=(arm.seeds, means.shape[1]))  # (S, B)
     drawn = means[seeds, np.arange(means.shape[1])].mean(axis=0)  # (B, K)
-    return np.quantile(drawn, TAILS, axis=0).T
+    bounds, mean = np.quantile(drawn, TAILS, axis=0).T, tables.mean(axis=0)  # (K, 2), (P, K)
+    exact = exact_bounds(mean.mean(axis=0), arm.problems["clusters"], (0.0, 1.0))
+    alike = charts_agree(mean, arm.problems["clusters"])
+    widest = np.stack([np.minimum(bounds, exact)[:, 0], np.maximum(bounds, exact)[:, 1]], axis=1)
+    return np.where(alike[:, None], widest, bounds)
 
 
 def difference(a: Arm, b: Arm, ks: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:  # (K,), (K, 2)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from evaluation.estimators import guessing_floor
@@ -37,10 +38,18 @@ def test_a_paired_difference_draws_charts_not_questions():
 
 
 def test_the_band_holds_the_spread_of_seeds_which_one_seed_has_not():
-    flat = arm("x", (1, 1, 1))
-    assert band(flat, [1])[0] == pytest.approx([0.5, 0.5])
+    one = arm("x", (2, 2, 0))  # a chart of two questions solved, one of one question not
+    assert band(one, [1])[0] == pytest.approx([0.0, 1.0])
+    assert band(arm("x", (2, 2, 1)), [1])[0] == pytest.approx([0.5, 1.0])
     spread = arm("x", (0, 0, 0), (2, 2, 2))
     assert band(spread, [1])[0] == pytest.approx([0.0, 1.0]), "both seeds drawn twice is a quarter each"
+
+
+def test_where_all_charts_agree_a_band_is_not_narrower_than_what_so_few_charts_can_say():
+    unseen = 1 - 0.05 ** (1 / 2)  # of two charts
+    for seeds in (((2, 2, 2),), ((2, 2, 2), (2, 2, 2))):
+        assert band(arm("x", *seeds), [1, 2]) == pytest.approx(np.array([[1 - unseen, 1.0]] * 2))
+    assert band(arm("x", (1, 1, 1)), [1])[0] == pytest.approx([0.5 - unseen / 2, 0.5 + unseen / 2])
 
 
 def test_the_guessing_floor_is_that_of_fair_coins():
