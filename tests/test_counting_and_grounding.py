@@ -18,7 +18,7 @@ from charts.boxes import gold_boxes, read_box
 from charts.loading import load_questions
 from charts.parsing import parse_completion
 from charts.synthetic import COLORS, bars, random_chart
-from tests import chart_copies as copies
+from tests import counting_and_grounding_copies as copies
 from tests.test_adapters import saved
 
 

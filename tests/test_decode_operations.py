@@ -18,7 +18,7 @@ from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention
 from sampling.static_run import Run
 from tests.families import FAMILIES, make_family
-from tests.test_models import qwen2_5_vl_3b
+from tests.test_lora import qwen2_5_vl_3b
 
 
 class Operations(TorchDispatchMode):

@@ -13,8 +13,8 @@ from estimate.report import Job, measure_prompts, report
 from models.registry import TINY_FOLDER, load_processor, lora_config
 from settings.arguments import parse_args, resolve_accumulation
 from settings.grpo_config import measured_at_once
+from tests.test_lora import qwen2_5_vl_3b
 from tests.test_memory import TINY, tiny_trainer, work_of
-from tests.test_models import qwen2_5_vl_3b
 from training.preparing import examine, load_data
 from update.memory import Memory, count_parameters, memory, shape_of
 

@@ -1,4 +1,4 @@
-"""Pass@k of the held-out charts while training: the numbers, what they leave alone, which checkpoint is the best."""
+"""Pass@k of the held-out charts while training: the numbers, what they leave alone, what main.py says and keeps."""
 
 import json
 import re
@@ -11,20 +11,15 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig
-from transformers import TrainerControl, TrainerState
 from transformers.trainer_utils import IntervalStrategy
 
 import main
-from checkpoints.manifest import publish
 from evaluation.intervals import bootstrap_intervals
 from settings.arguments import parse_args
 from tests.held_out_processes import CHARTS, KNOWN, QUESTIONS, measuring
-from tests.test_best_checkpoint import steps
-from tests.test_early_warning import watch
 from tests.test_resume import build, seen, weights
 from trainers.held_out import pass_at_k_metrics
-from training.early_warning import EarlyWarning
-from training.measured import best_metric, pass_at_k_line, summary
+from training.measured import pass_at_k_line
 
 ROOT = Path(__file__).parent.parent
 NONE = float("nan")
@@ -168,94 +163,6 @@ def test_two_processes_share_the_questions_and_count_each_once(tmp_path):
             keys = {key for key in alone[name] if "pass@" in key or key.endswith("/accuracy")}
             assert {key: results[name][key] for key in keys} == {key: alone[name][key] for key in keys}
     assert not of(alone["one"]) and alone["one"]["eval_decomposed/accuracy"] == 3 / 4
-
-
-# -- the best checkpoint ----------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("best_by", "samples", "metric"),
-    [
-        (None, 1, "eval_decomposed/accuracy"), ("pass@1", 1, "eval_decomposed/accuracy"), (None, 8, "eval_pass@1"),
-        ("pass@1", 8, "eval_pass@1"), ("pass@n", 8, "eval_pass@8"), ("pass@n", 6, "eval_pass@6"),
-    ],
-)  # fmt: skip
-def test_what_the_best_is_measured_by(best_by, samples, metric):
-    assert best_metric(best_by, samples) == metric
-
-
-def test_the_best_by_pass_at_n_is_saved_without_a_stop_too():
-    callback, state = EarlyWarning(watch(), best_by="eval_pass@8"), TrainerState()
-    saves = []
-    for step, (one, eight) in enumerate([(0.9, 0.9), (0.5, 0.6), (0.4, 0.7), (0.6, 0.7)]):
-        state.global_step, control = step, TrainerControl()
-        callback.on_evaluate(None, state, control, metrics={"eval_pass@1": one, "eval_pass@8": eight})
-        saves.append(control.should_save)
-    assert saves == [False, True, True, False], "before the first update there is no checkpoint to keep"
-    assert (state.best_global_step, state.best_metric) == (2, 0.7)
-
-
-class Measures(EarlyWarning):
-    """Has measured Pass@1 and Pass@8 at two steps."""
-
-    def on_step_end(self, args, state, control, **kwargs):
-        found = {1: (0.3, 0.9), 3: (0.4, 0.8)}.get(state.global_step)
-        if found:
-            metrics = dict(zip(("eval_pass@1", "eval_pass@8"), found, strict=True))
-            state.log_history.append({**metrics, "step": state.global_step})
-            self.on_evaluate(args, state, control, metrics=metrics)
-
-
-@pytest.mark.parametrize(("best_by", "best", "value"), [("eval_pass@1", 3, 0.4), ("eval_pass@8", 1, 0.9)])
-def test_a_resumed_run_remembers_the_best_by_the_metric_that_it_is_chosen_by(best_by, best, value, tmp_path):
-    for length, checkpoint in ((2, None), (4, str(tmp_path / "checkpoint-2"))):
-        trainer = build(tmp_path, "nsr", 1, 8, save_steps=100, max_steps=length, save_total_limit=1)
-        trainer.best_by = best_by
-        trainer.add_callback(Measures(watch(), best_by=best_by))
-        trainer.train(resume_from_checkpoint=checkpoint)
-    assert (trainer.state.best_global_step, trainer.state.best_metric) == (best, value)
-    assert steps(tmp_path) == [4, best]
-
-
-def entry(step, one, four):
-    found = {"step": step, "eval_decomposed/accuracy": one}
-    for k, value in ((1, one), (4, four)):
-        found |= {f"eval_pass@{k}": value, f"eval_pass@{k}/low": value - 0.1, f"eval_pass@{k}/high": value + 0.1}
-    return found
-
-
-def test_the_end_of_a_run_says_which_checkpoint_is_the_best(tmp_path):
-    base, *history = [entry(0, 0.3, 0.6), entry(2, 0.5, 0.6), entry(4, 0.4, 0.8), entry(6, 0.5, 0.7)]
-    written = tmp_path / "written" / "checkpoint-2"
-    written.mkdir(parents=True)
-    (written / "trainer_state.json").write_text("{}")
-    publish(written, tmp_path / "checkpoint-2")
-    shown = [
-        "Held-out charts, 20 questions, 4 completions each: Pass@1 50.0 % [40.0, 60.0], Pass@4 70.0 % [60.0, 80.0]",
-        "Best by Pass@1: update 2, Pass@1 50.0 % [40.0, 60.0]: checkpoint-2",
-        "Best by Pass@4: update 4, Pass@4 80.0 % [70.0, 90.0]: none of it is kept (--best-by pass@n keeps one)",
-        "Best checkpoint: checkpoint-2: the highest Pass@1 on the held-out charts, the first of equals: 50.0%",
-    ]
-    by_one, by_four = ({"best_by": f"eval_pass@{k}"} for k in (1, 4))
-    assert summary(history, 20, tmp_path, last=True, **by_one) == shown
-    assert summary(history, 20, tmp_path, last=False, **by_one) == shown[1:]
-    said = summary([base, *history], 20, tmp_path, last=True, **by_four)
-    assert (
-        said[0] == "Before training: Pass@1 30.0 % [20.0, 40.0], Pass@4 60.0 % [50.0, 70.0]" and said[1:4] == shown[:3]
-    )
-    assert said[4].startswith("Best checkpoint: that of update 4, which is not there: the highest Pass@4 on")
-    assert said[4].endswith(": 80.0%, 60.0% before training")
-    one = [{"step": 2, "eval_decomposed/accuracy": 0.25}]
-    lines = [
-        "Held-out accuracy: 25.0% on 20 questions, one completion each",
-        "Best checkpoint: checkpoint-2: the highest accuracy on the held-out charts, the first of equals: 25.0%",
-    ]
-    assert summary(one, 20, tmp_path, last=True) == lines and summary(one, 20, tmp_path, last=False) == lines[1:]
-    untrained = {"step": 0, "eval_decomposed/accuracy": 0.25}
-    before = ", 25.0% before training"
-    assert summary([untrained, *one], 20, tmp_path, last=True) == [lines[0] + before, lines[1] + before + ": no better"]
-    assert summary([], 20, tmp_path, last=True) == summary([untrained], 20, tmp_path, last=True) == []
-    assert pass_at_k_line({"loss": 0.0, **one[0]}) is None
 
 
 # -- main.py ----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from models.registry import TINY_FOLDER, lora_config
 from sampling.shared_prefix import SharedPrefixCache
 from settings.arguments import parse_args
 from settings.grpo_config import build_config
-from tests.test_models import qwen2_5_vl_3b
+from tests.test_lora import qwen2_5_vl_3b
 from training.building import build_trainer
 from training.preparing import load_data, resolve_defaults
 from update import pass_room
