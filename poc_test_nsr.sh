@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 for argument in "$@"; do
     case $argument in
-        -h | --help) sed -n '2,12p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,10p' "$0"; exit 0 ;;
         --mode* | --vlm-name* | --model-name* | --dataset-name* | --seed* | --subset-size* | --output-root*)
             echo "error: $argument is set by the script; use MODEL, DATASET, SUBSET or SEED in the environment" >&2
             exit 2 ;;

@@ -48,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompt-tokens", type=int, default=299, help="the question is padded to this length")
     parser.add_argument("--image-tokens", type=int, default=144, help="of these, so many are the image's")
     parser.add_argument("--max-new-tokens", type=int, default=96)
-    parser.add_argument("--rungs", nargs="*", type=int, help="only these (default: all five)")
+    parser.add_argument("--rungs", nargs="*", type=int, choices=range(1, 6), help="only these (default: all five)")
     parser.add_argument("--repeat", type=int, default=1, help="best of this many runs")
     return check_least(parser.parse_args(argv), num_samples=1, problems=1, max_new_tokens=1, repeat=1)
 
@@ -79,10 +79,10 @@ class Ladder:
         rows = sequences[:, self.length :].tolist()
         return [row[: row.index(self.eos) + 1] if self.eos in row else row for row in rows]
 
-    def batches(self, size: int = 8) -> list[list[int]]:
+    def batches(self) -> list[list[int]]:
         out: list[list[int]] = []
-        for start in range(0, self.n, size):
-            rows = min(size, self.n - start)
+        for start in range(0, self.n, 8):
+            rows = min(8, self.n - start)
             out += self._generate({name: torch.cat([tensor] * rows) for name, tensor in self.inputs.items()})
         return out
 

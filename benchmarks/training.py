@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.measuring import bar_chart
 from benchmarks.updates import PROCESSES, RANK, Packed, Work, run
 from benchmarks.workloads import add_text_flag, add_update_flags, model_to_measure
-from common.commands import Parser, check_least, program
+from common.commands import Parser, check_least, program, say
 
 PARTS = ("sweep", "memory", "whole", "project")
 FULL_RUN = 10_000 * 2  # completions: the README's 10,000 questions, 2 each
@@ -46,11 +46,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.text and args.random_weights:
         parser.error("--text: it takes the decoder of --model; leave out --random-weights")
     return check_least(args, longest=1, repeat=1)
-
-
-def say(line: str) -> None:
-    if RANK == 0:
-        print(line, flush=True)
 
 
 def compare(args, work: Work) -> None:

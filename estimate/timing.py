@@ -68,8 +68,6 @@ class Clock(TrainerCallback):
 
 
 def _give_every_row_weight(trainer) -> None:
-    import torch
-
     scored, replace_advantages = trainer._calculate_rewards, trainer._replace_advantages
     trainer._calculate_rewards = lambda *args: scored(*args).nan_to_num_(0.0)
     trainer._replace_advantages = lambda output, weights, local: replace_advantages(

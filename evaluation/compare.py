@@ -5,7 +5,6 @@ Pairing takes out what makes a problem hard for both, so the interval is far nar
 
 import sys
 from argparse import Namespace
-from pathlib import Path
 
 from common.commands import name_some
 from common.files import check_output, write_whole
@@ -54,8 +53,11 @@ def labels_of(a: Results, b: Results) -> tuple[str, str]:
 
 def compare(args: Namespace) -> int:
     asked = parse_ks(args.k_values)
+    for flag, value in (("--metrics", args.metrics), ("--method-name", args.method_name)):
+        if value:
+            raise ValueError(f"{flag} goes with --samples-path and not with --compare; leave it out")
     paths = [*args.compare, *args.blind]
-    output = check_output(args.output_path, [Path(path) for path in paths]) if args.output_path else None
+    output = check_output(args.output_path, [find_file(path) for path in paths]) if args.output_path else None
     everything = [load_either(path, args) for path in paths]
     seeing, blind = everything[: len(args.compare)], everything[len(args.compare) :]
     for results in everything:

@@ -50,8 +50,7 @@ def at_least_table(n: int, k: int) -> np.ndarray:  # (n + 1, k + 1)
     """Row c, column t: the probability that at least t of k samples are right, drawn without replacement from n, c."""
     from scipy.stats import hypergeom  # takes a second to import, and few metrics need it
 
-    exactly = hypergeom.pmf(np.arange(k + 1), n, np.arange(n + 1)[:, None], k)
-    return np.minimum(1.0, np.cumsum(exactly[:, ::-1], axis=1)[:, ::-1])
+    return hypergeom.sf(np.arange(k + 1) - 1, n, np.arange(n + 1)[:, None], k)
 
 
 def g_pass_at_k(n: np.ndarray, c: np.ndarray, ks: Sequence[int], share: float) -> np.ndarray:  # (P, K)

@@ -34,7 +34,8 @@ class Gallery:
     def visit(self, problem: dict, marks: list[bool]) -> None:
         kind, gold = str(problem.get("kind") or ""), problem.get("answer")
         place = self.kinds.setdefault(kind, len(self.kinds)) if kind else None
-        asked = "\n".join([str(problem.get("question") or ""), *map(str, problem.get("choices") or ())])
+        choices = given if isinstance(given := problem.get("choices"), list) else []
+        asked = "\n".join([str(problem.get("question") or ""), *map(str, choices)])
         texts = asked, str(gold if gold is not None else "not stored")
         known = self._known(str(problem["problem_id"]), *texts, place, gold_boxes(problem))
         if known["image"] is None and problem.get("image"):
@@ -43,9 +44,9 @@ class Gallery:
                 self.images[chart] = embedded(self.folder, str(problem["image"]), self.image_size)
         known["by"][self.method] = self._by_answer(problem, marks)
 
-    def unsampled(self, problems: list[tuple[str, str]]) -> None:
+    def unsampled(self, problems: list[tuple[str, str, dict]]) -> None:
         """Problems of the present method that have no samples, with the reason."""
-        for name, reason in problems:
+        for name, reason, _ in problems:
             self._known(name)["by"][self.method] = {"right": 0, "total": 0, "error": reason}
 
     def _known(

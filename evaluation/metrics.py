@@ -23,6 +23,7 @@ METRICS = {
     "rates": "well-formed and truncated completions, tokens a completion",
     "kinds": "Pass@k of each kind of question, with the guessing floor of yes/no questions",
 }
+OF_SAMPLES = ("distinct", "rates")  # of problems that have samples alone, where others are counted as wrong
 G_PASS_SHARES = (0.25, 0.5, 0.75, 1.0)
 VOTE_DRAWS = 64
 NUMBER = re.compile(r"[+-]?(\d+(,\d{3})*(\.\d+)?|\.\d+)(e[+-]?\d+)?")
@@ -73,6 +74,9 @@ def majority(codes: np.ndarray, right: np.ndarray, ks: Sequence[int], rng: np.ra
     order = rng.permuted(np.tile(np.arange(len(codes)), (VOTE_DRAWS, 1)), axis=1)  # (D, n)
     result = np.empty(len(ks))
     for place, k in enumerate(ks):
+        if k == 1:  # exact: that of a sample, or wrong where it has no answer
+            result[place] = right[codes >= 0].sum() / len(codes)
+            continue
         drawn = codes[order[:, :k]] if k < len(codes) else codes[None]  # (D, k)
         cells = drawn + np.arange(len(drawn))[:, None] * count
         votes = np.bincount(cells[drawn >= 0], minlength=len(drawn) * count).reshape(len(drawn), count)
@@ -92,27 +96,27 @@ def check_metrics(names: Sequence[str]) -> list[str]:
 
 def compute(samples: SampleSet, details: Details, names: Sequence[str], ks: Sequence[int]) -> tuple[dict, list[str]]:
     """The metrics asked for, as {name: {column: {"value", "interval"}}}, and those the file has no data for."""
-    rows = [i for i, name in enumerate(samples.ids) if name in details.of]
-    kept = [details.of[samples.ids[i]] for i in rows]
-    n, c = samples.n[rows], samples.c[rows]
-    clusters = [samples.clusters[i] for i in rows]
-    tables, absent = {}, []
+    kept = [details.of.get(name) or _never_right(int(n)) for name, n in zip(samples.ids, samples.n, strict=True)]
+    sampled = [i for i, name in enumerate(samples.ids) if name in details.of]
+    results, absent = {}, []
     for name in names:
-        if name == "kinds":
-            continue
-        columns = _columns(name, n, c, kept, ks)
+        rows = sampled if name in OF_SAMPLES else list(range(len(samples)))
+        columns = _columns(name, samples.n[rows], samples.c[rows], [kept[i] for i in rows], ks)
         if columns:
-            tables[name] = columns
-        else:
+            results[name] = _with_intervals(columns, [samples.clusters[i] for i in rows], name)
+        elif name != "kinds":
             absent.append(name)
-    results = {name: _with_intervals(columns, clusters, name) for name, columns in tables.items()}
     if "kinds" in names:
-        kinds = [samples.kinds[i] for i in rows]
-        if any(kinds):
-            results["kinds"] = _by_kind(kinds, n, c, clusters, kept, ks)
+        if any(samples.kinds):
+            results["kinds"] = _by_kind(samples.kinds, samples.n, samples.c, samples.clusters, kept, ks)
         else:
             absent.append("kinds")
     return results, absent
+
+
+def _never_right(n: int) -> dict:
+    """The details of a problem without samples that is counted as never right (--missing wrong)."""
+    return {"right": np.zeros(n, bool), "codes": np.full(n, -1), "yes_no": False}
 
 
 def _columns(name: str, n: np.ndarray, c: np.ndarray, kept: list[dict], ks: Sequence[int]) -> dict[str, np.ndarray]:

@@ -20,6 +20,7 @@ from common.files import check_output, write_whole
 from common.terminal import printable, unfailing_output
 
 SUFFIXES = (".png", ".svg", ".pdf")
+CSV_HEADS = (b"label,method,", b"label,mode,")  # of the numbers beside a picture
 
 
 def parse_args(argv: Sequence[str] | None = None) -> Namespace:
@@ -94,10 +95,13 @@ def run(args: Namespace) -> int:
     suffix = output.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"--output: {output.name} must end in {', '.join(SUFFIXES)}")
+    numbers = output.with_suffix(".csv")
+    if numbers.is_file() and not numbers.read_bytes().startswith(CSV_HEADS):
+        raise ValueError(f"--output: {numbers} exists and is no file of curves; name another picture, or move it away")
     figure, table = draw_runs(args) if args.training else draw_results(args)
     write_whole(output, picture(figure, suffix))
-    write_whole(output.with_suffix(".csv"), table)
-    print(printable(f"✓ Plot saved to {output}, its numbers to {output.with_suffix('.csv')}"))
+    write_whole(numbers, table)
+    print(printable(f"✓ Plot saved to {output}, its numbers to {numbers}"))
     return 0
 
 

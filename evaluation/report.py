@@ -13,7 +13,7 @@ from pathlib import Path
 if not __package__:  # run as a script: imports start at the project root, not in this folder
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
 from common.files import check_output, write_whole
 from common.terminal import printable, unfailing_output
 
@@ -49,8 +49,7 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
+main = program(parse_args, run)
 
 
 if __name__ == "__main__":

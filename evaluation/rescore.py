@@ -16,7 +16,7 @@ def question_of(problem: dict, answers: list) -> ChartQuestion:
     return ChartQuestion(
         id=str(problem["problem_id"]),
         question=str(problem.get("question") or ""),
-        answers=tuple(answers),
+        answers=tuple(map(str, answers)),
         kind=str(problem.get("kind") or ""),
         answer_kind=str(problem.get("answer_kind") or ""),
         tolerance=problem.get("tolerance"),
@@ -48,7 +48,10 @@ def marker(rule: str) -> Callable[[dict], list[bool | None]]:
         question = question_of(problem, answers)
         stored = str(problem.get("rule") or "")  # with the flags of this problem: chartqapro:Y-
         own = stored if stored.partition(":")[0] == rule else rule
-        verdicts = {answer: grade(answer, question, own) for answer in set(extracted)} if answers else {}
+        try:
+            verdicts = {answer: grade(answer, question, own) for answer in set(extracted)} if answers else {}
+        except (TypeError, ArithmeticError) as error:
+            raise ValueError(f"--rescore cannot read problem {problem['problem_id']}: {error!r}") from None
         return [verdicts[answer].correct for answer in extracted] if answers else []
 
     return mark

@@ -28,8 +28,8 @@ _NOTHING = {False: "no samples", True: "no sample could be marked"}
 class SampleSet:
     """The problems of one samples file, in its order: ids, samples and right samples of each, and where they are from.
 
-    `unsampled` are (problem, reason) of problems without samples; `clusters` are chart ids (a problem without an image
-    is its own cluster); `settings` is what the sampler wrote about the run, or {}.
+    `unsampled` are (problem, reason, what the file says of it) of problems without samples; `clusters` are chart ids (a
+    problem without an image is its own cluster); `settings` is what the sampler wrote about the run, or {}.
     """
 
     path: Path
@@ -42,7 +42,7 @@ class SampleSet:
     clusters: list[str] = field(default_factory=list)
     kinds: list[str] = field(default_factory=list)
     digests: list[bytes] = field(default_factory=list)
-    unsampled: list[tuple[str, str]] = field(default_factory=list)
+    unsampled: list[tuple[str, str, dict]] = field(default_factory=list)
     undecided: int = 0  # samples left out because their mark is null
     repeated: int = 0  # rows left out because their problem had occurred before
     identical: int = 0  # problems of several samples whose texts are all the same
@@ -98,10 +98,11 @@ def read_samples(
         said = [] if failed else mark(problem) if mark else _checked_marks(problem, marks, name, path)
         problem, right = _decided(result, problem, said)
         if not right:
-            result.unsampled.append((name, str(problem["error"]) if failed else _NOTHING[bool(said)]))
+            about = {key: problem.get(key) for key in ("question", "answer", "image_id", "kind")}
+            result.unsampled.append((name, str(problem["error"]) if failed else _NOTHING[bool(said)], about))
             continue
         counts.append((len(right), sum(right)))
-        _keep(result, problem, name, right)
+        _keep(result, problem, name)
         if visit:
             visit(problem, right)
     _check_run(result, runs)
@@ -126,7 +127,7 @@ def _decided(result: SampleSet, problem: dict, marks: list[bool | None]) -> tupl
     return {**problem, **kept}, right
 
 
-def _keep(result: SampleSet, problem: dict, name: str, right: list[bool]) -> None:
+def _keep(result: SampleSet, problem: dict, name: str) -> None:
     result.ids.append(name)
     chart = problem.get("image_id")
     result.clusters.append(f"chart {chart}" if chart else f"problem {name}")
@@ -242,7 +243,7 @@ def _settle_missing(result: SampleSet, missing: str) -> list[str]:
         return []
     parts = []
     if result.unsampled:
-        named = name_some([f"{name} ({reason})" for name, reason in result.unsampled])
+        named = name_some([f"{name} ({reason})" for name, reason, _ in result.unsampled])
         parts.append(f"{len(result.unsampled)} problems have no samples: {named}")
     if absent:
         parts.append(f"{absent} of the run's {announced} problems are not in the file")
@@ -257,11 +258,8 @@ def _settle_missing(result: SampleSet, missing: str) -> list[str]:
     if absent:
         raise ValueError(f"{result.path}: {what}: --missing wrong needs them named in the file; choose --missing skip")
     size = int(result.n.max()) if len(result) else 0
-    for name, _ in result.unsampled if size else []:
-        result.ids.append(name)
-        result.clusters.append(f"problem {name}")
-        result.kinds.append("")
-        result.digests.append(hashlib.sha256(name.encode(errors="surrogatepass")).digest())
+    for name, _, problem in result.unsampled if size else []:
+        _keep(result, problem, name)
         result.n, result.c = np.append(result.n, size), np.append(result.c, 0)
     return [f"{what}: counted as never right"]
 

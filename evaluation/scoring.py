@@ -3,7 +3,6 @@
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 
 from common.commands import name_some
 from common.files import check_output, write_whole
@@ -74,7 +73,7 @@ def score(args: Namespace) -> int:
     """Prints the table of --samples-path and writes --output-path; the exit code."""
     ks = parse_ks(args.k_values)
     names = check_metrics(args.metrics)
-    output = check_output(args.output_path, [Path(args.samples_path)]) if args.output_path else None
+    output = check_output(args.output_path, [find_file(args.samples_path)]) if args.output_path else None
     details = Details() if names else None
     samples, notes = load(args.samples_path, args, details)
     method = printable(args.method_name or default_method(samples.path, samples.settings))

@@ -40,7 +40,7 @@ def show(questions: QuestionSet, prompt: str, page: str | bool) -> list[str]:
     first = questions.questions[:ROWS]
     asked = _asked(first[0], prompt)
     pictures = [_picture(question) for question in first]
-    rows = [_row(question, *picture) for question, picture in zip(first, pictures, strict=True)]
+    rows = [_row(question, size) for question, (size, _) in zip(first, pictures, strict=True)]
     notes = [
         *questions.notes,
         *filter(None, [doubt(prompt, questions.questions)]),
@@ -55,7 +55,7 @@ def show(questions: QuestionSet, prompt: str, page: str | bool) -> list[str]:
     ]
 
 
-def _row(question: ChartQuestion, size: str, uri: str | None) -> dict[str, str]:
+def _row(question: ChartQuestion, size: str) -> dict[str, str]:
     """What the page and the terminal say of a question, without what it does not have."""
     said = {
         "id": question.id,

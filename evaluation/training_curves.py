@@ -64,7 +64,7 @@ def read_run(path: str | Path) -> Run:
     log = find_log(path)
     try:
         history = json.loads(log.read_text(encoding="utf-8"))["log_history"]
-        entries = [entry for entry in history if "step" in entry]
+        entries = [e for e in history if isinstance(e, dict) and isinstance(e.get("step"), int | float)]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{log} is not a trainer_state.json with a log_history ({error!r})") from None
     points: dict[str, dict[float, float]] = {}

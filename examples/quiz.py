@@ -4,18 +4,19 @@ quiz/train.jsonl and quiz/test.jsonl have the columns picture, ask, options, sol
 and amount (the value itself); the pictures lie beside them.
 """
 
+import argparse
 import json
 import random
 import sys
 from pathlib import Path
 
 from charts.synthetic import synthetic_questions
-from common.commands import Parser
+from common.commands import Parser, check_least, program
 
 
 def draw(folder: Path, rows: int) -> None:
     """Writes `rows` rows a split, of questions whose answer is a number."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
         asked = [one for one in synthetic_questions(split, 4 * rows) if one.answer_kind == "number"][:rows]
         lines = []
@@ -31,14 +32,19 @@ def draw(folder: Path, rows: int) -> None:
         (folder / f"{split}.jsonl").write_text("\n".join(lines))
 
 
-def main(argv: list[str] | None = None) -> int:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("quiz"), help="default: %(default)s")
     parser.add_argument("--rows", type=int, default=48, help="rows a split (default: %(default)s)")
-    args = parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), rows=1)
+
+
+def run(args: argparse.Namespace) -> int:
     draw(args.folder, args.rows)
     return 0
 
+
+main = program(parse_args, run)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
 from common.files import whole_file
 from organism.answering import FORCED, MIXTURES, PROCEDURES
 
@@ -49,7 +49,10 @@ class Stage(NamedTuple):
 def train(
     model: PreTrainedModel, processor: ProcessorMixin, stage: Stage, *, batch_size: int, seed: int, state: Path
 ) -> None:
-    """One stage on charts drawn as they are needed. Goes on from `state` if that file exists; it is kept up to date."""
+    """One stage on charts drawn as they are needed. Goes on from `state` if that file exists; it is kept up to date.
+
+    ValueError for a state that was left with other settings.
+    """
     # Long, for it is one loop whose streams, rates and kept state all hang on the step.
     import torch
     from tqdm import tqdm
@@ -60,9 +63,11 @@ def train(
     optimizers = make_optimizers(model, stage.learning_rate)
     warm_up = min(50, max(1, stage.steps // 10))
 
-    done = 0
+    done, settings = 0, {**stage._asdict(), "mixture": dict(stage.mixture), "batch_size": batch_size, "seed": seed}
     if state.is_file():
         kept = torch.load(state, weights_only=True)
+        if kept.get("settings") != settings:
+            raise ValueError(f"{state} is of an interrupted build with other settings: delete it, or build elsewhere")
         model.load_state_dict(kept["model"])
         for optimizer, saved in zip(optimizers, kept["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -88,9 +93,9 @@ def train(
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}")
         if time.time() - saved_at > SAVE_EVERY:
-            keep(state, model, optimizers, step + 1)
+            keep(state, model, optimizers, settings, step + 1)
             saved_at = time.time()
-    keep(state, model, optimizers, stage.steps)
+    keep(state, model, optimizers, settings, stage.steps)
     model.eval()
 
 
@@ -101,10 +106,11 @@ def hide_choice(processor: ProcessorMixin, labels: torch.Tensor) -> None:
         row[: int((row == last).nonzero()[0]) + 1] = -100
 
 
-def keep(state: Path, model, optimizers, step: int) -> None:
+def keep(state: Path, model, optimizers, settings: dict[str, Any], step: int) -> None:
     import torch
 
-    whole = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in optimizers], "step": step}
+    states = {"model": model.state_dict(), "optimizers": [each.state_dict() for each in optimizers]}
+    whole = states | {"settings": settings, "step": step}
     with whole_file(state) as partial:
         torch.save(whole, partial)
 
@@ -195,8 +201,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
+main = program(parse_args, run)
 
 
 if __name__ == "__main__":

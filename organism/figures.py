@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
+
+from evaluation.estimators import pass_at_k
 from organism.answering import FLAWED, OTHER, PROCEDURES
 
 KS = (1, 4, 16, 64, 256)
@@ -38,11 +40,9 @@ class Row:
 
 def pass_at(k: int, rows: Sequence[Row], procedures: Sequence[str] | None = None) -> float:
     """Unbiased Pass@k in percent; with `procedures`, as if only their completions could be right."""
-    total = 0.0
-    for row in rows:
-        right = sum(count for way, count in row.right.items() if procedures is None or way in procedures)
-        total += 1 - math.comb(row.samples - right, k) / math.comb(row.samples, k)
-    return 100 * total / len(rows) if rows else float("nan")
+    right = [sum(n for way, n in row.right.items() if procedures is None or way in procedures) for row in rows]
+    drawn = np.array([row.samples for row in rows])
+    return 100 * float(pass_at_k(drawn, np.array(right), [k]).mean()) if rows else float("nan")
 
 
 def share(rows: Sequence[Row], procedure: str) -> float:

@@ -17,7 +17,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
+from common.files import check_output, write_whole
 from organism.answering import FORCED, OPENINGS, procedure_of
 from organism.figures import DRAWN, Row, commonest_answers, summary, targets
 
@@ -58,7 +59,7 @@ def _inputs(sampler: Sampler, questions: Sequence[ChartQuestion]) -> list[tuple[
     return [(one.id, sampler.inputs(one, one.open_image())) for one in questions if one.open_image]
 
 
-def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str = "measuring") -> Iterator[Row]:
+def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion]) -> Iterator[Row]:
     """One row a question, in order."""
     from tqdm import tqdm
 
@@ -66,7 +67,7 @@ def sample_rows(sampler: Sampler, questions: Sequence[ChartQuestion], title: str
     from charts.parsing import parse_completion
 
     size = max(1, 256 // sampler.n)
-    with tqdm(total=len(questions), desc=title, unit="problem", mininterval=5) as bar:
+    with tqdm(total=len(questions), desc="measuring", unit="problem", mininterval=5) as bar:
         for place in range(0, len(questions), size):
             group = questions[place : place + size]
             prompts = _inputs(sampler, group)
@@ -200,6 +201,8 @@ def run(args: argparse.Namespace) -> int:
 
     from checkpoints.finding import find_checkpoint
 
+    if args.output:
+        check_output(args.output, name="--output")
     torch.set_num_threads(args.threads)
     began = time.time()
     questions = questions_for(args.split, args.problems, args.marked)
@@ -221,12 +224,11 @@ def run(args: argparse.Namespace) -> int:
         whole = {"model": args.model, "seed": args.seed, "split": args.split, "natural": args.problems}
         whole |= {"forced": {"marked" if state else "plain": value for state, value in careful.items()}}
         whole |= {"targets": [target._asdict() for target in found], "rows": [asdict(row) for row in rows]}
-        args.output.write_text(json.dumps(whole) + "\n", encoding="utf-8")
+        write_whole(args.output, json.dumps(whole) + "\n")
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: run(parse_args(argv)))
+main = program(parse_args, run)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from organism.answering import FLAWED, OTHER, PROCEDURES, SOUND
+from organism.answering import FLAWED, OTHER, PROCEDURES
 from organism.figures import KS, Row, majority, pass_at, right_when, scored, share
-from trainers import METHODS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "organism"
-RUNS = {name: METHODS[name].label for name in ("grpo", "psr", "nsr", "w-reinforce")}
 
 
 def kept(name: str) -> dict:
@@ -42,24 +40,8 @@ def of_base(base: dict) -> Iterator[str]:
         yield line(way, *cells)
 
 
-def of_runs(base: list[Row], runs: dict[str, dict]) -> Iterator[str]:
-    """The base and every run, on the questions that the runs were asked."""
-    natural = next(iter(runs.values()))["natural"]
-    asked = {row.id for whole in runs.values() for row in whole["rows"]}
-    for name, rows in {
-        "base": [row for row in base if row.id in asked],
-        **{n: w["rows"] for n, w in runs.items()},
-    }.items():
-        everyday, marked = rows[:natural], [row for row in rows if row.marked]
-        cells = [pass_at(1, everyday), pass_at(64, everyday), pass_at(1, [row for row in everyday if not row.marked])]
-        cells += [pass_at(1, marked), pass_at(64, marked)]
-        yield line(name, *cells, *(share(rows, way) for way in SOUND))
-
-
 def main() -> int:
-    base = kept("base")
-    runs = {shown: kept(name) for name, shown in RUNS.items() if (FOLDER / f"{name}.json").is_file()}
-    for text in (*of_base(base), *(of_runs(base["rows"], runs) if runs else ())):
+    for text in of_base(kept("base")):
         print(text)
     return 0
 

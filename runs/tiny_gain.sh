@@ -6,6 +6,7 @@
 #   MODES="psr" UPDATES=100 JOBS=1 ./runs/tiny_gain.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[[ $# == 0 ]] || { echo "error: $1 is unknown; settings are given in the environment: MODES, UPDATES, PROBLEMS, JOBS" >&2; exit 2; }
 source ./environment.sh requirements.txt
 MODES=${MODES:-grpo psr nsr w-reinforce}
 export UPDATES=${UPDATES:-200} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200} NUM_SAMPLES=${NUM_SAMPLES:-32}

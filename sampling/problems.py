@@ -80,7 +80,8 @@ def _rounded(value: float | None) -> float | None:
 
 
 def error_record(question: ChartQuestion, error: str, run: str) -> dict[str, Any]:
-    return {**_head(question), "run": run, "error": error}
+    about = {"kind": question.kind, "image_id": question.image_id}
+    return {**_head(question), **about, "run": run, "error": error}
 
 
 def _head(question: ChartQuestion) -> dict[str, Any]:

@@ -90,7 +90,6 @@ def perform_all(study: Study, size: Size) -> None:
     rates = plan.choose_rates(study, size)
     if not rates:
         raise ValueError(
-            f"--counts {study.counts}: the learning rates are not chosen there; ./runs/reproduce_tiny.sh chooses them, "
-            "and docs/reproduction/counts has those of the study"
+            f"--counts {study.counts}: the learning rates are not chosen there; ./runs/reproduce_tiny.sh chooses them"
         )
     perform(study, [*stages(rates, size), *long_stages(size), *long_marked(size)])

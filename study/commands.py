@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from common.commands import Parser, program
+from common.commands import Parser, check_least, program
 from common.terminal import unfailing_output
 from study import ablations, collapse, plan
 from study.stages import Study
@@ -21,7 +21,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--counts", type=Path, default=folder / "counts", help="what is kept (default: %(default)s)")
     add("--work", type=Path, default=folder / "models", help="may be deleted (default: %(default)s)")
     add("--jobs", type=int, default=2, help="models at a time, a core each (default: %(default)s)")
-    return parser.parse_args(argv)
+    return check_least(parser.parse_args(argv), jobs=1)
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ import argparse
 from itertools import combinations, pairwise
 from pathlib import Path
 
-from common.commands import Parser, check_least, exit_code
+from common.commands import Parser, check_least, program
 from common.files import write_whole
 from common.terminal import printable, unfailing_output
 from models.registry import MODELS
@@ -135,8 +135,7 @@ def _run(args: argparse.Namespace) -> int:
     return 0
 
 
-def main(argv: list[str] | None = None) -> int:
-    return exit_code(lambda: _run(parse_args(argv)))
+main = program(parse_args, _run)
 
 
 if __name__ == "__main__":

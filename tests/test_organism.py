@@ -212,21 +212,25 @@ def test_a_mixture_may_be_written_out():
     assert build.parse_args([]).mixture == MIXTURES["rare"]
 
 
-def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path, monkeypatch):
+def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path, monkeypatch, capsys):
     line = ["--steps", "2", "--mixture-steps", "2", "--batch-size", "2", "--threads", "1", "--output-path"]
     build.main([*line, str(tmp_path / "whole")])
     monkeypatch.setattr(build, "SAVE_EVERY", 0)
     for stage, step in (("skills", 1), ("mixture", 1), ("mixture", 2)):
         kept = build.keep
 
-        def cut(state, model, optimizers, done, kept=kept, at=(stage, step)):
-            kept(state, model, optimizers, done)
+        def cut(state, model, optimizers, settings, done, kept=kept, at=(stage, step)):
+            kept(state, model, optimizers, settings, done)
             if (state.stem.split("-")[-1], done) == at:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
             patch.setattr(build, "keep", cut)
             assert build.main([*line, str(tmp_path / "cut")]) == 130
+        capsys.readouterr()
+        other = ["--seed", "7"] if stage == "skills" else ["--mixture", "common"]
+        assert build.main([*line, str(tmp_path / "cut"), *other]) == 2
+        assert "is of an interrupted build with other settings" in capsys.readouterr().err
     build.main([*line, str(tmp_path / "cut")])
     whole, pieces = (
         {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("whole", "cut")

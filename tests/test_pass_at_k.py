@@ -207,6 +207,11 @@ def test_rescore_marks_the_stored_answers_again(tmp_path, capsys):
     main(["--samples-path", samples, "--rescore", "relaxed"])  # within 5 % of 7
     assert "  Pass@1: 100.00%" in capsys.readouterr().out
     assert "'kind' is no rule" in fails(capsys, "--samples-path", samples, "--rescore", "kind")
+    for field in ({"extracted": [["7"], "7"]}, {"tolerance": "x"}):
+        damaged = str(write(tmp_path / "damaged.json", [one | field]))
+        assert "--rescore cannot read problem p" in fails(capsys, "--samples-path", damaged, "--rescore", "strict")
+    number = str(write(tmp_path / "number.json", [one | {"answers": [7]}]))
+    assert main(["--samples-path", number, "--rescore", "strict"]) == 0
 
 
 def test_compare_gives_the_paired_difference_and_who_solves_what_alone(tmp_path, capsys):

@@ -169,6 +169,16 @@ def test_bad_input_gives_one_line_and_code_2(tmp_path, results, capsys):
     assert "not a results file" in fails(capsys, "--results", tmp_path / "samples.settings.json", *out)
 
 
+def test_a_table_that_is_not_ours_is_not_overwritten(tmp_path, results, capsys):
+    words = ("--results", *files(tmp_path, "grpo"), "--output", tmp_path / "charts.png")
+    (tmp_path / "charts.csv").write_text("image,question,answer\n")
+    assert "exists and is no file of curves" in fails(capsys, *words)
+    assert (tmp_path / "charts.csv").read_text() == "image,question,answer\n"
+    (tmp_path / "charts.csv").unlink()
+    for _ in range(2):  # its own numbers are drawn anew
+        assert main([str(word) for word in words]) == 0
+
+
 LOW_HIGH = (("low", -0.1), ("high", 0.1))
 
 
@@ -266,6 +276,8 @@ def test_training_input_that_cannot_be_drawn_gives_one_line(tmp_path, capsys):
     assert "logged no step" in fails(capsys, "--training", empty, *out)
     (empty / "trainer_state.json").write_text("[]")
     assert "is not a trainer_state.json" in fails(capsys, "--training", empty, *out)
+    (empty / "trainer_state.json").write_text('{"log_history": ["step", {"step": null, "loss": 1}]}')
+    assert "logged no step" in fails(capsys, "--training", empty, *out)
     run = folder(tmp_path / "run", "psr")
     assert "'NSR' is given to" in fails(capsys, "--training", run, "--labels", "NSR", *out)
     assert "--baseline belongs to --results" in fails(capsys, "--training", run, "--baseline", "PSR", *out)

@@ -171,6 +171,35 @@ def test_problems_without_samples_are_refused_and_settled_by_a_flag(tmp_path, ca
     assert "Pass@1: 50.00%" in capsys.readouterr().out
 
 
+def test_a_problem_counted_as_wrong_keeps_its_chart_and_its_place_in_the_metrics(tmp_path, capsys):
+    """One file in which a question of the first chart could not be asked, and the same problems with all of them."""
+    asked = [problem(f"p{i}", [True, False], image_id=f"chart{i // 2}", question="?", answer="7") for i in range(4)]
+    error = {key: asked[1][key] for key in ("problem_id", "question", "answer", "image_id", "run")} | {"error": "no"}
+    whole = write(tmp_path / "whole.json", asked)
+    lacking = write(tmp_path / "lacking.json", [asked[0], error, *asked[2:]])
+    words = ["--missing", "wrong", "--metrics", "avg@n", "maj@k", "distinct"]
+    assert main(["--samples-path", str(lacking), *words]) == 0
+    printed = capsys.readouterr().out
+    assert "Pass@1: 37.50%" in printed and "4 problems on 2 charts" in printed
+    assert "avg@n: 37.50%" in printed and "maj@k (%): @1 37.5" in printed and "distinct: 2.00" in printed
+    assert main(["--compare", str(whole), str(lacking), "--missing", "wrong"]) == 0
+    assert "+12.50" in capsys.readouterr().out
+
+
+def test_an_input_named_in_another_spelling_is_not_overwritten(tmp_path, capsys):
+    samples = write(tmp_path / "samples_w-reinforce.json", of_counts([1], 2))
+    before, typed = samples.read_bytes(), tmp_path / "samples_w_reinforce.json"
+    assert "is also an input" in fails(capsys, "--samples-path", typed, "--output-path", samples)
+    assert "is also an input" in fails(capsys, "--compare", typed, typed, "--output-path", samples)
+    assert samples.read_bytes() == before
+
+
+def test_flags_of_a_single_file_are_refused_in_a_comparison(tmp_path, capsys):
+    samples = write(tmp_path / "samples.json", of_counts([1], 2))
+    for flag in (["--metrics", "avg@n"], ["--method-name", "NSR"]):
+        assert f"{flag[0]} goes with --samples-path" in fails(capsys, "--compare", samples, samples, *flag)
+
+
 def test_a_file_that_lacks_problems_its_run_announced_is_refused(tmp_path, capsys):
     settings = {"data": {"num_questions": 5}, "sampling": {"num_samples": 2}}
     samples = write(tmp_path / "samples.json", of_counts([1, 2], 2), settings)
