@@ -1,11 +1,11 @@
 """Lists as people write them: brackets or none, quotes or none, commas, semicolons, "and"."""
 
-import ast
 import json
 import re
 from collections.abc import Iterator
 
 from charts.spelling import tidy
+from charts.values import python_literal
 
 MAX_ITEMS = 100
 _HARD = re.compile(r"\s*[;|\n]\s*")
@@ -46,13 +46,12 @@ def _splits(text: str) -> Iterator[list[str]]:
 
 
 def _literal(text: str) -> list[str] | None:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            items = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(items, list) and all(isinstance(item, (str, int, float)) for item in items):
-            return _clean(list(map(str, items)))
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        items = python_literal(text)
+    if isinstance(items, list) and all(isinstance(item, (str, int, float)) for item in items):
+        return _clean(list(map(str, items)))
     return None
 
 

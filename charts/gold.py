@@ -94,8 +94,8 @@ def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, Any]:
         likely = answer_kind in ("", *LISTS) and 1000 <= int(text) <= 2199
         if answer_kind == "year" or (likely and asked.year):
             return "year", int(text)
-    if _PLAIN.fullmatch(text):
-        return "number", read_quantity(text)
+    if _PLAIN.fullmatch(text) and (quantities := read_quantity(text)):  # a longer one is text
+        return "number", quantities
     return _exact_form(text, answer_kind, asked) or _number_form(text, asked)
 
 

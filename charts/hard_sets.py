@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 from charts import charxiv, file_layouts
@@ -11,7 +10,7 @@ from charts.choices import INSTRUCTION, accepted_choice, shown
 from charts.choices import LETTERS as LABELS
 from charts.custom import WANTED, read_custom
 from charts.judged import NOTATION, NOTATION_REASON, short_items
-from charts.values import accepted, plain
+from charts.values import accepted, plain, python_literal
 
 MUSEUM_TOLERANCE = 0.005  # its judge calls 90.05 and 90.00 equal, 90.05 and 91.05 not
 _NOTE = re.compile(r"\s*NOTE\s*:.*", re.DOTALL)
@@ -83,11 +82,8 @@ def read_chartinsights(row: dict, index: int, rows: int) -> Fields:
 
 def _options(text: str) -> dict[str, str]:
     found = _OPTIONS.search(text)
-    try:
-        options = ast.literal_eval(found[1]) if found else []
-    except (ValueError, SyntaxError):
-        options = []
-    if not 2 <= len(options) <= len(LABELS):
+    options = python_literal(found[1]) if found else None
+    if not isinstance(options, list) or not 2 <= len(options) <= len(LABELS):
         raise ValueError("the question names no options")
     is_range = "range" in text.partition("NOTE")[0]
     return dict(zip(LABELS, (_joined(option, is_range) for option in options), strict=False))

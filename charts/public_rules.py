@@ -4,10 +4,11 @@
 5 % when both parse and the gold is not zero; otherwise case-insensitive equality.
 """
 
-import ast
 import re
 
 from rapidfuzz.distance import Levenshtein
+
+from charts.values import python_literal
 
 PUBLIC_TOLERANCE = 0.05
 _END_OF_SENTENCE = "<\uff5cend\u2581of\u2581sentence\uff5c>"
@@ -109,8 +110,5 @@ def _quoted(text: str) -> str:
 
 def _literal_list(text: str) -> list[str]:
     """The elements of a list as Python writes it; [] for any other text, and for an empty list."""
-    try:
-        parsed = ast.literal_eval(text) if len(text) <= 10_000 else None
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return []
+    parsed = python_literal(text) if len(text) <= 10_000 else None
     return [str(item).strip(" '") for item in parsed] if isinstance(parsed, list) else []
