@@ -8,7 +8,8 @@ from charts.spelling import tidy
 from charts.values import python_literal
 
 MAX_ITEMS = 100
-_HARD = re.compile(r"\s*[;|\n]\s*")
+_HARD = re.compile(r"\s*[;|]\s*")
+_BULLET = re.compile(r"[-*\u2022\u2013]\s+")  # the blank parts it from the sign of a number
 _COMMA_SPACE = re.compile(r",\s+")
 _COMMA = re.compile(r",")
 _AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&)\s*", re.IGNORECASE)
@@ -22,6 +23,14 @@ def read_list(text: str) -> list[str]:
 def splits(text: str, count: int) -> Iterator[list[str]]:
     """The ways to read `text` as exactly `count` items."""
     return (items for items in _splits(text) if len(items) == count)
+
+
+def on_one_line(text: str) -> str:
+    """ "a; b" of a text with an item on each line, with bullets before all of them or none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and all(map(_BULLET.match, lines)):
+        lines = [_BULLET.sub("", line, count=1) for line in lines]
+    return "; ".join(lines)
 
 
 def _splits(text: str) -> Iterator[list[str]]:
