@@ -48,7 +48,7 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     choices: dict[str, str] = {}
     if row.get("choices"):
         choices = read_choices(row["choices"])
-        answers = accepted_choice(answers[0], choices) if answers else ()
+        answers = tuple(dict.fromkeys(form for gold in answers for form in accepted_choice(gold, choices)))
         kind, instruction = "text", instruction or INSTRUCTION
     yield {
         "question": _without_marker(question, row),
