@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from charts.spelling import tidy
 from charts.values import python_literal
@@ -18,6 +18,13 @@ _AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&)\s*", re.IGNORECASE)
 def read_list(text: str) -> list[str]:
     """The items of a gold list: "[a, b]", "['a', 'b']", "a, b", "a and b"."""
     return next(_splits(text), [])
+
+
+def written(items: Sequence) -> str:
+    """The items as one gold: "[a, b]", with quotes where they would otherwise be read as other items."""
+    texts = list(map(str, items))
+    plain = f"[{', '.join(texts)}]"
+    return plain if read_list(plain) == texts else json.dumps(texts, ensure_ascii=False)
 
 
 def splits(text: str, count: int) -> Iterator[list[str]]:
@@ -37,7 +44,8 @@ def _splits(text: str) -> Iterator[list[str]]:
     """Ways to split, the most explicit first."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
-        thousands = re.search(r"\d,\d{3}(?!\d)", text) and ", " in text  # [1,234, 5] is a list of two
+        quoted = text[1:].lstrip()[:1] in ("'", '"')
+        thousands = not quoted and re.search(r"\d,\d{3}(?!\d)", text) and ", " in text  # [1,234, 5] is a list of two
         if not thousands and (items := _literal(text)) is not None:
             yield items
         text = text[1:-1]

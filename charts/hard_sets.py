@@ -6,6 +6,7 @@ import re
 
 from charts import charxiv, file_layouts
 from charts.adapter import Adapter, Fields, Place
+from charts.answer_lists import written
 from charts.choices import INSTRUCTION, accepted_choice, shown
 from charts.choices import LETTERS as LABELS
 from charts.custom import WANTED, read_custom
@@ -38,7 +39,7 @@ def read_reachqa(row: dict, index: int, rows: int) -> Fields:
     several = len(items) > 1
     yield {
         "question": str(row.get("question") or ""),
-        "answers": (f"[{', '.join(items)}]" if several else items[0],) if items else golds,
+        "answers": (written(items) if several else items[0],) if items else golds,
         "answer_kind": "list" if several else "",
         "kind": str(row.get("qa_type") or row.get("QA_type") or ""),
         "chart_type": str(row.get("chart_type") or row.get("minor_chart_type") or "") or None,
@@ -76,7 +77,7 @@ def read_chartinsights(row: dict, index: int, rows: int) -> Fields:
     else:
         several = isinstance(gold, list) and len(gold) > 1 and not _is_range(row)
         kind = "" if not several else "ordered list" if row.get("type") == "order" else "list"
-        words = f"[{', '.join(map(str, gold))}]" if several and isinstance(gold, list) else _words(gold, row)
+        words = written(gold) if several and isinstance(gold, list) else _words(gold, row)
         yield {**fields, "answers": (words,) if words else (), "answer_kind": kind}
 
 

@@ -169,8 +169,9 @@ def _hub(name: str, place: Place) -> dict:
     try:
         return dict(load_dataset(place.hub_id, place.config))
     except Exception as error:  # hub, network, offline mode, cache and file errors have no common base class
-        reason = type(error).__name__
+        line = next(iter(str(error).strip().splitlines()), "")[:200]
+        reason = f"{type(error).__name__}: {line}" if line else type(error).__name__
         raise ValueError(
-            f"{name}: {place.hub_id} cannot be loaded from the hub ({reason}): "
+            f"{name}: {place.hub_id} cannot be loaded from the hub ({reason}); "
             "go online, or download it and give its folder by --dataset-path"
         ) from None

@@ -51,6 +51,7 @@ def test_question_and_answer_by_their_usual_names(question, answer):
         {"conversations": turns("<image>\nHow many bars?", "5", names=("from", "value"), roles=("human", "gpt"))},
         {"conversations": turns("How many bars?", "5", names=("from", "value"), roles=("user", "assistant"))},
         {"prompt": turns("How many bars?"), "ground_truth": "5"},
+        {"prompt": turns("How many bars?"), "reward_model": {"ground_truth": "5"}},
         {"prompt": "old", "question": "How many bars?", "answer": ["5"]},
     ],
 )
@@ -98,6 +99,15 @@ def test_what_is_allowed_is_kept():
     assert kept == ["chartqapro:Y-", "ordered list", 0.1, "3", "7"]
     assert read(**ROW, answers=[], table="")["answers"] == ("5",)
     assert read(**ROW)["tolerance"] is None and read(**ROW)["rule"] == "strict"
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3, 4], "[1, 2, 3, 4]", "<answer>[1, 2, 3, 4]</answer>"])
+def test_a_box_is_found_wherever_an_answer_is(box):
+    for row in (
+        {"answer": box}, {"solution": box}, {"answers": [], "answer": box}, {"reward_model": {"ground_truth": box}},
+    ):  # fmt: skip
+        for about in ({"answer_kind": "box"}, {"rule": "iou"}):
+            assert read(image="a.png", question="Where is it?", **row, **about)["answers"] == ("[1, 2, 3, 4]",)
 
 
 def questions_file(folder, charts: int, name: str = "questions.jsonl", each: int = 3, first: int = 0):

@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 
+from charts.answers import grade
 from charts.loading import load_questions
 from charts.named import file_name, find_set, is_here, same_set
 from charts.own_columns import Columns
@@ -88,8 +89,19 @@ def test_a_name_that_leads_nowhere_is_one_line(name, options, words):
 def test_a_set_of_the_hub_that_cannot_be_had_is_one_line(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"org/set cannot be loaded from the hub .*--dataset-path"):
+    with pytest.raises(ValueError, match=r"org/set cannot be loaded from the hub .*--dataset-path") as error:
         load_questions("org/set@train", columns=COLUMNS)
+    assert "\n" not in str(error.value)
+
+
+def test_what_the_hub_says_is_told(monkeypatch):
+    def load_dataset(*place):
+        raise ValueError("Config name is missing. Please pick one among: ['a', 'b']\nExample of usage: ...")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ValueError, match=r"\(ValueError: Config name is missing.*'b'\]\); go online") as error:
+        load_questions("org/set@train", columns=COLUMNS)
+    assert "\n" not in str(error.value)
 
 
 def test_names_of_files_and_of_one_set(here):
@@ -181,3 +193,20 @@ def test_a_list_of_answers_means_what_its_kind_says(here, kind, answers):
         return
     one = load_questions("mine", columns=columns).questions[0]
     assert (one.answers, one.answer_kind, one.rule) == (answers, kind, "relaxed")
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        (["Paris, France", "Rome, Italy"], '["Rome, Italy", "Paris, France"]', "Paris, France, Rome, Italy, x"),
+        (["1,234", "5"], "5; 1,234", "1; 234; 5"),
+        (["a; b", "c"], '["c", "a; b"]', "a, b"),
+        (['5" pipe', "x, y"], '["5\\" pipe", "x, y"]', "5, x, y"),
+    ],
+)
+def test_an_item_of_a_list_may_have_commas_in_it(here, gold, right, wrong):
+    write(here / "mine", [{**row, "gold": gold} for row in rows_of(2)])
+    columns = Columns(image_column="pic", question_column="ask", answer_column="gold", answer_kind="list")
+    one = load_questions("mine", columns=columns).questions[0]
+    assert grade(right, one, "strict").correct and grade(one.answers[0], one, "strict").correct
+    assert not grade(wrong, one, "strict").correct
