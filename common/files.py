@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def user_path(name: str | Path) -> Path:
+    """The path that `name` means, with ~ for a home; ~ and an unknown user, at which Path.expanduser raises, stays."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """The name of a file to write, which becomes `path` when all of it is there: readers see the old file or the new.

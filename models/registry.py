@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.files import user_path
 from models import four_bit
 from models.families import auto_class, family_of, tokenizer_of
 
@@ -73,7 +74,7 @@ def resolve_model(name: str) -> ModelEntry:
     """The entry for a short name, a local folder or a hub id ("organisation/name")."""
     if name in MODELS:
         return MODELS[name]
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             hint = " (it holds a LoRA adapter)" if (folder / "adapter_config.json").is_file() else ""

@@ -12,6 +12,11 @@ from charts.answers import grade
 from charts.loading import load_questions
 from charts.named import file_name, find_set, is_here, same_set
 from charts.own_columns import Columns
+from charts.prompt import read_template
+from checkpoints.finding import find_checkpoint
+from checkpoints.run_folder import run_folder
+from common.own_code import load
+from models.registry import resolve_model
 from tests.chart_copies import chart, png
 
 ROOT = Path(__file__).parent.parent
@@ -84,6 +89,33 @@ def test_a_name_that_leads_nowhere_is_one_line(name, options, words):
     with pytest.raises(ValueError, match=words) as error:
         load_questions(name, **options)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("name", "path"), [("", None), ("", "mine"), ("@test", None), ("custom", ""), ("chartqa", "")])
+def test_a_name_left_empty_is_not_the_current_folder(here, name, path):
+    write(here, rows_of(2))
+    flag = "name" if name in ("", "@test") else "path"
+    with pytest.raises(ValueError, match=f"--dataset-{flag} is empty"):
+        load_questions(name, path=path, columns=COLUMNS if flag == "name" else None)
+
+
+def test_a_home_of_nobody_is_a_place_that_is_not_there(here):
+    for read in (
+        lambda: load_questions("~nobody-here/set"),
+        lambda: load_questions("custom", path="~nobody-here/set"),
+        lambda: read_template("~nobody-here/prompt.txt"),
+        lambda: resolve_model("~nobody-here/model"),
+        lambda: find_checkpoint("~nobody-here/run"),
+        lambda: load("--reward", "~nobody-here/reward.py:f"),
+    ):
+        with pytest.raises(ValueError, match="~nobody-here"):
+            read()
+    assert file_name("~nobody-here/set") == "nobody-here-set" and not is_here("~nobody-here/set", None)
+    assert same_set("~nobody-here/set", "~nobody-here/set@test")
+    assert run_folder("runs", "~nobody-here/model", "nsr", 1).name == "model-prm-large-train-v2-nsr-1"
+    Path("~nobody-here").mkdir()
+    write(here / "~nobody-here", rows_of(2))
+    assert len(load_questions("~nobody-here", columns=COLUMNS)) == 2
 
 
 def test_a_set_of_the_hub_that_cannot_be_had_is_one_line(monkeypatch):
