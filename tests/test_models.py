@@ -27,6 +27,7 @@ from models.registry import (
     resolve_model,
     unsampleable_token_ids,
 )
+from organism import build
 from tests.families import FAMILIES, family_processor, internvl_processor, make_family
 
 
@@ -256,3 +257,26 @@ def test_a_model_like_tiny_is_built_and_read(task, size, tmp_path, capsys):
     assert resolve_model(str(tmp_path / "model")).name == "model"
     assert load_model(str(tmp_path / "model")).config.text_config.hidden_size == 128
     assert build_tiny.parse_args([]).output_path == TINY_FOLDER
+
+
+def test_what_else_is_in_the_folder_of_a_built_model_stays_as_it_is(tmp_path):
+    for place in (tmp_path / "notes.txt", tmp_path / "run.sh"):
+        place.write_text("mine")
+        place.chmod(0o700)
+    (tmp_path / "runs").mkdir(mode=0o750)
+    assert build_tiny.main(f"--output-path {tmp_path} --steps 1 --batch-size 2".split()) == 0
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert {name: modes.pop(name) for name in ("notes.txt", "run.sh", "runs")} == {
+        "notes.txt": 0o700, "run.sh": 0o700, "runs": 0o750,
+    }  # fmt: skip
+    assert "model.safetensors" in modes and set(modes.values()) == {0o644}
+
+
+@pytest.mark.parametrize("program", [build_tiny, build])
+@pytest.mark.parametrize("place", ["taken", "taken/model"])
+def test_a_folder_that_cannot_be_written_to_is_told_before_training(program, place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setattr(build_tiny, "new_model", lambda *a, **k: pytest.fail("a model was made"))
+    assert program.main(["--output-path", str(tmp_path / place)]) == 2
+    told = capsys.readouterr().err
+    assert f"--output-path {tmp_path / place}: " in told and "name a folder that can be written to" in told
