@@ -86,13 +86,8 @@ def _chartqapro_element(answer: str, gold: str) -> float:
 def similarity(answer: str, gold: str) -> float:
     """ANLS: 1 - edit distance / longer length, 0 unless that is above one half; white space counts as one blank."""
     answer, gold = (" ".join(text.split()) for text in (answer, gold))
-    longest = max(len(answer), len(gold))
-    if not longest:
-        return 1.0
-    if abs(len(answer) - len(gold)) * 2 >= longest:
-        return 0.0
-    distance = Levenshtein.distance(answer, gold) / longest
-    return 1.0 - distance if distance < 0.5 else 0.0
+    score = Levenshtein.normalized_similarity(answer, gold)
+    return score if score > 0.5 else 0.0
 
 
 def _plain(text: str) -> float | None:

@@ -206,7 +206,6 @@ def lora_config(
     r: int = 8,
     alpha: int = 16,
     targets: list[str] | tuple[str, ...] | None = None,
-    dropout: float = 0.0,
 ) -> LoraConfig:
     """LoRA on the language model only: by default on all seven projections of every layer, never on vision."""
     from peft import LoraConfig, TaskType
@@ -215,8 +214,6 @@ def lora_config(
         raise ValueError(f"the LoRA rank must be at least 1, not {r}")
     if alpha <= 0:
         raise ValueError(f"LoRA alpha must be above 0, not {alpha}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"LoRA dropout must lie in [0, 1), not {dropout}")
     targets = LORA_TARGETS if targets is None else tuple(targets)
     unknown = [target for target in targets if target not in LORA_TARGETS]
     if not targets or unknown:
@@ -225,7 +222,6 @@ def lora_config(
         task_type=TaskType.CAUSAL_LM,
         r=r,
         lora_alpha=alpha,
-        lora_dropout=dropout,
         target_modules=list(targets),
         exclude_modules=family_of(config).vision_modules,  # towers have modules of the same names
         bias="none",

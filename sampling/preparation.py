@@ -75,7 +75,8 @@ def _framed(
     if _ask_for_boxes(questions):
         raise ValueError("the frame of the boxes asked for depends on the model: name it by --checkpoint-path")
     if any(question.open_image for question in questions):
-        fitted_size((STEP, STEP), **limits)  # as sampling.served fits images to a model that is not known
+        # as sampling.served fits images to a model that is not known
+        fitted_size((STEP, STEP), limits["min_pixels"], limits["max_pixels"])
     return questions
 
 
