@@ -9,17 +9,10 @@ from typing import Any
 from charts.values import plain, python_literal
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-INSTRUCTION = "Answer with the letter of the option."
 _LABEL = re.compile(r"\(?([A-Za-z]|\d{1,2})[).:]?")
 _LABELLED = re.compile(r"\(?([A-Z]|\d{1,2})[).:]\s+(.+)", re.DOTALL)
-_FORMS = (
-    "{0}. {1}",
-    "({0})",
-    "{0})",
-    "{0}) {1}",
-    "({0}) {1}",
-    "{0}: {1}",
-)  # of an answer, beside label and option alone
+# of an answer, beside the label and the option alone
+_FORMS = ("{0}. {1}", "({0})", "{0})", "{0}) {1}", "({0}) {1}", "{0}: {1}")
 
 
 def read_choices(value: Any) -> dict[str, str]:
@@ -61,6 +54,10 @@ def _own_labels(lettered: dict[str, str]) -> dict[str, str]:
     numbers = [str(LETTERS.index(letter) + 1) for letter in lettered]
     own = [label for label, _ in labelled] in (list(lettered), numbers)
     return {label: option.strip() for label, option in labelled} if own else {}
+
+
+def instruction_for(choices: dict[str, str]) -> str:
+    return f"Answer with the {'number' if all(map(str.isdigit, choices)) else 'letter'} of the option."
 
 
 def shown(choices: dict[str, str]) -> tuple[str, ...]:

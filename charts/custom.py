@@ -17,7 +17,7 @@ from charts.answer_lists import written
 from charts.answers import RULES
 from charts.boxed import last_boxed
 from charts.boxes import KIND, gold_boxes
-from charts.choices import INSTRUCTION, accepted_choice, read_choices, shown
+from charts.choices import accepted_choice, instruction_for, read_choices, shown
 from charts.columns import picture_of
 from charts.parsing import as_table, parse_completion
 from charts.record import ANSWER_KINDS
@@ -50,7 +50,7 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     if row.get("choices"):
         choices = read_choices(row["choices"])
         answers = tuple(dict.fromkeys(form for gold in answers for form in accepted_choice(gold, choices)))
-        kind, instruction = "text", instruction or INSTRUCTION
+        kind, instruction = "text", instruction or instruction_for(choices)
     yield {
         "question": _without_marker(question, row),
         "answers": answers,

@@ -7,8 +7,8 @@ import re
 from charts import charxiv, file_layouts
 from charts.adapter import Adapter, Fields, Place
 from charts.answer_lists import written
-from charts.choices import INSTRUCTION, accepted_choice, shown
 from charts.choices import LETTERS as LABELS
+from charts.choices import accepted_choice, instruction_for, shown
 from charts.custom import WANTED, read_custom
 from charts.judged import NOTATION, NOTATION_REASON, short_items
 from charts.values import accepted, plain, python_literal
@@ -70,8 +70,8 @@ def read_chartinsights(row: dict, index: int, rows: int) -> Fields:
         same = [label for label, option in choices.items() if option == _words(gold, row)]
         if len(same) != 1:
             raise ValueError(f"the answer {str(gold)[:60]!r} is none of its options: {'; '.join(shown(choices))}")
-        answers, offered = accepted_choice(same[0], choices), shown(choices)
-        yield {**fields, "answers": answers, "answer_kind": "text", "choices": offered, "instruction": INSTRUCTION}
+        asked = {"choices": shown(choices), "instruction": instruction_for(choices)}
+        yield {**fields, **asked, "answers": accepted_choice(same[0], choices), "answer_kind": "text"}
     elif form == "Judgement_question":
         yield {**fields, "answers": accepted(gold), "answer_kind": "yes/no", "instruction": "Answer Yes or No."}
     else:

@@ -11,6 +11,7 @@ import generate_samples
 import main
 from charts.answers import grade
 from charts.choices import accepted_choice, read_choices
+from charts.custom import read_custom
 from charts.loading import load_questions
 from charts.own_columns import Columns
 from charts.prompt import PROMPTS, doubt, form_of, messages, of_record, prompt_hash, prompt_record, read_template
@@ -149,6 +150,12 @@ def test_of_several_right_options_each_is_right_by_itself(here):
     (here / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(ValueError, match="'plum' is none of its options"):
         load_questions("rows.jsonl")
+
+
+@pytest.mark.parametrize(("options", "label"), [(["apple", "pear"], "letter"), (["1. apple", "2. pear"], "number")])
+def test_the_label_is_asked_for_by_its_name(options, label):
+    row = {"question": "Which?", "answer": "pear", "choices": options}
+    assert next(read_custom(row, 0, 1))["instruction"] == f"Answer with the {label} of the option."
 
 
 def test_other_options_are_other_questions(here):
