@@ -47,6 +47,7 @@ class AnswerHints:
     ordered = _says(wording.ORDER)
     masses = _says(wording.MASSES)
     numbered = _says(wording.NUMBERED)
+    written = _says(wording.WRITTEN)
     month = _says(re.compile("month|quarter"))
     number = _says(re.compile("(?:number|count) of"))
     ratio = _has_word("ratio")
@@ -121,6 +122,13 @@ class AnswerHints:
         if self.numbered or not found or found[1] == "what":
             return self.numbered
         return not wording.MEASURE.search(found[2] if found[2].strip() else self.text)
+
+    @cached_property
+    def placed(self) -> bool:
+        """Whether a place in a row of whole numbers is asked for: "What week ...?", "At what age ...?"."""
+        found = wording.ASKED_FOR.match(self.text)
+        named = found and wording.PLACED.fullmatch(found[2])
+        return bool(named) and not wording.MEASURE.search(found[2] if found else "")
 
     @cached_property
     def _asked_for(self) -> str:

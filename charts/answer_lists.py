@@ -1,14 +1,15 @@
 """Lists as people write them: brackets or none, quotes or none, commas, semicolons, "and"."""
 
-import ast
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from charts.spelling import tidy
+from charts.values import python_literal
 
 MAX_ITEMS = 100
-_HARD = re.compile(r"\s*[;|\n]\s*")
+_HARD = re.compile(r"\s*[;|]\s*")
+_BULLET = re.compile(r"[-*\u2022\u2013]\s+")  # the blank parts it from the sign of a number
 _COMMA_SPACE = re.compile(r",\s+")
 _COMMA = re.compile(r",")
 _AND = re.compile(r"\s*(?:,\s*)?(?:\band\b|&)\s*", re.IGNORECASE)
@@ -19,16 +20,32 @@ def read_list(text: str) -> list[str]:
     return next(_splits(text), [])
 
 
+def written(items: Sequence) -> str:
+    """The items as one gold: "[a, b]", with quotes where they would otherwise be read as other items."""
+    texts = list(map(str, items))
+    plain = f"[{', '.join(texts)}]"
+    return plain if read_list(plain) == texts else json.dumps(texts, ensure_ascii=False)
+
+
 def splits(text: str, count: int) -> Iterator[list[str]]:
     """The ways to read `text` as exactly `count` items."""
     return (items for items in _splits(text) if len(items) == count)
+
+
+def on_one_line(text: str) -> str:
+    """ "a; b" of a text with an item on each line, with bullets before all of them or none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and all(map(_BULLET.match, lines)):
+        lines = [_BULLET.sub("", line, count=1) for line in lines]
+    return "; ".join(lines)
 
 
 def _splits(text: str) -> Iterator[list[str]]:
     """Ways to split, the most explicit first."""
     text = text.strip()
     if text.startswith("[") and text.endswith("]"):
-        thousands = re.search(r"\d,\d{3}(?!\d)", text) and ", " in text  # [1,234, 5] is a list of two
+        quoted = text[1:].lstrip()[:1] in ("'", '"')
+        thousands = not quoted and re.search(r"\d,\d{3}(?!\d)", text) and ", " in text  # [1,234, 5] is a list of two
         if not thousands and (items := _literal(text)) is not None:
             yield items
         text = text[1:-1]
@@ -46,13 +63,12 @@ def _splits(text: str) -> Iterator[list[str]]:
 
 
 def _literal(text: str) -> list[str] | None:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            items = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        if isinstance(items, list) and all(isinstance(item, (str, int, float)) for item in items):
-            return _clean(list(map(str, items)))
+    try:
+        items = json.loads(text)
+    except (ValueError, RecursionError):
+        items = python_literal(text)
+    if isinstance(items, list) and all(isinstance(item, (str, int, float)) for item in items):
+        return _clean(list(map(str, items)))
     return None
 
 

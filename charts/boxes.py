@@ -131,9 +131,11 @@ def gold_boxes(value: Any) -> tuple[str, ...]:
 
 def _gold(value: Any) -> str:
     box = read_box(value) if isinstance(value, str) else checked(value)
-    if box is None:
-        raise ValueError(f"the box {str(value)[:80]} is not left, top, right and bottom edge: [x1, y1, x2, y2]")
-    return f"[{', '.join(f'{edge:.2f}'.rstrip('0').rstrip('.') for edge in box)}]"
+    for digits in (2, 9):  # a box may be thinner than a hundredth of a pixel
+        edges = [f"{edge:.{digits}f}".rstrip("0").rstrip(".") for edge in box or ()]
+        if read_box(text := f"[{', '.join(edges)}]"):
+            return text
+    raise ValueError(f"the box {str(value)[:80]} is not left, top, right and bottom edge: [x1, y1, x2, y2]")
 
 
 def check_inside(golds: Sequence[str], size: tuple[int, int] | None) -> None:

@@ -20,6 +20,8 @@ from common.commands import Parser, program
 
 CASES = Path(__file__).parents[1] / "tests" / "data" / "answer_cases.jsonl"
 
+COLUMNS = ("id", "category", "question", "answers", "answer_kind", "tolerance", "given", "correct", "why")
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = Parser(description=__doc__)
@@ -31,9 +33,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def read_cases(path: Path) -> list[dict]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.strip()]
+        cases = [json.loads(line) for line in lines if line.strip()]
     except (OSError, ValueError) as error:
         raise ValueError(f"--cases {path}: {error}") from None
+    for number, case in enumerate(cases, start=1):
+        missing = [name for name in COLUMNS if not isinstance(case, dict) or name not in case]
+        if missing:
+            raise ValueError(f"--cases {path}: case {number} lacks {', '.join(missing)} (tests/data/README.md)")
+    return cases
 
 
 def rules() -> dict[str, Callable[[dict], bool | None]]:

@@ -8,7 +8,6 @@ hash says to which split it belongs: splits share no scene. Two consecutive ques
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from collections.abc import Iterator
@@ -17,7 +16,16 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from charts.record import ChartQuestion
-from charts.synthetic import QUESTIONS_PER_CHART, SPLITS, first_questions
+from charts.synthetic import (
+    QUESTIONS_PER_CHART,
+    SEED,
+    SPLITS,
+    DrawnChart,
+    completion_of,
+    digest,
+    first_questions,
+    question_about,
+)
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,10 +54,12 @@ class Thing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What a picture shows: enough to draw it, byte for byte."""
+class Scene(DrawnChart):
+    """Objects, line by line."""
 
     things: tuple[Thing, ...]
+
+    chart_type = "scene"
 
     @property
     def table(self) -> dict:
@@ -57,13 +67,13 @@ class Scene:
         return {"columns": ["color", "shape"], "rows": [[one.color, one.shape] for one in self.things]}
 
     @property
-    def digest(self) -> str:
-        return hashlib.sha256(repr(self.things).encode()).hexdigest()
+    def image_id(self) -> str:
+        return digest(self.things)[:16]
 
     @property
     def part(self) -> int:
         """The hundredth of the space of scenes in which this one lies."""
-        return int(self.digest, 16) % 100
+        return int(digest(self.things), 16) % 100
 
 
 def draw(scene: Scene) -> Image.Image:
@@ -135,15 +145,6 @@ def choose(scene: Scene, rng: random.Random) -> list[Asked]:
     return [rng.choice(asked[count]) for count in rng.sample(sorted(asked), QUESTIONS_PER_CHART)]
 
 
-def completion_of(scene: Scene, meant: tuple[Thing, ...]) -> str:
-    """A right completion in the project's format: the rows of the table that count, and how many they are."""
-    rows = ", ".join(json.dumps([one.color, one.shape]) for one in meant)
-    return (
-        f"<think>\n<type>scene</type>\n<table>{json.dumps(scene.table)}</table>\nStep 1: {rows}\n"
-        f"Step 2: count {len(meant)}\n</think>\n<answer>{len(meant)}</answer>"
-    )
-
-
 def worked_examples(split: str, seed: int, start: int = 0) -> Iterator[tuple[ChartQuestion, str]]:
     """Questions of `split` without end, from the one numbered `start`, each with a right completion."""
     index = start
@@ -152,24 +153,16 @@ def worked_examples(split: str, seed: int, start: int = 0) -> Iterator[tuple[Cha
         rng = random.Random(f"counting/{split}/{seed}/{place}")
         scene = random_scene(split, rng)
         for kind, question, meant in choose(scene, rng)[turn:]:
-            record = ChartQuestion(
-                id=f"counting-{split}-{seed}-{index:06d}",
-                question=question,
-                answers=(str(len(meant)),),
-                open_image=partial(draw, scene),
-                image_id=scene.digest[:16],
-                kind=kind,
-                answer_kind="count",
-                rule="strict",
-                chart_type="scene",
-                table=scene.table,
-                source="counting",
-                split=split,
-            )
-            yield record, completion_of(scene, meant)
+            answer = str(len(meant))
+            record = question_about(
+                scene, partial(draw, scene), "counting", split, f"{seed}-{index:06d}", question=question,
+                answers=(answer,), kind=kind, answer_kind="count", tolerance=None,
+            )  # fmt: skip
+            rows = ", ".join(json.dumps([one.color, one.shape]) for one in meant)  # those of the table that count
+            yield record, completion_of(scene, answer, [rows, f"count {answer}"])
             index += 1
 
 
-def counting_questions(split: str, size: int, seed: int = 2025) -> list[ChartQuestion]:
+def counting_questions(split: str, size: int) -> list[ChartQuestion]:
     """The first `size` questions of a split; a larger size begins with the same questions."""
-    return first_questions("counting", (question for question, _ in worked_examples(split, seed)), split, size)
+    return first_questions("counting", (question for question, _ in worked_examples(split, SEED)), split, size)

@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from charts.answer_lists import written
 from charts.answers import RULES
 from charts.boxed import last_boxed
 from charts.boxes import KIND, gold_boxes
-from charts.choices import INSTRUCTION, accepted_choice, read_choices, shown
+from charts.choices import accepted_choice, instruction_for, read_choices, shown
 from charts.columns import picture_of
 from charts.parsing import as_table, parse_completion
 from charts.record import ANSWER_KINDS
@@ -48,8 +49,8 @@ def read_custom(row: dict, index: int, rows: int) -> Iterator[dict]:
     choices: dict[str, str] = {}
     if row.get("choices"):
         choices = read_choices(row["choices"])
-        answers = accepted_choice(answers[0], choices) if answers else ()
-        kind, instruction = "text", instruction or INSTRUCTION
+        answers = tuple(dict.fromkeys(form for gold in answers for form in accepted_choice(gold, choices)))
+        kind, instruction = "text", instruction or instruction_for(choices)
     yield {
         "question": _without_marker(question, row),
         "answers": answers,
@@ -114,13 +115,9 @@ def _answers(row: dict, said: str | None) -> tuple[str, ...]:
     """The accepted answers. A list not called `answers` does not say whether one of it is enough, or all are wanted."""
     if row.get("answers"):
         return accepted(row["answers"])
-    answer = first(row, "answer", "label", "solution", "ground_truth", "response")
-    if answer is None and isinstance(row.get("reward_model"), dict):
-        answer = row["reward_model"].get("ground_truth")
-    answer = said if answer is None else answer
-    golds = accepted(answer)
+    golds = accepted(_answer(row, said))
     if len(golds) > 1:
-        text = f"[{', '.join(golds)}]"[:80]
+        text = written(golds)[:80]
         raise ValueError(
             f"the answer is a list of {len(golds)}: call the column answers where each of them is right by itself, or "
             f"write one text, {text}, where all are wanted (of --answer-column, --answer-kind list means all of them, "
@@ -129,10 +126,17 @@ def _answers(row: dict, said: str | None) -> tuple[str, ...]:
     return tuple(parse_completion(gold).answer or gold for gold in golds)
 
 
+def _answer(row: dict, said: str | None) -> Any:
+    """What stands in the first column that is called as an answer, else what the assistant has said."""
+    answer = first(row, "answer", "label", "solution", "ground_truth", "response")
+    if answer is None and isinstance(row.get("reward_model"), dict):
+        answer = row["reward_model"].get("ground_truth")
+    return said if answer is None else answer
+
+
 def _boxes(row: dict, said: str | None) -> tuple[str, ...]:
     """The accepted boxes: here a list of four numbers is one answer."""
-    value = first(row, "answers", "answer", "label", "solution", "ground_truth", "response")
-    value = said if value is None else value
+    value = row.get("answers") or _answer(row, said)
     if isinstance(value, str):
         value = parse_completion(value).answer or value
     return gold_boxes(value) if value else ()

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from charts.answer_hints import AnswerHints, beside_number, read_question
-from charts.answer_lists import read_list
+from charts.answer_lists import on_one_line, read_list
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_season, read_short_year
 from charts.dates_and_ranges import read_open, read_range, read_ratio
@@ -45,7 +45,8 @@ class Gold:
         asked = read_question(question)
         if len(gold) > MAX_GOLD:
             return cls(gold, gold, "text", None, asked, Decimal(0), answer_kind)
-        marked = tidy(gold)
+        by_line = answer_kind in LISTS and not gold.lstrip().startswith("[")
+        marked = tidy(on_one_line(gold) if by_line else gold)
         text = marked if answer_kind in LISTS or marked.startswith("[") else unmarked(marked)  # items have their own
         form, value = _form(text, answer_kind, asked)
         allowed = _allowed(tolerance)
@@ -94,8 +95,8 @@ def _form(text: str, answer_kind: str, asked: AnswerHints) -> tuple[str, Any]:
         likely = answer_kind in ("", *LISTS) and 1000 <= int(text) <= 2199
         if answer_kind == "year" or (likely and asked.year):
             return "year", int(text)
-    if _PLAIN.fullmatch(text):
-        return "number", read_quantity(text)
+    if _PLAIN.fullmatch(text) and (quantities := read_quantity(text)):  # a longer one is text
+        return "number", quantities
     return _exact_form(text, answer_kind, asked) or _number_form(text, asked)
 
 
@@ -151,7 +152,9 @@ def _is_exact(readings: tuple[Quantity, ...], answer_kind: str, asked: AnswerHin
         return False
     if asked.counted and is_countable(quantity) and not asked.physical:
         return True
-    return _names(quantity, asked)
+    marked = bool(quantity.unit or quantity.currency or quantity.percent or quantity.scale)
+    as_text = not marked and (asked.written or (asked.placed and is_whole(quantity)))
+    return as_text or _names(quantity, asked)
 
 
 def _names(quantity: Quantity, asked: AnswerHints) -> bool:

@@ -14,12 +14,14 @@ from charts.boxes import KIND, gold_boxes
 from charts.record import ChartQuestion
 from charts.synthetic import (
     QUESTIONS_PER_CHART,
+    SEED,
     BarChart,
     bars,
     cells,
     completion_of,
     draw,
     first_questions,
+    question_about,
     random_chart,
 )
 
@@ -53,25 +55,14 @@ def worked_examples(split: str, seed: int, start: int = 0) -> Iterator[tuple[Cha
             asked.setdefault(label, (kind, question))
         for label, (kind, question) in list(asked.items())[turn:]:
             answers = gold_boxes(bars(chart)[label])
-            record = ChartQuestion(
-                id=f"grounding-{split}-{seed}-{index:06d}",
-                question=question,
-                answers=answers,
-                open_image=partial(draw, chart),
-                image_id=chart.image_id,
-                kind=kind,
-                answer_kind=KIND,
-                rule="iou",
-                chart_type="bar",
-                table=chart.table,
-                source="grounding",
-                split=split,
-                image_size=SIZE,
-            )
+            record = question_about(
+                chart, partial(draw, chart), "grounding", split, f"{seed}-{index:06d}", question=question,
+                answers=answers, kind=kind, answer_kind=KIND, rule="iou", tolerance=None, image_size=SIZE,
+            )  # fmt: skip
             yield record, completion_of(chart, answers[0], [cells(chart, [label])])
             index += 1
 
 
-def grounding_questions(split: str, size: int, seed: int = 2025) -> list[ChartQuestion]:
+def grounding_questions(split: str, size: int) -> list[ChartQuestion]:
     """The first `size` questions of a split; a larger size begins with the same questions."""
-    return first_questions("grounding", (question for question, _ in worked_examples(split, seed)), split, size)
+    return first_questions("grounding", (question for question, _ in worked_examples(split, SEED)), split, size)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 from charts import charxiv, file_layouts
 from charts.adapter import Adapter, Fields, Place
-from charts.choices import INSTRUCTION, accepted_choice, shown
+from charts.answer_lists import written
 from charts.choices import LETTERS as LABELS
+from charts.choices import accepted_choice, instruction_for, shown
 from charts.custom import WANTED, read_custom
 from charts.judged import NOTATION, NOTATION_REASON, short_items
-from charts.values import accepted, plain
+from charts.values import accepted, plain, python_literal
 
 MUSEUM_TOLERANCE = 0.005  # its judge calls 90.05 and 90.00 equal, 90.05 and 91.05 not
 _NOTE = re.compile(r"\s*NOTE\s*:.*", re.DOTALL)
@@ -39,7 +39,7 @@ def read_reachqa(row: dict, index: int, rows: int) -> Fields:
     several = len(items) > 1
     yield {
         "question": str(row.get("question") or ""),
-        "answers": (f"[{', '.join(items)}]" if several else items[0],) if items else golds,
+        "answers": (written(items) if several else items[0],) if items else golds,
         "answer_kind": "list" if several else "",
         "kind": str(row.get("qa_type") or row.get("QA_type") or ""),
         "chart_type": str(row.get("chart_type") or row.get("minor_chart_type") or "") or None,
@@ -70,24 +70,21 @@ def read_chartinsights(row: dict, index: int, rows: int) -> Fields:
         same = [label for label, option in choices.items() if option == _words(gold, row)]
         if len(same) != 1:
             raise ValueError(f"the answer {str(gold)[:60]!r} is none of its options: {'; '.join(shown(choices))}")
-        answers, offered = accepted_choice(same[0], choices), shown(choices)
-        yield {**fields, "answers": answers, "answer_kind": "text", "choices": offered, "instruction": INSTRUCTION}
+        asked = {"choices": shown(choices), "instruction": instruction_for(choices)}
+        yield {**fields, **asked, "answers": accepted_choice(same[0], choices), "answer_kind": "text"}
     elif form == "Judgement_question":
         yield {**fields, "answers": accepted(gold), "answer_kind": "yes/no", "instruction": "Answer Yes or No."}
     else:
         several = isinstance(gold, list) and len(gold) > 1 and not _is_range(row)
         kind = "" if not several else "ordered list" if row.get("type") == "order" else "list"
-        words = f"[{', '.join(map(str, gold))}]" if several and isinstance(gold, list) else _words(gold, row)
+        words = written(gold) if several and isinstance(gold, list) else _words(gold, row)
         yield {**fields, "answers": (words,) if words else (), "answer_kind": kind}
 
 
 def _options(text: str) -> dict[str, str]:
     found = _OPTIONS.search(text)
-    try:
-        options = ast.literal_eval(found[1]) if found else []
-    except (ValueError, SyntaxError):
-        options = []
-    if not 2 <= len(options) <= len(LABELS):
+    options = python_literal(found[1]) if found else None
+    if not isinstance(options, list) or not 2 <= len(options) <= len(LABELS):
         raise ValueError("the question names no options")
     is_range = "range" in text.partition("NOTE")[0]
     return dict(zip(LABELS, (_joined(option, is_range) for option in options), strict=False))

@@ -86,20 +86,16 @@ def stored_bytes(stored: Any, folder: Path | None = None) -> bytes:
 
 
 def image_id(stored: Any, folder: Path | None = None) -> str:
-    """16 hex digits of the sha256 of the stored bytes (of mode, size and pixels for a decoded image)."""
-    if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
-        content = f"{stored.mode}{stored.size}".encode() + stored.tobytes()
-    else:
-        content = stored_bytes(stored, folder)
-    return hashlib.sha256(content).hexdigest()[:16]
+    """16 hex digits of the sha256 of the stored bytes."""
+    return hashlib.sha256(stored_bytes(stored, folder)).hexdigest()[:16]
 
 
-def check_header(stored: Any, folder: Path | None = None) -> bool:
+def check_header(stored: bytes) -> bool:
     """Whether an image has further frames or pages than the first, which alone is used; reads the header only.
 
     `ValueError` for what is not an image, or one too large or too elongated.
     """
-    image = _open(stored, folder)
+    image = _open(stored, None)
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))  # MPO: previews, depth maps
     except Exception:  # of a damaged file; whether it can be used shows when it is decoded
@@ -127,9 +123,6 @@ def open_image(stored: Any, folder: Path | None = None) -> Image.Image:
 
 def _open(stored: Any, folder: Path | None) -> Image.Image:
     """The image, not decoded."""
-    if hasattr(stored, "tobytes") and hasattr(stored, "mode"):
-        _check_size(stored)
-        return stored
     content = stored_bytes(stored, folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -148,8 +141,6 @@ def _open(stored: Any, folder: Path | None) -> Image.Image:
 
 def _check_size(image: Image.Image) -> None:
     size, (short, long) = f"{image.width} x {image.height} pixels", sorted(image.size)
-    if not short:
-        raise ValueError(f"image of {size}: there is nothing in it")
     if short * long >= TOO_MANY_PIXELS:
         raise ValueError(f"image of {size}: {TOO_MANY_PIXELS:,} and more are refused")
     if long > MOST_ELONGATED * short:

@@ -241,11 +241,10 @@ def _identify(stored, folder: Path | None, known: dict, animated: set[str]) -> s
     name = stored if isinstance(stored, str) else None
     if name is not None and name in known:
         return known[name]
-    if not hasattr(stored, "mode"):
-        stored = stored_bytes(stored, folder)
-    identity = image_id(stored)
+    content = stored_bytes(stored, folder)
+    identity = image_id(content)
     if identity not in known:
-        if check_header(stored):
+        if check_header(content):
             animated.add(identity)
         known[identity] = identity
     if name is not None:

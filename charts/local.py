@@ -1,5 +1,6 @@
 """A local copy: what was saved by `save_to_disk`, parquet and arrow files, or text files, with or without pictures."""
 
+import glob
 import logging
 import os
 import re
@@ -77,15 +78,18 @@ def _read_local(path: Path, config: str | None) -> dict:
     if path.is_file():
         if path.suffix in TEXT_SUFFIXES:
             return {None: read_rows(path)}
-        return {None: load_dataset(READERS[path.suffix], data_files=str(path), split="train")}
+        return {None: load_dataset(READERS[path.suffix], data_files=glob.escape(str(path)), split="train")}
+    if glob.escape(str(path)) != str(path):
+        raise ValueError("datasets takes [, * and ? in a folder's name for a pattern: rename it, or give a file in it")
     builder = load_dataset_builder(str(path), _config(path, config))
     reader = type(builder).__module__.rpartition(".")[2]
     if reader not in ("parquet", "arrow", "json", "csv", "imagefolder"):
         raise ValueError(f"its files are of the kind {reader}, which is not read")
     files = {str(split): list(map(str, files)) for split, files in (builder.config.data_files or {}).items()}
     _check_files(path, [file for names in files.values() for file in names])
-    if reader == "imagefolder" and (tables := _tables_beside_pictures(path)):
-        return dict(load_dataset("parquet", data_files=tables))
+    if reader == "imagefolder" and (tables := _by_split(sorted(path.rglob("*.parquet")))):
+        names = {split: [glob.escape(str(file)) for file in found] for split, found in tables.items()}
+        return dict(load_dataset("parquet", data_files=names))
     if reader in ("json", "csv", "imagefolder") and (splits := _text_splits(path, reader, files)):
         return splits
     builder.download_and_prepare()
@@ -104,7 +108,7 @@ def _text_splits(folder: Path, reader: str, files: dict[str, list[str]]) -> dict
         return {}
     texts = {split: found for split, names in files.items() if (found := _texts(names))}
     if reader == "imagefolder" and not texts:
-        texts = _texts_beside_pictures(folder)
+        texts = _by_split(one for one in _texts(folder.iterdir()) if one.stem not in ("dataset_info", "dataset_infos"))
     rows = {key: [_beside(one, folder, row) for one in found for row in read_rows(one)] for key, found in texts.items()}
     if len(files) > 1 and [file.stem for file in chain(*texts.values())] == ["metadata"]:
         return _by_picture(folder, next(iter(rows.values())), files)
@@ -125,20 +129,11 @@ def _texts(files: Iterable[str | Path]) -> list[Path]:
     return sorted(path for path in map(Path, files) if path.suffix in TEXT_SUFFIXES)
 
 
-def _texts_beside_pictures(folder: Path) -> dict[str, list[Path]]:
-    """The text files of a folder by the split in their names: `datasets` sees its pictures only."""
+def _by_split(files: Iterable[Path]) -> dict[str, list[Path]]:
+    """Text files or tables beside more pictures, by the split in their names: `datasets` sees the pictures only."""
     splits: dict[str, list[Path]] = {}
-    for file in _texts(folder.iterdir()):
-        if file.stem not in ("dataset_info", "dataset_infos"):
-            splits.setdefault(split_named(file.stem) or "train", []).append(file)
-    return splits
-
-
-def _tables_beside_pictures(folder: Path) -> dict[str, list[str]]:
-    """The parquet files of a folder that has more pictures than tables, by the split in their names."""
-    splits: dict[str, list[str]] = {}
-    for file in sorted(folder.rglob("*.parquet")):
-        splits.setdefault(split_named(file.stem) or "train", []).append(str(file))
+    for file in files:
+        splits.setdefault(split_named(file.stem) or "train", []).append(file)
     return splits
 
 

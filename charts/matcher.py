@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from charts.amounts import as_drawn, same_quantity
 from charts.answer_hints import AnswerHints
-from charts.answer_lists import splits
+from charts.answer_lists import on_one_line, splits
 from charts.booleans import read_boolean
 from charts.dates import read_date, read_month, read_season, read_short_year, read_short_years
 from charts.dates_and_ranges import read_open, read_range, read_ratio
@@ -39,7 +39,9 @@ def match(answer: str, gold: Gold) -> tuple[bool, str]:
     if key(text) == gold.key:
         return True, "same text"
     if gold.form == "list":
-        return _match_list(unlabelled(text), gold)
+        verdict = _match_list(unlabelled(text), gold)  # of several lines, the items may go on over their ends
+        by_line = tidy(on_one_line(answer))
+        return verdict if verdict[0] or by_line == text else _match_list(unlabelled(by_line), gold)
     bare = unmarked(text)
     if gold.marked and bare != text:  # two footnotes may tell two things apart
         return key(text).replace(" *", "*") == key(gold.marked).replace(" *", "*"), "footnote marks"

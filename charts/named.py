@@ -16,6 +16,7 @@ from charts.adapters import ADAPTERS
 from charts.drawn import DRAWN
 from charts.local import KINDS, SAME_SPLIT
 from charts.own_columns import Columns
+from common.files import user_path
 
 DATASETS = {
     **{name: drawn.about for name, drawn in DRAWN.items()},
@@ -38,8 +39,10 @@ def find_set(name: str, split: str | None, path: str | Path | None, columns: Col
     """The set that `name` names, with its split and its place. ValueError, one line, for a name that leads nowhere."""
     columns = columns or Columns()
     base, at, given = name.rpartition("@")
-    if not at or Path(name).expanduser().exists():
+    if not at or user_path(name).exists():
         base, given = name, ""
+    if not base or path == "":  # a variable of the shell that is not set
+        raise ValueError(f"--dataset-{'path' if base else 'name'} is empty: name a data set, a file or a folder")
     if given and split not in (None, given):
         raise ValueError(f"--dataset-name {name} and --split {split} name two splits; leave one of them out")
     split = split or given or None
@@ -49,7 +52,7 @@ def find_set(name: str, split: str | None, path: str | Path | None, columns: Col
         return Named(base, split, path, _own(base, None, None, columns) if columns.flags() else None)
     if path is not None:
         raise _unknown(name, f"; or give the place by --dataset-name {path} alone")
-    if (place := Path(base).expanduser()).exists():
+    if (place := user_path(base)).exists():
         place = place.resolve()
         own_name = place.stem if place.is_file() else place.name
         return Named(own_name, split, place, _own(own_name, None, None, columns))
@@ -70,7 +73,7 @@ def is_drawn(name: str) -> bool:
 
 def without_split(name: str) -> str:
     """The name, without the @split behind it."""
-    return name if Path(name).expanduser().exists() else name.rpartition("@")[0] or name
+    return name if user_path(name).exists() else name.rpartition("@")[0] or name
 
 
 def is_here(name: str, path: str | Path | None) -> bool:
@@ -78,19 +81,19 @@ def is_here(name: str, path: str | Path | None) -> bool:
     base = name.rpartition("@")[0] or name
     if has_adapter(name):
         return path is not None or is_drawn(name)
-    return any(Path(one).expanduser().exists() for one in (name, base))
+    return any(user_path(one).exists() for one in (name, base))
 
 
 def same_set(one: str, other: str) -> bool:
     """Whether both names mean one set, whichever split of it: a file or folder may be named in several ways."""
     names = [without_split(name) for name in (one, other)]
-    places = [name if has_adapter(name) else Path(name).expanduser().resolve() for name in names]
+    places = [name if has_adapter(name) else user_path(name).resolve() for name in names]
     return names[0] == names[1] or places[0] == places[1]
 
 
 def file_name(name: str) -> str:
     """The name as a part of a file's name: org/set@split is org-set-split."""
-    base = Path(name).name if Path(name).expanduser().exists() else name
+    base = Path(name).name if user_path(name).exists() else name
     return re.sub(r"[^\w.-]+", "-", base).strip("-.") or "data"
 
 

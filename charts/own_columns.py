@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from difflib import get_close_matches
 from typing import Any
 
+from charts.answer_lists import written
 from charts.answers import RULES
 from charts.columns import PICTURES
 from charts.record import ANSWER_KINDS
@@ -92,7 +93,7 @@ class Columns:
         answer = row.get("answer")
         if self.answer_kind and isinstance(answer, list | tuple) and len(answer) > 1:
             all_wanted = self.answer_kind in ("list", "ordered list")
-            said |= {"answer": f"[{', '.join(map(str, answer))}]"} if all_wanted else {"answers": answer}
+            said |= {"answer": written(answer)} if all_wanted else {"answers": answer}
         return {**row, **said}
 
     def told(self) -> str:

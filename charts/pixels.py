@@ -5,6 +5,8 @@ pixels, and clamps channels of more than eight bits to 255, so that a 16-bit cha
 between 0 and 1 black.
 """
 
+from contextlib import suppress
+
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
@@ -24,7 +26,8 @@ def as_seen(image: Image.Image) -> Image.Image:
     """
     image.load()  # a file cut short fails here
     negative = _is_negative(image)
-    image = _upright(image)
+    with suppress(Exception):  # beside a good orientation, another note may be damaged; the pixels are good
+        image = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
     if image.mode[0] == "I" or image.mode == "F":
         return _eight_bits(image, negative).convert("RGB")
     if image.mode in _UNPREMULTIPLIED:
@@ -36,22 +39,16 @@ def as_seen(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        return ImageOps.exif_transpose(image) if turned else image
-    except Exception:  # a damaged note on the orientation says nothing; the pixels are loaded and good
-        return image
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged note on the orientation says nothing
+        return 1
 
 
 def is_turned(image: Image.Image) -> bool:
     """Whether the image is shown a quarter turned, so that its width is its height."""
-    from PIL import ExifTags
-
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) in _QUARTER_TURNS
-    except Exception:  # as above
-        return False
+    return _orientation(image) in _QUARTER_TURNS
 
 
 def _is_negative(image: Image.Image) -> bool:

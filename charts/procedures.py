@@ -19,7 +19,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from charts.record import ChartQuestion
-from charts.synthetic import SPLITS, DrawnChart, digest, first_questions, question_about
+from charts.synthetic import SEED, SPLITS, DrawnChart, digest, first_questions, question_about
 
 COLORS = {
     "red": (200, 20, 20), "blue": (30, 60, 200), "green": (20, 120, 40), "purple": (120, 30, 160),
@@ -188,6 +188,6 @@ def _record(chart: AxisChart, labels: tuple[str, ...], number: str, split: str) 
     )  # fmt: skip
 
 
-def procedure_questions(split: str, size: int, seed: int = 2025, marked: float = MARKED) -> list[ChartQuestion]:
+def procedure_questions(split: str, size: int, seed: int = SEED, marked: float = MARKED) -> list[ChartQuestion]:
     """The first `size` questions of a split; a larger size begins with the same questions."""
     return first_questions("procedures", (one.record for one in asked(split, seed, marked=marked)), split, size)

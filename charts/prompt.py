@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
-from pathlib import Path
 
 from charts.record import ChartQuestion
 from charts.text_files import decoded
+from common.files import user_path
 
 PROMPTS = {
     "structured": (
@@ -43,9 +43,9 @@ def template(prompt: str) -> str:
 
 def read_template(file: str) -> str:
     """The template in `file` (--prompt-file), checked. ValueError, one line, for one that cannot be used."""
-    if not Path(file).expanduser().is_file():
+    if not user_path(file).is_file():
         raise ValueError(f"--prompt-file {file}: there is no such file")
-    text = decoded(Path(file).expanduser()).strip()
+    text = decoded(user_path(file)).strip()
     if "{question}" not in text:
         raise ValueError(f"--prompt-file {file}: has no {{question}}, the place where the question goes")
     for name in _LIKE_A_PLACE.findall(text):

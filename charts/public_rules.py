@@ -4,10 +4,11 @@
 5 % when both parse and the gold is not zero; otherwise case-insensitive equality.
 """
 
-import ast
 import re
 
 from rapidfuzz.distance import Levenshtein
+
+from charts.values import python_literal
 
 PUBLIC_TOLERANCE = 0.05
 _END_OF_SENTENCE = "<\uff5cend\u2581of\u2581sentence\uff5c>"
@@ -85,13 +86,8 @@ def _chartqapro_element(answer: str, gold: str) -> float:
 def similarity(answer: str, gold: str) -> float:
     """ANLS: 1 - edit distance / longer length, 0 unless that is above one half; white space counts as one blank."""
     answer, gold = (" ".join(text.split()) for text in (answer, gold))
-    longest = max(len(answer), len(gold))
-    if not longest:
-        return 1.0
-    if abs(len(answer) - len(gold)) * 2 >= longest:
-        return 0.0
-    distance = Levenshtein.distance(answer, gold) / longest
-    return 1.0 - distance if distance < 0.5 else 0.0
+    score = Levenshtein.normalized_similarity(answer, gold)
+    return score if score > 0.5 else 0.0
 
 
 def _plain(text: str) -> float | None:
@@ -109,8 +105,5 @@ def _quoted(text: str) -> str:
 
 def _literal_list(text: str) -> list[str]:
     """The elements of a list as Python writes it; [] for any other text, and for an empty list."""
-    try:
-        parsed = ast.literal_eval(text) if len(text) <= 10_000 else None
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return []
+    parsed = python_literal(text) if len(text) <= 10_000 else None
     return [str(item).strip(" '") for item in parsed] if isinstance(parsed, list) else []

@@ -16,6 +16,9 @@ from charts.images import open_image
 from charts.local import SAME_SPLIT, aliases, read_local, split_named
 from charts.own_columns import Columns
 from charts.values import plain
+from common.files import user_path
+
+NARROW = ("float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,12 @@ class Rows:
     def __iter__(self) -> Iterator[dict]:
         features = getattr(self.data, "features", None) or {}
         classes = {name: feature.names for name, feature in features.items() if type(feature).__name__ == "ClassLabel"}
-        dtypes = {name: getattr(feature, "dtype", None) for name, feature in features.items()}
-        narrow = {name: np.dtype(dtype).type for name, dtype in dtypes.items() if dtype in ("float16", "float32")}
+        narrow = {name: feature for name, feature in features.items() if any(one in repr(feature) for one in NARROW)}
         for row in self.data:
             for name, names in classes.items():
                 row[name] = names[row[name]] if row.get(name) is not None and row[name] >= 0 else None
-            for name, kind in narrow.items():  # 12.1 as the nearest float32 is 12.100000381469727 as a Python float
-                row[name] = None if row[name] is None else float(str(kind(row[name])))
+            for name, feature in narrow.items():
+                row[name] = _as_written(row[name], feature)
             yield plain(row)
 
     def opener(self, index: int, stored: Any):
@@ -54,6 +56,21 @@ class Rows:
     @cached_property
     def _images(self):
         return pictures_alone(self.data)  # one view for all rows: each costs memory
+
+
+def _as_written(value: Any, feature: Any) -> Any:
+    """A value of a column of narrow floats, or of lists and structs of them, with the digits that were stored.
+
+    12.1 as the nearest float32 is 12.100000381469727 as a Python float.
+    """
+    inner = getattr(feature, "feature", feature)  # of a list
+    if isinstance(value, list):
+        return [_as_written(one, inner) for one in value]
+    if isinstance(value, dict):
+        return {name: _as_written(one, inner[name]) for name, one in value.items()}
+    if value is None or getattr(feature, "dtype", None) not in NARROW:
+        return value
+    return float(str(np.dtype(feature.dtype).type(value)))
 
 
 def _open_row(dataset, index: int, folder: Path | None):
@@ -77,7 +94,7 @@ def open_rows(name: str, adapter: Adapter, place: Place, split: str | None, path
         if place.hub_id is None:
             raise ValueError(f"{name} is not on the hub: give its local folder by --dataset-path")
         return _from_splits(_renamed(_hub(name, place), columns, name), wanted, name, None, adapter.columns is not None)
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     if not folder.exists():
         raise ValueError(f"--dataset-path {path}: no such file or folder")
     if adapter.layout is file_layouts.jsonl and (parts := file_layouts.divided(folder, columns)):
@@ -169,8 +186,9 @@ def _hub(name: str, place: Place) -> dict:
     try:
         return dict(load_dataset(place.hub_id, place.config))
     except Exception as error:  # hub, network, offline mode, cache and file errors have no common base class
-        reason = type(error).__name__
+        line = next(iter(str(error).strip().splitlines()), "")[:200]
+        reason = f"{type(error).__name__}: {line}" if line else type(error).__name__
         raise ValueError(
-            f"{name}: {place.hub_id} cannot be loaded from the hub ({reason}): "
+            f"{name}: {place.hub_id} cannot be loaded from the hub ({reason}); "
             "go online, or download it and give its folder by --dataset-path"
         ) from None

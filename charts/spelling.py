@@ -37,7 +37,7 @@ _STOPS = frozenset(".;,!")
 _LAYERS = 20  # of quotes, emphasis and stops around one answer
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _INITIAL = re.compile(r"(?<![^\W\d_])([^\W\d_])\.(?=[^\W\d_](?![^\W\d_]))")  # U.S. is US
-_DASH = re.compile(r"\s*-\s*(?=\S)(?<=\S)")
+_DASH = re.compile(r"(?<=\S)\s*-\s*(?=\S)")
 _BETWEEN_LETTERS = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 _SLASH = re.compile(r"\s*/\s*")
 _AMPERSAND = re.compile(r"\s*&\s*")

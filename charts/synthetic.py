@@ -39,6 +39,7 @@ WARM_START_KINDS = {"value": 3, "tallest": 2, "shortest": 2, "count": 1, "sum": 
 SUM_TERMS, WARM_START_SUM_TERMS = (4, 6), (2, 4)
 ANSWER_KINDS = {"tallest": "list", "shortest": "list", "count": "count", "yes/no": "yes/no"}
 QUESTIONS_PER_CHART = 2
+SEED = 2025  # of the questions of a split
 
 
 def digest(value: object) -> str:
@@ -46,7 +47,7 @@ def digest(value: object) -> str:
 
 
 class DrawnChart(ABC):
-    """A dataclass of what a chart shows and how: enough to draw it, byte for byte."""
+    """A dataclass of what a picture shows and how: enough to draw it, byte for byte."""
 
     chart_type: str
 
@@ -56,7 +57,7 @@ class DrawnChart(ABC):
 
     @property
     def image_id(self) -> str:
-        """The picture is a function of the chart's fields, and no two pictures are alike when they differ."""
+        """The picture is a function of the fields, and no two pictures are alike when they differ."""
         return digest(self)[:16]
 
 
@@ -182,11 +183,11 @@ def cells(chart: BarChart, labels: list[str]) -> str:
     return ", ".join(json.dumps([label, str(chart.labelled[label])]) for label in labels)
 
 
-def completion_of(chart: BarChart, answer: str, steps: list[str]) -> str:
+def completion_of(chart: DrawnChart, answer: str, steps: list[str]) -> str:
     """A right completion in the project's format: type, table and steps inside the reasoning, then the answer."""
     numbered = "\n".join(f"Step {number}: {step}" for number, step in enumerate(steps, start=1))
     return (
-        f"<think>\n<type>bar</type>\n<table>{json.dumps(chart.table)}</table>\n{numbered}\n</think>\n"
+        f"<think>\n<type>{chart.chart_type}</type>\n<table>{json.dumps(chart.table)}</table>\n{numbered}\n</think>\n"
         f"<answer>{answer}</answer>"
     )
 
@@ -217,12 +218,12 @@ def question_about(
     chart: DrawnChart, picture: Callable[[], Image.Image], source: str, split: str, number: str, **fields: Any
 ) -> ChartQuestion:
     return ChartQuestion(
-        f"{source}-{split}-{number}", open_image=picture, image_id=chart.image_id, rule="strict", tolerance=0.0,
-        chart_type=chart.chart_type, table=chart.table, source=source, split=split, **fields,
+        f"{source}-{split}-{number}", open_image=picture, image_id=chart.image_id, chart_type=chart.chart_type,
+        table=chart.table, source=source, split=split, **{"rule": "strict", "tolerance": 0.0, **fields},
     )  # fmt: skip
 
 
-def synthetic_questions(split: str, size: int, seed: int = 2025) -> list[ChartQuestion]:
+def synthetic_questions(split: str, size: int, seed: int = SEED) -> list[ChartQuestion]:
     """The first `size` questions of a split; a larger size begins with the same questions."""
     return first_questions("synthetic", (question for question, _ in worked_examples(split, seed)), split, size)
 

@@ -1,8 +1,10 @@
 """Values of a row as text and numbers that mean what the data set's author wrote."""
 
+import ast
 import datetime
 import decimal
 import math
+import warnings
 from typing import Any
 
 WHOLE_BELOW = 2**53  # a larger float stands for a range of whole numbers
@@ -29,6 +31,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime.date):
         return value.strftime("%Y-%m-%d")
     return value
+
+
+def python_literal(text: str) -> Any:
+    """The value that a text is in Python's notation, None for any other text; nothing is said of an odd notation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "1or 2" is a SyntaxWarning
+        try:
+            return ast.literal_eval(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # TypeError: {[1, 2]}
+            return None
 
 
 def accepted(label: Any) -> tuple[str, ...]:

@@ -107,6 +107,14 @@ NUMBERED = re.compile(  # things that are called by numbers: "What jersey number
     r"|flights?|chapters?|channels?|zip codes?|postal codes?|films?|movies?)"
     rf"(?= (?:{_VERB}|\w+ed\b|sells?\b|sold\b|made\b|won\b|ranks?\b)|[?,]|$)"
 )
+PLACED = re.compile(r" (?:(?!of\b)\w+ ){0,2}?(?:weeks?|days?|hours?|ages?)(?: of (?:the )?\w+)? ?")  # of ASKED_FOR
+WRITTEN = re.compile(  # what stands in the chart as text, though it may be digits: "What is the last x-axis label?"
+    r"^(?:what|which)(?:'s| is| was| are| were) (?:the )?(?:"
+    r"(?:(?!(?:of|in|for|on|at|by|from|to|between|than|and|or)\b)[\w'-]+ ){0,4}?"
+    r"(?:labels?|ticks?|dates?|ids?|codes?|(?:jersey|shirt|room|flight|route|bus|page|gate|track|line) numbers?)"
+    r"|values? (?:of|on|at|for) the (?:[\w'-]+ ){0,3}?ticks?(?: labels?)?)"
+    r"(?= (?:of|in|for|on|at|by|from|to|during|when|that|shown|with|among|where|which)\b|[?,.]|$)"
+)
 HEAD = re.compile(
     r"^(?:what|which)(?:'s| is| was| are| were) ([^?.,]*?)"
     r"(?:\b(?:of|in|for|on|at|by|from|to|during|when|that|shown|with|among)\b|[?.,]|$)"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from charts.prompt import of_record, prompt_hash
 from checkpoints.fingerprints import differing, file_fingerprints, files_fingerprint, weight_files
 from checkpoints.manifest import MANIFEST, checkpoints, damage
+from common.files import user_path
 from models.registry import MODELS, load_config, load_model, resolve_model
 from models.weights import adapter_file, shapes
 from settings.table import COMPLETION_LENGTH, all_settings
@@ -185,7 +186,7 @@ def _folder(path: str) -> Path | None:
     """The folder meant by `path`; None when it names a model. ...-grpo-<seed> may be called ...-<seed>."""
     if path in MODELS:
         return None
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     for place in (folder, folder.parent / _GRPO_NAME.sub(r"-\1", folder.name)):
         if place.is_dir():
             return place

@@ -14,7 +14,7 @@ from charts.prompt import prompt_record
 from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
-from common.files import write_whole
+from common.files import user_path, write_whole
 from common.launcher import launch, num_processes
 from rewards import recorded
 from settings.table import all_settings
@@ -26,7 +26,7 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "deepspeed", "
 
 def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
     """<root>/<vlm>-prm-large-train-v2[-<mode>]-<seed>; the baseline, GRPO, has no mode in its name."""
-    path = Path(vlm_name).expanduser().resolve()
+    path = user_path(vlm_name).resolve()
     is_folder = path.is_dir() or vlm_name.count("/") > 1 or vlm_name.startswith((".", "~", "/"))  # one that has moved
     name = path.name if is_folder else vlm_name.replace("/", "--")
     if is_folder and step_of(path) >= 0:  # every run has its checkpoint-50

@@ -6,6 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
+
+
+def user_path(name: str | Path) -> Path:
+    """The path that `name` means, with ~ for a home; ~ and an unknown user, at which Path.expanduser raises, stays."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111
 
 
 @contextmanager
@@ -51,6 +57,16 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_folder(path: Path, name: str) -> Path:
+    """`path`, made where it is missing, when files can be written into it; ValueError before any work is done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ValueError(f"{name} {path}: {error.strerror}; name a folder that can be written to") from None
 
 
 def check_output(path: str | Path, inputs: list[Path] | None = None, name: str = "output") -> Path:

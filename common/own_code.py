@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType
 
+from common.files import user_path
+
 ROOT = Path(__file__).resolve().parent.parent
 FORMS = "path/to/file.py:function or package.module:function"
 
@@ -23,7 +25,7 @@ def load(flag: str, place: str) -> tuple[Callable, str]:
     where, _, name = place.rpartition(":")
     if not where or not name:
         raise ValueError(f"{flag} {place or 'is missing'}: name a function, as {FORMS}")
-    path = Path(where).expanduser()
+    path = user_path(where)
     is_file = path.suffix == ".py" or "/" in where
     if is_file and not path.is_file():
         raise ValueError(f"{flag} {place}: there is no file {where}")

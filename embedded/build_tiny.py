@@ -18,10 +18,10 @@ import math
 import re
 import sys
 import time
-from collections.abc import Iterable
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -30,6 +30,7 @@ from charts.prompt import PROMPTS
 from charts.record import ChartQuestion
 from charts.synthetic import worked_examples
 from common.commands import Parser, check_least, program
+from common.files import check_folder
 from embedded.parts import TAGS, make_config, make_processor, train_tokenizer
 from models.inputs import image_rule, prompt_text
 from models.registry import TINY_FOLDER
@@ -170,18 +171,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> None:
-    """bfloat16 safetensors and the processor's files."""
+    """bfloat16 safetensors and the processor's files, for all to read; what else is in the folder stays as it is."""
     import torch
 
-    model.to(torch.bfloat16).save_pretrained(folder)
-    processor.save_pretrained(folder)
-    for file in folder.iterdir():
-        file.chmod(0o644)
+    with TemporaryDirectory(dir=folder) as written:
+        model.to(torch.bfloat16).save_pretrained(written)
+        processor.save_pretrained(written)
+        for file in Path(written).iterdir():
+            file.chmod(0o644)
+            file.replace(folder / file.name)
 
 
 def run(args: argparse.Namespace) -> int:
     import torch
 
+    check_folder(args.output_path, "--output-path")
     torch.set_num_threads(args.threads)
     began = time.time()
     model, processor = new_model(args.seed, examples_of(args.task, args.seed))

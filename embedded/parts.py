@@ -16,6 +16,7 @@ from charts.prompt import PROMPTS
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLProcessor
 
+VOCABULARY = 1024  # tokens, but for tags and lines of the prompt
 IMAGE_SIZE = 112  # pixels: 8 x 8 patches, 16 image tokens
 INITIAL_SPREAD = 0.06  # near 1 / sqrt(128); the usual 0.02 was tried with AdamW alone, and was slower
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -38,7 +39,7 @@ def prompt_lines() -> list[str]:
     return PROMPTS["structured"].split("{question}")[0].splitlines(keepends=True)
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     """Byte-level BPE trained on `texts`: any string can be written with it."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -50,7 +51,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int = 1024) -> PreTrainedT
     core.decoder = decoders.ByteLevel()
     special, alphabet = list(SPECIAL_TOKENS), pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+        vocab_size=VOCABULARY, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
     core.train_from_iterator(texts, trainer)
     core.add_tokens([AddedToken(text, normalized=False, special=False) for text in (*TAGS, *prompt_lines())])

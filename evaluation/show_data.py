@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-from pathlib import Path
 
 from PIL import ImageDraw
 
@@ -13,7 +12,7 @@ from charts.boxes import CORRECT_FROM, KIND, read_box
 from charts.gold import Gold
 from charts.prompt import doubt, messages
 from charts.record import ChartQuestion, QuestionSet
-from common.files import check_output, write_whole
+from common.files import check_output, user_path, write_whole
 from common.terminal import printable
 
 ROWS = 10
@@ -32,7 +31,7 @@ small {{ color: #555 }}</style>
 
 def show(questions: QuestionSet, prompt: str, page: str | bool) -> list[str]:
     """The lines to print about the first rows, after writing their page to `page` (True: PAGE in this folder)."""
-    path = Path(PAGE if page is True else str(page)).expanduser()
+    path = user_path(PAGE if page is True else str(page))
     if path.suffix not in (".html", ".htm"):
         raise ValueError(f"--show-data {path}: the name of a page ends in .html")
     check_output(path, name="--show-data")

@@ -6,6 +6,7 @@ chart is read, keeps its precision, and so do embeddings, head, norms and adapte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -34,7 +35,7 @@ def check_package() -> None:
         found = version("bitsandbytes") if find_spec("bitsandbytes") else None
     except PackageNotFoundError:
         found = None
-    if found is None or tuple(map(int, found.split(".")[:2])) < LEAST:
+    if found is None or tuple(map(int, re.findall(r"\d+", found)[:2])) < LEAST:
         least, state = ".".join(map(str, LEAST)), "which is not installed" if found is None else f"this is {found}"
         raise ValueError(
             f"--base-4bit needs the package bitsandbytes, {least} or later, {state}: pip install "

@@ -43,6 +43,13 @@ def check_seen(source: str, questions: Sequence[ChartQuestion]) -> None:
         )
 
 
+def check_limits(processor: ProcessorMixin, min_pixels: int | None = None, max_pixels: int | None = None) -> None:
+    """ValueError where no image could be given to this model: each of them would be refused, one by one, later."""
+    if family_of(processor).sees:
+        step = family_of(processor).image_step(processor)
+        fitted_size((step, step), min_pixels, max_pixels, step)
+
+
 def image_rule(
     processor: ProcessorMixin, min_pixels: int | None = None, max_pixels: int | None = None
 ) -> Callable[[Image.Image], Image.Image]:

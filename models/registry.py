@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.files import user_path
 from models import four_bit
 from models.families import auto_class, family_of, tokenizer_of
 
@@ -73,7 +74,7 @@ def resolve_model(name: str) -> ModelEntry:
     """The entry for a short name, a local folder or a hub id ("organisation/name")."""
     if name in MODELS:
         return MODELS[name]
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     if name and folder.is_dir():
         if not (folder / "config.json").is_file():
             hint = " (it holds a LoRA adapter)" if (folder / "adapter_config.json").is_file() else ""
@@ -205,7 +206,6 @@ def lora_config(
     r: int = 8,
     alpha: int = 16,
     targets: list[str] | tuple[str, ...] | None = None,
-    dropout: float = 0.0,
 ) -> LoraConfig:
     """LoRA on the language model only: by default on all seven projections of every layer, never on vision."""
     from peft import LoraConfig, TaskType
@@ -214,8 +214,6 @@ def lora_config(
         raise ValueError(f"the LoRA rank must be at least 1, not {r}")
     if alpha <= 0:
         raise ValueError(f"LoRA alpha must be above 0, not {alpha}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"LoRA dropout must lie in [0, 1), not {dropout}")
     targets = LORA_TARGETS if targets is None else tuple(targets)
     unknown = [target for target in targets if target not in LORA_TARGETS]
     if not targets or unknown:
@@ -224,7 +222,6 @@ def lora_config(
         task_type=TaskType.CAUSAL_LM,
         r=r,
         lora_alpha=alpha,
-        lora_dropout=dropout,
         target_modules=list(targets),
         exclude_modules=family_of(config).vision_modules,  # towers have modules of the same names
         bias="none",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.commands import Parser, check_least, program
-from common.files import whole_file
+from common.files import check_folder, whole_file
 from organism.answering import FORCED, MIXTURES, PROCEDURES
 
 if TYPE_CHECKING:
@@ -177,6 +177,7 @@ def run(args: argparse.Namespace) -> int:
     from models.registry import load_model, load_processor
     from organism.answering import worked_examples
 
+    check_folder(args.output_path, "--output-path")
     torch.set_num_threads(args.threads)
     began = time.time()
     stages = [Stage("mixture", args.mixture_steps, 5e-4, 0.5, args.mixture, REHEARSED)]
@@ -186,7 +187,6 @@ def run(args: argparse.Namespace) -> int:
         examples = worked_examples("warm-start", args.seed, mixture=MIXTURES["skills"], marked=0.5)
         model, processor = new_model(args.seed, examples)
         stages = [Stage("skills", args.steps, 2e-3, 0.5, MIXTURES["skills"]), *stages]
-    args.output_path.mkdir(parents=True, exist_ok=True)
     states = [args.output_path.with_name(f"{args.output_path.name}-{stage.name}.pt") for stage in stages]
     for number, stage in enumerate(stages):
         if not any(state.is_file() for state in states[number + 1 :]):  # else a later stage was interrupted

@@ -10,8 +10,14 @@ from charts.parsing import Parsed, parse_completion
 from charts.prompt import PROMPTS
 
 parse = lru_cache(maxsize=1024)(parse_completion)  # every reward reads a process's rollout batch, in order
+_SMALL = "(?:the|a|an|of|or|and|in)[ _]"
+_NAMED = (  # what a placeholder in brackets says; [blue], [line chart] and [A] are lists of one item
+    "(?:your|here|insert|fill|final|short|single|answers?|chart|type|data|table|columns?|rows?|cells?|headers?|labels?"
+    "|names?|titles?|values?|numbers?|words?|phrases?|text|steps?|reasoning|result|placeholder)"
+)
 _PLACEHOLDER = re.compile(
-    r"<[^<>]*>|\[[a-z _]+\]|\.\.\.|…|\byour (?:answer|reasoning)\b|\b(?:the )?(?:final answer|chart type|data table)\b",
+    rf"<[^<>]*>|\[(?:{_SMALL})*{_NAMED}(?:[ _](?:{_SMALL})*{_NAMED})*\]|\.\.\.|…|\byour (?:answer|reasoning)\b"
+    r"|\b(?:the )?(?:final answer|chart type|data table)\b",
     re.IGNORECASE,
 )
 _WORDS = re.compile(r"\w+")

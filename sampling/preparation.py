@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charts import loading
 from charts.boxes import KIND
+from charts.images import STEP, fitted_size
 from charts.named import file_name, is_here, same_set
 from charts.own_columns import Columns, as_columns
 from charts.prompt import doubt, of_record, prompt_record, read_template, template
@@ -18,7 +19,7 @@ from checkpoints.finding import Checkpoint, check_adapter, find_checkpoint, merg
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
 from common.network import stay_local
 from models import four_bit
-from models.inputs import check_seen, framed
+from models.inputs import check_limits, check_seen, framed
 from models.registry import load_config, load_processor
 from models.weights import check_model_weights
 from sampling.journal import run_hash
@@ -69,9 +70,13 @@ def _framed(
     """The questions for a box as they are put to this model; ValueError where nothing of it is known here."""
     if checkpoint.source:
         processor = load_processor(checkpoint.source, **limits)
+        check_limits(processor, **limits)
         return [framed(question, processor, **limits) for question in questions]
     if _ask_for_boxes(questions):
         raise ValueError("the frame of the boxes asked for depends on the model: name it by --checkpoint-path")
+    if any(question.open_image for question in questions):
+        # as sampling.served fits images to a model that is not known
+        fitted_size((STEP, STEP), limits["min_pixels"], limits["max_pixels"])
     return questions
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from charts.loading import load_questions
@@ -12,6 +11,7 @@ from charts.named import has_adapter, is_drawn, without_split
 from charts.own_columns import Columns, as_columns
 from charts.prompt import read_template, template
 from charts.record import QuestionSet
+from common.files import user_path
 
 # flags of both programs, beside the set and its place: how its rows are read, and how a model is asked
 SHARED = (*as_columns({}), "prompt", "prompt_file", "min_pixels", "max_pixels")
@@ -33,14 +33,14 @@ def told(args: Namespace, split: bool = True) -> tuple[str, ...]:
     """
     name = args.dataset_name
     base = without_split(name)
-    if not has_adapter(base) and (place := Path(base).expanduser()).exists():
+    if not has_adapter(base) and (place := user_path(base)).exists():
         name = f"{place.absolute()}{name.removeprefix(base)}"
     words = ["--dataset-name", name if split else without_split(name)]
     if args.dataset_path:
-        words += ["--dataset-path", str(Path(args.dataset_path).expanduser().absolute())]
+        words += ["--dataset-path", str(user_path(args.dataset_path).absolute())]
     for one in SHARED:
         if (value := getattr(args, one)) is not None:
-            value = str(Path(value).expanduser().absolute()) if one == "prompt_file" else value
+            value = str(user_path(value).absolute()) if one == "prompt_file" else value
             words += [f"--{one.replace('_', '-')}", value]
     return tuple(words)
 

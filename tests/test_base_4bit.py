@@ -248,6 +248,18 @@ def test_a_missing_or_old_package_is_named(tmp_path, monkeypatch, capsys):
     assert "which is not installed: pip install" in after_run.refused(capsys, code)
 
 
+@pytest.mark.parametrize(
+    ("found", "old"), [("0.50rc1", False), ("0.50.0.dev0", False), ("1.0", False), ("0.49.2", True)]
+)
+def test_a_version_need_not_be_numbers_alone(monkeypatch, found, old):
+    monkeypatch.setattr(four_bit, "version", lambda name: found)
+    if not old:
+        four_bit.check_package()
+        return
+    with pytest.raises(ValueError, match=f"bitsandbytes, 0.50 or later, this is {found}"):
+        four_bit.check_package()
+
+
 def test_a_model_whose_rows_are_no_whole_blocks_is_refused():
     with pytest.raises(ValueError, match="are 32 wide, which is no multiple of 64"):
         four_bit.check_shape("small", make_family("qwen2_vl")[0].config)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -147,6 +147,7 @@ def test_iou_is_symmetric_bounded_and_the_same_in_every_frame(first, second, wid
 
 
 @given(st.text(max_size=80) | st.lists(st.floats() | st.integers() | st.none(), max_size=6).map(str), edges)
+@example("", (0.0, 1.0, 0.00390625, 0.0))
 def test_no_answer_raises_and_every_gold_is_read_back(text, values):
     gold = gold_boxes(list(box_of(values)))
     question = replace(ASKED, answers=gold)

@@ -9,6 +9,7 @@ import pytest
 
 from charts.custom import read_custom
 from charts.loading import hold_out, load_questions
+from charts.sources import Rows
 from tests.chart_copies import png
 
 ROW = {"image": "a.png", "question": "How many bars?", "answer": "5"}
@@ -51,6 +52,7 @@ def test_question_and_answer_by_their_usual_names(question, answer):
         {"conversations": turns("<image>\nHow many bars?", "5", names=("from", "value"), roles=("human", "gpt"))},
         {"conversations": turns("How many bars?", "5", names=("from", "value"), roles=("user", "assistant"))},
         {"prompt": turns("How many bars?"), "ground_truth": "5"},
+        {"prompt": turns("How many bars?"), "reward_model": {"ground_truth": "5"}},
         {"prompt": "old", "question": "How many bars?", "answer": ["5"]},
     ],
 )
@@ -98,6 +100,15 @@ def test_what_is_allowed_is_kept():
     assert kept == ["chartqapro:Y-", "ordered list", 0.1, "3", "7"]
     assert read(**ROW, answers=[], table="")["answers"] == ("5",)
     assert read(**ROW)["tolerance"] is None and read(**ROW)["rule"] == "strict"
+
+
+@pytest.mark.parametrize("box", [[1, 2, 3, 4], "[1, 2, 3, 4]", "<answer>[1, 2, 3, 4]</answer>"])
+def test_a_box_is_found_wherever_an_answer_is(box):
+    for row in (
+        {"answer": box}, {"solution": box}, {"answers": [], "answer": box}, {"reward_model": {"ground_truth": box}},
+    ):  # fmt: skip
+        for about in ({"answer_kind": "box"}, {"rule": "iou"}):
+            assert read(image="a.png", question="Where is it?", **row, **about)["answers"] == ("[1, 2, 3, 4]",)
 
 
 def questions_file(folder, charts: int, name: str = "questions.jsonl", each: int = 3, first: int = 0):
@@ -185,6 +196,41 @@ def test_answers_that_nothing_can_equal_are_told(tmp_path):
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
     notes = load_questions("custom", path=tmp_path).notes
     assert "3 answers have over 20 words: hardly a completion is equal to such a text" in notes
+
+
+def test_narrow_floats_in_lists_keep_all_their_digits_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    narrow, text = datasets.Value("float32"), datasets.Value("string")
+    features = {
+        "question": text, "answers": datasets.List(narrow), "choices": {"A": narrow, "B": narrow, "C": text},
+        "table": {"columns": datasets.List(text), "rows": datasets.List(datasets.List(datasets.Value("float16")))},
+    }  # fmt: skip
+    row = {
+        "question": "q", "answers": [12.1, None, 0.3], "choices": {"A": 12.1, "B": 0.3, "C": "x"},
+        "table": {"columns": ["a"], "rows": [[0.1], [None]]},
+    }  # fmt: skip
+    datasets.Dataset.from_list([row], features=datasets.Features(features)).save_to_disk(str(tmp_path / "data"))
+    (found,) = load_questions("custom", path=tmp_path / "data").questions
+    assert found.choices == ("A. 12.1", "B. 0.3", "C. x") and found.answers[:2] == ("A", "12.1")
+    assert found.table == {"columns": ["a"], "rows": [["0.1"], [""]]} and "0.3" in found.answers
+    boxed = {"question": text, "answer": datasets.List(narrow), "rule": text}
+    rows = [{"question": "q", "answer": [1.1, 2.2, 30.3, 40.4], "rule": "iou"}]
+    datasets.Dataset.from_list(rows, features=datasets.Features(boxed)).save_to_disk(str(tmp_path / "boxes"))
+    fields = next(iter(Rows("train", [], datasets.load_from_disk(str(tmp_path / "boxes")))))
+    assert fields["answer"] == [1.1, 2.2, 30.3, 40.4]
+
+
+@pytest.mark.parametrize("name", ["a[1]", "b*", "c?"])
+def test_names_with_marks_of_a_pattern_are_names(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / name
+    folder.mkdir()
+    for file in (folder / "train.parquet", folder / f"{name}.parquet", tmp_path / "a1.parquet"):
+        datasets.Dataset.from_list([{"question": file.stem, "answer": "5"}]).to_parquet(str(file))
+    for file in (folder / "train.parquet", folder / f"{name}.parquet"):
+        assert [one.question for one in load_questions("custom", path=file).questions] == [file.stem]
+    with pytest.raises(ValueError, match=r"holds no data set that can be read: .* for a pattern: rename it"):
+        load_questions("custom", path=folder)
 
 
 def test_narrow_floats_keep_all_their_digits(tmp_path, monkeypatch):

@@ -71,7 +71,7 @@ def test_contradicting_limits_and_extreme_shapes_are_refused():
 def test_an_image_opens_from_everything_data_sets_store(tmp_path):
     image = Image.new("RGB", (9, 7), (1, 2, 3))
     (tmp_path / "a.png").write_bytes(png(image))
-    stored = [image, png(image), {"bytes": png(image), "path": None}, {"bytes": None, "path": "a.png"}, "a.png"]
+    stored = [png(image), {"bytes": png(image), "path": None}, {"bytes": None, "path": "a.png"}, "a.png"]
     for one in stored:
         assert open_image(one, tmp_path).tobytes() == image.tobytes()
 
@@ -93,13 +93,11 @@ def test_bombs_broken_files_and_nothing_are_refused(stored):
 
 
 def test_an_image_too_elongated_for_the_model_is_refused_before_it_is_used():
-    strip, buffer = Image.new("RGB", (4020, 20)), io.BytesIO()
-    strip.save(buffer, "PNG")
-    for stored in (strip, buffer.getvalue()):
-        for check in (check_header, open_image):
-            with pytest.raises(ValueError, match="4020 x 20 pixels: more than 200 times as long as wide"):
-                check(stored)
-    allowed = Image.new("RGB", (20, 4000))
+    strip = png(Image.new("RGB", (4020, 20)))
+    for check in (check_header, open_image):
+        with pytest.raises(ValueError, match="4020 x 20 pixels: more than 200 times as long as wide"):
+            check(strip)
+    allowed = png(Image.new("RGB", (20, 4000)))
     check_header(allowed)
     assert fit_image(open_image(allowed)).height > 20
 

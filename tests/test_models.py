@@ -7,14 +7,18 @@ import re
 import pytest
 import torch
 
+import generate_samples
+import main
 from charts.prompt import PROMPTS
 from charts.synthetic import synthetic_questions, worked_examples
+from checkpoints import finding
 from embedded import build_tiny
 from embedded.build_tiny import encode
 from embedded.parts import SPECIAL_TOKENS, TAGS, prompt_lines
+from models import registry
 from models.families import family_of
 from models.families.qwen_vl import QWEN_VL
-from models.inputs import prompt_inputs
+from models.inputs import check_limits, prompt_inputs
 from models.registry import (
     MODELS,
     TINY_FOLDER,
@@ -23,7 +27,8 @@ from models.registry import (
     resolve_model,
     unsampleable_token_ids,
 )
-from tests.families import FAMILIES, make_family
+from organism import build
+from tests.families import FAMILIES, family_processor, internvl_processor, make_family
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +113,27 @@ def test_pixel_limits_reach_the_image_grid(tiny):
 def test_impossible_pixel_limits_are_refused(low, high):
     with pytest.raises(ValueError, match="0 < min"):
         load_processor("tiny", min_pixels=low, max_pixels=high)
+
+
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "internvl"])
+def test_limits_that_no_image_can_keep_are_refused_at_once(family):
+    processor = internvl_processor() if family == "internvl" else family_processor(family)
+    with pytest.raises(ValueError, match=r"max_pixels 100 is below min_pixels [34],[0-9]{3} .*: raise --max-pixels"):
+        check_limits(processor, 10, 100)
+    check_limits(processor, 10, 4096)
+    check_limits(processor)
+
+
+def test_limits_that_no_image_can_keep_end_both_programs_before_a_model_is_loaded(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for place in (registry, finding):
+        monkeypatch.setattr(place, "load_model", lambda *a, **k: pytest.fail("a model was loaded"))
+    limits = "--dataset-name synthetic --subset-size 8 --min-pixels 10 --max-pixels 100"
+    assert main.main(f"--mode nsr --vlm-name tiny {limits} --max-steps 1 --held-out 0 --report-to none".split()) == 2
+    assert generate_samples.main(f"--checkpoint-path tiny --output-path s.json {limits}".split()) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 2 and all("max_pixels 100 is below min_pixels 3,136" in line for line in errors)
+    assert not list(tmp_path.iterdir())
 
 
 # Families and the embedded model
@@ -231,3 +257,26 @@ def test_a_model_like_tiny_is_built_and_read(task, size, tmp_path, capsys):
     assert resolve_model(str(tmp_path / "model")).name == "model"
     assert load_model(str(tmp_path / "model")).config.text_config.hidden_size == 128
     assert build_tiny.parse_args([]).output_path == TINY_FOLDER
+
+
+def test_what_else_is_in_the_folder_of_a_built_model_stays_as_it_is(tmp_path):
+    for place in (tmp_path / "notes.txt", tmp_path / "run.sh"):
+        place.write_text("mine")
+        place.chmod(0o700)
+    (tmp_path / "runs").mkdir(mode=0o750)
+    assert build_tiny.main(f"--output-path {tmp_path} --steps 1 --batch-size 2".split()) == 0
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert {name: modes.pop(name) for name in ("notes.txt", "run.sh", "runs")} == {
+        "notes.txt": 0o700, "run.sh": 0o700, "runs": 0o750,
+    }  # fmt: skip
+    assert "model.safetensors" in modes and set(modes.values()) == {0o644}
+
+
+@pytest.mark.parametrize("program", [build_tiny, build])
+@pytest.mark.parametrize("place", ["taken", "taken/model"])
+def test_a_folder_that_cannot_be_written_to_is_told_before_training(program, place, tmp_path, monkeypatch, capsys):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setattr(build_tiny, "new_model", lambda *a, **k: pytest.fail("a model was made"))
+    assert program.main(["--output-path", str(tmp_path / place)]) == 2
+    told = capsys.readouterr().err
+    assert f"--output-path {tmp_path / place}: " in told and "name a folder that can be written to" in told

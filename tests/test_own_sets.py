@@ -8,9 +8,15 @@ from pathlib import Path
 import datasets
 import pytest
 
+from charts.answers import grade
 from charts.loading import load_questions
 from charts.named import file_name, find_set, is_here, same_set
 from charts.own_columns import Columns
+from charts.prompt import read_template
+from checkpoints.finding import find_checkpoint
+from checkpoints.run_folder import run_folder
+from common.own_code import load
+from models.registry import resolve_model
 from tests.chart_copies import chart, png
 
 ROOT = Path(__file__).parent.parent
@@ -85,11 +91,49 @@ def test_a_name_that_leads_nowhere_is_one_line(name, options, words):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("name", "path"), [("", None), ("", "mine"), ("@test", None), ("custom", ""), ("chartqa", "")])
+def test_a_name_left_empty_is_not_the_current_folder(here, name, path):
+    write(here, rows_of(2))
+    flag = "name" if name in ("", "@test") else "path"
+    with pytest.raises(ValueError, match=f"--dataset-{flag} is empty"):
+        load_questions(name, path=path, columns=COLUMNS if flag == "name" else None)
+
+
+def test_a_home_of_nobody_is_a_place_that_is_not_there(here):
+    for read in (
+        lambda: load_questions("~nobody-here/set"),
+        lambda: load_questions("custom", path="~nobody-here/set"),
+        lambda: read_template("~nobody-here/prompt.txt"),
+        lambda: resolve_model("~nobody-here/model"),
+        lambda: find_checkpoint("~nobody-here/run"),
+        lambda: load("--reward", "~nobody-here/reward.py:f"),
+    ):
+        with pytest.raises(ValueError, match="~nobody-here"):
+            read()
+    assert file_name("~nobody-here/set") == "nobody-here-set" and not is_here("~nobody-here/set", None)
+    assert same_set("~nobody-here/set", "~nobody-here/set@test")
+    assert run_folder("runs", "~nobody-here/model", "nsr", 1).name == "model-prm-large-train-v2-nsr-1"
+    Path("~nobody-here").mkdir()
+    write(here / "~nobody-here", rows_of(2))
+    assert len(load_questions("~nobody-here", columns=COLUMNS)) == 2
+
+
 def test_a_set_of_the_hub_that_cannot_be_had_is_one_line(monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match=r"org/set cannot be loaded from the hub .*--dataset-path"):
+    with pytest.raises(ValueError, match=r"org/set cannot be loaded from the hub .*--dataset-path") as error:
         load_questions("org/set@train", columns=COLUMNS)
+    assert "\n" not in str(error.value)
+
+
+def test_what_the_hub_says_is_told(monkeypatch):
+    def load_dataset(*place):
+        raise ValueError("Config name is missing. Please pick one among: ['a', 'b']\nExample of usage: ...")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(ValueError, match=r"\(ValueError: Config name is missing.*'b'\]\); go online") as error:
+        load_questions("org/set@train", columns=COLUMNS)
+    assert "\n" not in str(error.value)
 
 
 def test_names_of_files_and_of_one_set(here):
@@ -181,3 +225,20 @@ def test_a_list_of_answers_means_what_its_kind_says(here, kind, answers):
         return
     one = load_questions("mine", columns=columns).questions[0]
     assert (one.answers, one.answer_kind, one.rule) == (answers, kind, "relaxed")
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        (["Paris, France", "Rome, Italy"], '["Rome, Italy", "Paris, France"]', "Paris, France, Rome, Italy, x"),
+        (["1,234", "5"], "5; 1,234", "1; 234; 5"),
+        (["a; b", "c"], '["c", "a; b"]', "a, b"),
+        (['5" pipe', "x, y"], '["5\\" pipe", "x, y"]', "5, x, y"),
+    ],
+)
+def test_an_item_of_a_list_may_have_commas_in_it(here, gold, right, wrong):
+    write(here / "mine", [{**row, "gold": gold} for row in rows_of(2)])
+    columns = Columns(image_column="pic", question_column="ask", answer_column="gold", answer_kind="list")
+    one = load_questions("mine", columns=columns).questions[0]
+    assert grade(right, one, "strict").correct and grade(one.answers[0], one, "strict").correct
+    assert not grade(wrong, one, "strict").correct

@@ -10,7 +10,7 @@ from PIL import Image
 
 from charts.image_kinds import looks_like
 from charts.images import check_header, fit_image, open_image
-from charts.pixels import WHITES
+from charts.pixels import WHITES, as_seen
 
 WIDE = ["I", "F", "I;16", "I;16L", "I;16B", "I;16N"]
 MODES = ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", *WIDE]
@@ -34,8 +34,7 @@ def test_a_picture_is_upright_in_every_orientation_and_form(form, orientation):
     exif[0x0112] = orientation
     options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100}}.get(form, {})
     content = stored(image, form, exif=exif.tobytes(), **options)
-    for one in (content, Image.open(io.BytesIO(content))):
-        shown = open_image(one)
+    for shown in (open_image(content), as_seen(Image.open(io.BytesIO(content)))):
         assert shown.size == ((48, 32) if orientation < 5 else (32, 48))
         middles = np.asarray(shown)[8::16, 8::16, 0].ravel()
         letters = "".join("abcdef"[round(value / 40)] for value in middles)
@@ -59,24 +58,24 @@ def test_a_gradient_up_to_any_white_becomes_the_same_gradient(white, dtype):
     """The smallest white that holds the largest value; what lies between whites keeps its share."""
     steps = np.linspace(0, white, 256)[None].repeat(20, 0)
     expected = np.rint(steps.astype(dtype).astype(float) / white * 255)
-    shown = np.asarray(open_image(Image.fromarray(steps.astype(dtype))))
+    shown = np.asarray(as_seen(Image.fromarray(steps.astype(dtype))))
     assert np.abs(shown - expected[..., None]).max() <= (0 if dtype == "f4" else 1) and shown.max() == 255
     if white > 255:
-        half = np.asarray(open_image(Image.fromarray((steps * 0.9).astype(dtype))))
+        half = np.asarray(as_seen(Image.fromarray((steps * 0.9).astype(dtype))))
         assert abs(int(half.max()) - 0.9 * 255) <= 1, "the same white holds nine tenths of it"
 
 
 @pytest.mark.parametrize(("low", "high"), [(-1, 1), (-5, -1), (0, 1e6), (-1e30, 1e30), (1e5, 1e5)])
 def test_floats_beyond_every_white_are_stretched_from_the_smallest_to_the_largest(low, high):
     steps = np.linspace(low, high, 256, dtype=np.float32)[None].repeat(20, 0)
-    shown = np.asarray(open_image(Image.fromarray(steps)))[..., 0].astype(int)
+    shown = np.asarray(as_seen(Image.fromarray(steps)))[..., 0].astype(int)
     expected = np.arange(256) if high > low else np.zeros(256)
     assert np.abs(shown - expected).max() <= 1
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_becomes_rgb(mode):
-    image = open_image(Image.new(mode, (9, 7)))
+    image = as_seen(Image.new(mode, (9, 7)))
     assert (image.mode, image.size) == ("RGB", (9, 7))
     assert fit_image(Image.new(mode, (60, 60))).mode == "RGB"
 
@@ -84,7 +83,7 @@ def test_every_mode_becomes_rgb(mode):
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"])
 def test_eight_bits_a_channel_stay_what_pillow_makes_of_them(mode):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)).convert(mode)
-    assert open_image(noise).tobytes() == noise.convert("RGB").tobytes()
+    assert as_seen(noise).tobytes() == noise.convert("RGB").tobytes()
 
 
 @pytest.mark.parametrize("modes", ["LA", "RGBA", "LA La", "RGBA RGBa"])
@@ -92,7 +91,7 @@ def test_transparency_lies_on_white_in_every_mode(modes):
     half = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
     for mode in modes.split():
         half = half.convert(mode)
-    grey = open_image(half).getpixel((1, 1))
+    grey = as_seen(half).getpixel((1, 1))
     assert all(abs(value - 127) <= 1 for value in grey)
 
 

@@ -15,9 +15,11 @@ from PIL import Image
 
 from charts.images import fit_image, open_image
 from charts.loading import load_questions
+from charts.pixels import as_seen
 from charts.record import ChartQuestion
 from models.inputs import prompt_inputs
 from tests.families import family_processor
+from tests.test_images import bomb
 
 
 class Case(NamedTuple):
@@ -98,9 +100,14 @@ def turned(orientation: int, form: str, **options) -> bytes:
     return encoded(page(), form, exif=exif.tobytes(), **options)
 
 
+def seen(stored: bytes | Image.Image) -> Image.Image:
+    """What a viewer shows of a file, or of pixels in a mode that no file keeps."""
+    return as_seen(stored) if isinstance(stored, Image.Image) else open_image(stored)
+
+
 def red_corner(stored) -> Callable[[], str]:
     def outcome():
-        image = open_image(stored)
+        image = seen(stored)
         red = np.asarray(image)[..., 1] < 128
         rows, columns = np.nonzero(red)
         place = f"{'upper' if rows.mean() < image.height / 2 else 'lower'} "
@@ -124,7 +131,7 @@ def shades(stored) -> Callable[[], tuple[int, int, int]]:
     """The grey of the left edge, the middle and the right edge."""
 
     def outcome():
-        row = np.asarray(fit_image(open_image(stored), step=1))[10, :, 0]
+        row = np.asarray(fit_image(seen(stored), step=1))[10, :, 0]
         return int(row[0]), int(row[100]), int(row[200])
 
     return outcome
@@ -217,7 +224,7 @@ MESSAGES = [
     Case(
         "no known kind", said(bytes(range(0x80, 0x90))), UNNAMED, "no known kind (first bytes 80 81 82 83 84 85 86 87)"
     ),
-    Case("no pixels", said(Image.new("RGB", (0, 0))), "nothing", "image of 0 x 0 pixels: there is nothing in it"),
+    Case("no pixels", said(bomb(0, 0)), UNNAMED, f"PNG {DAMAGED}"),
     Case(
         "an address",
         said("https://example.org/a.png"),

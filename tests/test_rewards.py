@@ -195,13 +195,28 @@ def test_copies_duplicates_and_types_are_logged():
 
 
 @pytest.mark.parametrize(
-    "answer", ["<answer here>", "your answer", "...", "[answer]", "the final answer", "name the kind of chart"]
+    "answer",
+    [
+        "<answer here>",
+        "your answer",
+        "...",
+        "[answer]",
+        "the final answer",
+        "name the kind of chart",
+        "[your answer here]",
+        "[final_answer]",
+        "[Chart Type]",
+        "[single word or phrase]",
+        "[column names]",
+    ],
 )
 def test_placeholders_and_words_of_the_prompt_are_copies(answer):
     assert copies_a_placeholder(parse(completion(answer)))
 
 
-@pytest.mark.parametrize("answer", ["40", "red", "Chart of the year", "-5 %", "[2010, 2011]"])
+@pytest.mark.parametrize(
+    "answer", ["40", "red", "Chart of the year", "-5 %", "[2010, 2011]", "[blue]", "[Asia]", "[line chart]", "[A]"]
+)
 def test_answers_are_not_copies(answer):
     assert not copies_a_placeholder(parse(completion(answer)))
 

@@ -59,3 +59,10 @@ def test_a_setting_that_a_server_of_an_unknown_model_refuses_is_not_dropped(serv
     served.faults["plain"] = True
     assert run(tmp_path / "s.jsonl", served, "--server-model", "base", "--top-k", 7, checkpoint=None) == 2
     assert "422 Unexpected fields in the request" in refusal(capsys)
+
+
+def test_limits_that_no_image_can_keep_are_refused_of_an_unknown_model_too(served, tmp_path, capsys):  # noqa: F811
+    served.faults["plain"] = True
+    flags = ("--server-model", "base", "--min-pixels", 10, "--max-pixels", 100)
+    assert run(tmp_path / "s.jsonl", served, *flags, checkpoint=None) == 2
+    assert "max_pixels 100 is below min_pixels" in refusal(capsys) and not list(tmp_path.iterdir())

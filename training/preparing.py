@@ -22,7 +22,7 @@ from common.network import stay_local
 from common.processes import on_main_process, start_together
 from models import four_bit
 from models.families import family_of
-from models.inputs import check_seen, framed
+from models.inputs import check_limits, check_seen, framed
 from models.registry import LORA_TARGETS, MODELS, load_config, load_processor
 from models.weights import check_model_weights
 from rewards import PRESETS, check_golds, chosen, try_own
@@ -132,7 +132,8 @@ def examine(args: argparse.Namespace) -> None:
             "--config_file=deepspeed_zero3.yaml or recipes/launch/ddp.yaml"
         )
     check_adapter(args.start)
-    load_processor(args.start.source, min_pixels=args.min_pixels, max_pixels=args.max_pixels)
+    limits = {"min_pixels": args.min_pixels, "max_pixels": args.max_pixels}
+    check_limits(load_processor(args.start.source, **limits), **limits)
 
 
 def use_own_prompt(args: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from checkpoints.finding import SETTINGS_FILE, Checkpoint, check_adapter_config, find_checkpoint
 from checkpoints.fingerprints import file_fingerprints, weight_files
+from common.files import user_path
 from models.families import family_of
 from models.registry import LORA_TARGETS, MODELS, load_config, resolve_model
 
@@ -61,7 +62,7 @@ def _source(args: argparse.Namespace) -> str:
 
 
 def _is_run(name: str) -> bool:
-    folder = Path(name).expanduser()
+    folder = user_path(name)
     places = (folder / "adapter_config.json", folder / SETTINGS_FILE, folder / "manifest.json")
     return name not in MODELS and any(place.is_file() for place in places)
 

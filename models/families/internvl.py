@@ -61,7 +61,6 @@ INTERNVL = Family(
     limit_pixels=limit_pixels,
     box_range=lambda processor: 1000,
     image_fields=("pixel_values",),
-    token_fields=(),
     pixel_rows_per_token=lambda processor: Fraction(1, processor.image_seq_length),
     patches_per_token=lambda processor: 4,  # a downsample_ratio of 1/2 along both sides, in every published model
     apart=apart,
