@@ -5,6 +5,7 @@ Those marked `gpu` run by themselves: pytest -m gpu.
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,14 @@ def elsewhere(tmp_path_factory):
     os.chdir(ROOT)
     changed = sorted({name for name, *_ in before ^ left_here()})
     assert not changed, f"a test (or a run of your own meanwhile) has changed {', '.join(changed)}"
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """A program that a test runs in this process may have set more threads: sums then differ in their last bits."""
+    yield
+    if (torch := sys.modules.get("torch")) and hasattr(torch, "set_num_threads"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
