@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charts.prompt import of_record, prompt_hash
-from checkpoints.fingerprints import differing, file_fingerprints, files_fingerprint, weight_files
+from checkpoints.fingerprints import differing, file_fingerprints, weight_files
 from checkpoints.manifest import MANIFEST, checkpoints, damage
 from common.files import user_path
 from models.registry import MODELS, load_config, load_model, resolve_model
@@ -86,10 +86,7 @@ def find_checkpoint(path: str, base_model: str | None = None) -> Checkpoint:
             raise ValueError(
                 f"{path} holds an adapter but no {SETTINGS_FILE}: it was not made by this project's main.py"
             )
-        entry = resolve_model(str(folder))
-        return Checkpoint(
-            path, str(folder), entry.source, "base", max_new_tokens=entry.max_completion_length or COMPLETION_LENGTH
-        )
+        return Checkpoint(path, _name_of(folder), str(folder.resolve()), "base")
     return _trained(path, folder, settings, has_adapter, base_model)
 
 
@@ -116,12 +113,17 @@ def _trained(path: str, folder: Path, settings: dict, has_adapter: bool, base_mo
     if has_adapter:
         source = _base_of(folder, settings["model"], base_model)
     else:
-        name, source = str(folder), str(folder.resolve())
+        name, source = _name_of(folder), str(folder.resolve())
     adapter = folder if has_adapter else None
     if has_adapter:
         saved["base_4bit"] = settings["settings"].get("base_4bit", False)
     kept = {"saved": saved, "record": settings, **saved}
     return Checkpoint(path, name, source, method, adapter, max_new_tokens=length, **kept)
+
+
+def _name_of(folder: Path) -> str:
+    """The folder's path, which is no short name: ./tiny prints as `tiny`, another model."""
+    return f"./{folder}" if str(folder) in MODELS else str(folder)
 
 
 def _base_of(folder: Path, model: dict, base_model: str | None) -> str:
@@ -169,13 +171,10 @@ def _check_unchanged(folder: Path, settings: dict) -> None:
     """ValueError when the weights are not those that main.py has written: by its manifest or its settings."""
     problem = damage(folder) if (folder / MANIFEST).is_file() else None
     known = settings.get("weights") if (folder / SETTINGS_FILE).is_file() else None
-    found = file_fingerprints(weight_files(folder)) if known else {}
     if isinstance(known, dict):
-        changed = differing(known, found)
+        changed = differing(known, file_fingerprints(weight_files(folder)))
         if changed:
             problem = f"{' and '.join(changed)} differ{'s' * (len(changed) == 1)} from what main.py has saved"
-    elif known and files_fingerprint(weight_files(folder)) != known:  # as older versions have recorded them
-        problem = f"{' or '.join(found)} has other content than when it was saved"
     if problem and "adapter_config.json" in problem:
         problem += " (a base model that has moved is named with --base-model, not in that file)"
     if problem:

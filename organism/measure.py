@@ -51,7 +51,7 @@ def make_sampler(path: str, *, seed: int, n: int) -> Sampler:
     model = load(found, dtype="float32", device="cpu", merge_adapter=merges_adapter(found, "float32", "auto"))
     settings = SamplingSettings(max_new_tokens=160, seed=seed)
     limits: dict[str, Any] = {"min_pixels": found.min_pixels, "max_pixels": found.max_pixels}
-    processor = load_processor(found.model_name, **limits)
+    processor = load_processor(found.source, **limits)
     return Sampler(model, processor, settings, n, found.prompt, **limits)
 
 

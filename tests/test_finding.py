@@ -11,7 +11,7 @@ import generate_samples
 from charts.prompt import prompt_hash
 from checkpoints.finding import check_adapter, find_checkpoint, load
 from checkpoints.fingerprints import files_fingerprint
-from models.registry import TINY_FOLDER, load_model, lora_config
+from models.registry import ORGANISM_FOLDER, TINY_FOLDER, load_model, lora_config
 from tests.families import make_family
 
 RUN = "tiny-prm-large-train-v2-2025"
@@ -73,6 +73,18 @@ def test_a_flag_that_contradicts_the_run_folder_is_an_error(folder, tmp_path, ca
     assert sampled(folder, tmp_path / "s.json", *flags) == 2
     assert told in capsys.readouterr().err
     assert sampled(folder, tmp_path / "s.json", "--prompt", "short", "--max-pixels", "12544") == 0
+
+
+@pytest.mark.parametrize("has_record", [False, True])
+def test_a_folder_called_like_a_short_name_is_the_folder(has_record, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(TINY_FOLDER, "organism")
+    if has_record:  # as --no-lora leaves it
+        (tmp_path / "organism" / "training_settings.json").write_text(json.dumps(settings()))
+    found = find_checkpoint("./organism")
+    assert found.source == str(tmp_path / "organism") and found.model_name == "./organism"
+    embedded = find_checkpoint("organism")
+    assert embedded.source == str(ORGANISM_FOLDER) and embedded.model_name == "organism"
 
 
 def test_a_folder_name_with_grpo_finds_the_folder_without_it(folder):
