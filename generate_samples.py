@@ -202,9 +202,10 @@ def run(argv: list[str] | None) -> int:
                     show_problems(args)
                 return 0
             jobs = [prepare(args) for args in each]
-            from sampling.shard import work  # imports PyTorch and transformers, whose environment is set by now
+            from sampling.shard import work_on_all  # imports PyTorch, whose environment is set by now
 
-            return max(work(args, job, stop) for args, job in zip(each, jobs, strict=True))
+            work_on_all(each, jobs, stop)
+            return 0
     except Stopped as stopped:
         print("Stopped; every finished problem is kept. The same command goes on from here.", file=sys.stderr)
         return stopped.exit_code

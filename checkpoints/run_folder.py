@@ -1,7 +1,6 @@
 """The folder of a run: its name, what happens when it exists, and the settings file saved in it."""
 
 import argparse
-import fcntl
 import json
 import os
 import shutil
@@ -14,7 +13,7 @@ from charts.prompt import prompt_record
 from checkpoints.finding import SETTINGS_FILE
 from checkpoints.manifest import step_of
 from checkpoints.resuming import BATCH, LENGTH, differences, find_checkpoint, spans_run
-from common.files import user_path, write_whole
+from common.files import lock, user_path, write_whole
 from common.launcher import launch, num_processes
 from rewards import recorded
 from settings.table import all_settings
@@ -72,22 +71,15 @@ _claimed: int | None = None  # descriptor of the folder that this process trains
 
 
 def claim(folder: Path) -> None:
-    """Locks an existing folder for this process, until it ends or claims another. ValueError when another one holds it.
-
-    A file system that cannot lock a folder (NFS) protects nothing, as it would not without the lock.
-    """
+    """Locks an existing folder for this process, until it ends or claims another. ValueError when another holds it."""
     global _claimed
     before, _claimed = _claimed, os.open(folder, os.O_RDONLY)
     if before is not None:
         os.close(before)
-    try:
-        fcntl.flock(_claimed, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not lock(_claimed, wait=False):
         raise ValueError(
             f"{folder} is being trained in by another process; wait for it, end it, or use another --output-root"
-        ) from None
-    except OSError:
-        return
+        )
 
 
 def release() -> None:

@@ -1,5 +1,6 @@
-"""Files and folders that appear whole: written beside their place, flushed to the disk, renamed."""
+"""Files and folders that appear whole: written beside their place, flushed to the disk, renamed; and locks on them."""
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import BinaryIO
 
 
 def user_path(name: str | Path) -> Path:
@@ -67,6 +69,20 @@ def check_folder(path: Path, name: str) -> Path:
             return path
     except OSError as error:
         raise ValueError(f"{name} {path}: {error.strerror}; name a folder that can be written to") from None
+
+
+def lock(opened: int | BinaryIO, *, wait: bool) -> bool:
+    """Locks an open file or folder until it is closed; False when another process holds it and `wait` is not set.
+
+    A file system that cannot lock it (NFS) protects nothing, as it would not without the lock.
+    """
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def check_output(path: str | Path, inputs: list[Path] | None = None, name: str = "output") -> Path:

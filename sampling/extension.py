@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from charts.record import ChartQuestion
-from sampling.journal import Part, differences, part_paths, read_finished, read_part, read_parts
+from sampling.journal import Part, differences, folder_lock, part_paths, read_finished, read_part, read_parts
 
 GROWS = ("sampling.num_samples", "data.num_questions", "data.fingerprint")  # what may change in a file that is added to
 FOLLOWS = "data.marked_by"  # follows from the rows, and all samples are graded anew; older files do not have it
+
+
+class Finished(ValueError):
+    """The file is finished, and nothing is asked for that it does not hold."""
 
 
 def clear_the_way(
@@ -22,13 +26,15 @@ def clear_the_way(
 ) -> dict[str, Any]:
     """What the finished file that is added to says, by problem; {} when there is none.
 
-    ValueError for one that cannot be added to and for a journal with other settings; `overwrite` discards both.
+    ValueError for one that cannot be added to (`Finished` where it has all that is asked for) and for a journal with
+    other settings; `overwrite` discards both.
     """
     if overwrite:
-        for path in part_paths(output):
-            part = read_part(path)
-            if part is not None and differences(part.settings, settings):
-                path.unlink(missing_ok=True)
+        with folder_lock(output.parent):  # another shard may discard it too, and have begun its own under that name
+            for path in part_paths(output):
+                part = read_part(path)
+                if part is not None and differences(part.settings, settings):
+                    path.unlink(missing_ok=True)
     parts = read_parts(output, settings)
     there = None if overwrite else read_finished(output)
     if there is None or (parts and not differences(there.settings, settings)):  # cut off after it was written
@@ -56,7 +62,7 @@ def earlier_samples(part: Part, settings: dict[str, Any], questions: Sequence[Ch
             "pass_at_k.py reads any k up to that from it"
         )
     if not changed:
-        raise ValueError(
+        raise Finished(
             f"{where} is finished already: ask for more (--num-samples, --subset-size) and they are added, name "
             "another file, or give --overwrite, which deletes it"
         )

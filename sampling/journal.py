@@ -8,7 +8,6 @@ other settings are refused with the difference shown. A last line torn by a cras
 there the parts become the final file, which appears by renaming, and the parts are deleted.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.files import flush, write_whole
+from common.files import flush, lock, write_whole
 
 # a moved folder, a new package version, another address of the same model and another name of the same questions do not
 # make another run
@@ -112,13 +111,9 @@ class Journal:
 
     def __init__(self, path: Path, settings: dict[str, Any]):
         self._stream = path.open("ab+")
-        try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not lock(self._stream, wait=False):
             self._stream.close()
-            raise ValueError(
-                f"{path} is being written by another process: wait for it, or give each its --shard"
-            ) from None
+            raise ValueError(f"{path} is being written by another process: wait for it, or give each its --shard")
         part = read_part(path)
         self._stream.truncate(part.intact if part else 0)
         if part is None:
@@ -140,7 +135,7 @@ def merge(output: Path, settings: dict[str, Any], problem_ids: list[str]) -> lis
 
     Checked: same settings in every part, no foreign problem, each problem once (or twice with the same line).
     """
-    with _folder_lock(output.parent):
+    with folder_lock(output.parent):
         parts = read_parts(output, settings)
         lines: dict[str, bytes] = {}
         for part in parts:
@@ -212,10 +207,11 @@ def settings_path(output: Path) -> Path:
 
 
 @contextmanager
-def _folder_lock(folder: Path) -> Iterator[None]:
+def folder_lock(folder: Path) -> Iterator[None]:
+    """One process at a time decides about the files of a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)

@@ -12,7 +12,7 @@ from common.signals import StopSignals
 from common.terminal import printable
 from models.registry import load_processor
 from sampling.engine import free_memory
-from sampling.extension import clear_the_way
+from sampling.extension import Finished, clear_the_way
 from sampling.job import ROWS, Sampler, in_groups, run_concurrently, run_job
 from sampling.journal import Journal, merge, part_path, read_parts
 from sampling.preparation import Prepared, device_and_dtype
@@ -20,17 +20,45 @@ from sampling.progress import Progress
 from sampling.settings import SamplingSettings
 
 
-def work(args: Namespace, job: Prepared, stop: StopSignals) -> int:
-    """Samples what is left of this shard, and writes the file if no other shard has anything left; the exit code."""
-    output, (index, count) = args.output_path, args.shard
-    ids = [question.id for question in job.questions]
+def work_on_all(each: Sequence[Namespace], jobs: Sequence[Prepared], stop: StopSignals) -> None:
+    """The work on one data set after another; ValueError before the first where a file is in the way of any."""
+    several, pairs = len(jobs) > 1, list(zip(each, jobs, strict=True))
+    for args, job in pairs:
+        if share(args, job):
+            earlier_samples_of(args, job, several)
+    for args, job in pairs:
+        work(args, job, several, stop)
+
+
+def share(args: Namespace, job: Prepared) -> list[Sequence[ChartQuestion]]:
+    """The groups of problems that are this shard's."""
+    index, count = args.shard
     together = args.num_samples if args.backend == "engine" else ROWS  # generate() takes one problem after another
-    groups = in_groups(job.questions, together)[index - 1 :: count]
+    return in_groups(job.questions, together)[index - 1 :: count]
+
+
+def earlier_samples_of(args: Namespace, job: Prepared, several: bool) -> dict[str, Any] | None:
+    """`clear_the_way`; None for a finished file of several, as the same command goes on with those that are not."""
+    try:
+        return clear_the_way(args.output_path, job.settings, job.questions, overwrite=args.overwrite)
+    except Finished:
+        if several:
+            return None
+        raise
+
+
+def work(args: Namespace, job: Prepared, several: bool, stop: StopSignals) -> None:
+    """Samples what is left of this shard, and writes the file if no other shard has anything left."""
+    output, (index, count) = args.output_path, args.shard
+    ids, groups = [question.id for question in job.questions], share(args, job)
     mine = [question for group in groups for question in group]
     if not mine:
         print(f"Shard {index}/{count} has nothing to do: the problems are fewer than that", flush=True)
-        return 0
-    earlier = clear_the_way(output, job.settings, job.questions, overwrite=args.overwrite)
+        return
+    earlier = earlier_samples_of(args, job, several)  # asked again: other shards may have finished it meanwhile
+    if earlier is None:
+        say([f"{output} is finished already and left as it is"], index)
+        return
     if not args.merge:
         finished = {name: line for part in read_parts(output, job.settings) for name, line in part.lines.items()}
         journal = Journal(part_path(output, args.shard), job.settings)
@@ -48,7 +76,6 @@ def work(args: Namespace, job: Prepared, stop: StopSignals) -> int:
         raise ValueError(f"{len(missing)} of {len(ids)} problems are not sampled yet, such as {missing[0]!r}")
     done = f"Shard {index}/{count} is done; the shard that finishes last writes {output}"
     say([done if missing else f"Samples saved to: {output}"])
-    return 0
 
 
 def sample(

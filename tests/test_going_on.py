@@ -165,6 +165,32 @@ def test_nothing_is_added_to_a_file_that_is_not_what_its_settings_say(at_once, s
     assert output.read_bytes() == before
 
 
+def both(folder, *more) -> int:
+    """Samples of two data sets by one command."""
+    sets = ["--dataset-name", "synthetic", "procedures"]
+    return sample("tiny", folder / "s_{dataset}.jsonl", *sets, *more)
+
+
+def test_a_command_over_several_sets_goes_on_with_those_that_are_not_finished(tmp_path, capsys):
+    assert both(tmp_path) == 0
+    first, second = tmp_path / "s_synthetic.jsonl", tmp_path / "s_procedures.jsonl"
+    whole, kept, stamp = second.read_bytes(), first.read_bytes(), first.stat().st_mtime_ns
+    second.rename(tmp_path / "s_procedures.jsonl.journal").write_bytes(b"".join(whole.splitlines(True)[:2]))
+    capsys.readouterr()
+    assert both(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert f"{first} is finished already" in said and "1 of 2 problems to sample" in said
+    assert second.read_bytes() == whole and (first.read_bytes(), first.stat().st_mtime_ns) == (kept, stamp)
+    assert both(tmp_path, "--num-samples", 4) == 0
+    assert first.read_bytes() != kept
+
+
+def test_a_file_in_the_way_of_a_later_set_is_told_before_the_first_is_sampled(tmp_path, capsys):
+    assert sample("tiny", tmp_path / "s_procedures.jsonl", "--dataset-name", "procedures", "--seed", 3) == 0
+    assert "sampling.seed: 3 -> 2025" in refused(capsys, both(tmp_path))
+    assert not list(tmp_path.glob("s_synthetic*"))
+
+
 def test_the_stock_backend_adds_problems_but_no_samples(tmp_path, capsys):
     output = tmp_path / "s.json"
     assert drawn(output, 1, 2, "--backend", "generate") == 0

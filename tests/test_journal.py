@@ -1,9 +1,13 @@
 """The journal on its own: nothing finished is lost, nothing is mixed, the final file appears whole."""
 
+import errno
 import json
+import os
+import threading
 
 import pytest
 
+from sampling.extension import clear_the_way
 from sampling.journal import Journal, differences, merge, part_path, part_paths, read_part, run_hash, settings_path
 
 SETTINGS = {
@@ -121,6 +125,39 @@ def test_two_processes_cannot_write_one_part(tmp_path):
         Journal(path, SETTINGS)
     journal.close()
     Journal(path, SETTINGS).close()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_that_cannot_lock_keeps_the_samples_all_the_same(number, tmp_path, monkeypatch):
+    def refuses(file, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refuses)
+    assert json.loads(finished(tmp_path).read_bytes())
+
+
+def test_a_shard_that_overwrites_does_not_delete_what_another_has_just_begun(tmp_path, monkeypatch):
+    """The other one discards the old journal and begins its own between this one's look at it and its decision."""
+    output, other = tmp_path / "s.json", SETTINGS | {"method": "psr"}
+    write(output, IDS[:2], (1, 2), settings=other)
+    begun = []
+
+    def reads(path):
+        part = read_part(path)
+        if not begun:
+            begun.append(threading.Thread(target=begins))
+            begun[0].start()
+            begun[0].join(0.2)  # it waits, where there is a lock
+        return part
+
+    def begins():
+        clear_the_way(output, SETTINGS, [], overwrite=True)
+        write(output, IDS[:1], (1, 2))
+
+    monkeypatch.setattr("sampling.extension.read_part", reads)
+    clear_the_way(output, SETTINGS, [], overwrite=True)
+    begun[0].join()
+    assert list(read_part(part_path(output, (1, 2))).lines) == IDS[:1]
 
 
 def test_a_foreign_file_is_not_taken_for_a_journal(tmp_path):
