@@ -25,16 +25,27 @@ _UNHASHED = {"run", "checkpoint", "versions", "server", "asked"}
 
 
 def run_hash(settings: dict[str, Any]) -> str:
-    """16 hex digits over all settings but paths and package versions."""
+    """16 hex digits over all settings but paths and package versions; of a model, its weights in place of its name."""
     hashed = {name: value for name, value in settings.items() if name not in _UNHASHED}
+    if _weights_known(settings["model"]):
+        hashed["model"] = {name: value for name, value in settings["model"].items() if name != "name"}
     return hashlib.sha256(json.dumps(hashed, sort_keys=True, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def _weights_known(model: dict[str, Any]) -> bool:
+    return model.get("fingerprint", "unknown") != "unknown"
+
+
+def _same_weights(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Whether two records of a model have known weights, the same ones: a folder that has moved has another name."""
+    return _weights_known(new) and old.get("fingerprint") == new["fingerprint"]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """'sampling.temperature: 1.0 -> 0.7' for every setting that belongs to the run."""
     lines = []
     for name in sorted(set(old) | set(new)):
-        if not prefix and name in _UNHASHED:
+        if (not prefix and name in _UNHASHED) or (f"{prefix}{name}" == "model.name" and _same_weights(old, new)):
             continue
         before, after = old.get(name), new.get(name)
         if isinstance(before, dict) and isinstance(after, dict):

@@ -6,6 +6,7 @@ import os
 from argparse import Namespace
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charts import loading
@@ -222,7 +223,7 @@ def describe(
     settings: dict[str, Any] = {
         "method": checkpoint.method,
         "model": {
-            "name": checkpoint.model_name,
+            "name": Path(checkpoint.source).name if Path(checkpoint.source).is_dir() else checkpoint.model_name,
             "fingerprint": model_fingerprint(checkpoint.source) if checkpoint.source else "unknown",
             "adapter": adapter_fingerprint(checkpoint.adapter) if checkpoint.adapter else None,
             "dtype": dtype,

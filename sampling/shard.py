@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -59,8 +60,11 @@ def work(args: Namespace, job: Prepared, several: bool, stop: StopSignals) -> No
     if earlier is None:
         say([f"{output} is finished already and left as it is"], index)
         return
+    parts = read_parts(output, job.settings)
+    if parts:  # an older version has numbered the run otherwise
+        job = replace(job, settings=job.settings | {"run": parts[0].settings["run"]})
     if not args.merge:
-        finished = {name: line for part in read_parts(output, job.settings) for name, line in part.lines.items()}
+        finished = {name: line for part in parts for name, line in part.lines.items()}
         journal = Journal(part_path(output, args.shard), job.settings)
         left = sum(question.id not in finished for question in mine)
         said = [*job.notes, f"{left} of {len(mine)} problems to sample, {args.num_samples} completions each"]

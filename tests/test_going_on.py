@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from evaluation import pass_at_k
+from models.registry import TINY_FOLDER
 from tests.after_run import refused, same_weights, sample, samples, train
 
 LONGER = "--mode w-reinforce --vlm-name tiny --subset-size 8 --held-out 0.1"
@@ -163,6 +165,26 @@ def test_nothing_is_added_to_a_file_that_is_not_what_its_settings_say(at_once, s
     error = refused(capsys, drawn(output, 4, 32))
     assert ("read differently" if spoilt == "another question" else "nothing can be added") in error
     assert output.read_bytes() == before
+
+
+def test_a_model_folder_that_has_moved_is_the_same_model(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(TINY_FOLDER, "models/mine")
+    output = tmp_path / "s.jsonl"
+    assert sample("models/mine", output) == 0
+    head, *problems = map(json.loads, output.read_text().splitlines())
+    assert head["settings"]["model"]["name"] == "mine"
+    # as an older version has begun it: with the path as it was typed, and another number of the run
+    head["settings"]["model"]["name"], head["settings"]["run"], problems[0]["run"] = "models/mine", "0" * 16, "0" * 16
+    journal = tmp_path / "s.jsonl.journal"
+    journal.write_text("".join(json.dumps(one) + "\n" for one in (head, problems[0])))
+    output.unlink()
+    (tmp_path / "models").rename(tmp_path / "elsewhere")
+    assert sample("./elsewhere/mine/", output) == 0
+    assert {one["run"] for one in map(json.loads, output.read_text().splitlines()[1:])} == {"0" * 16}
+    (tmp_path / "elsewhere" / "mine").rename(tmp_path / "yours")
+    assert sample(tmp_path / "yours", output, "--num-samples", 4) == 0
+    assert pass_at_k.main(["--samples-path", str(output)]) == 0
 
 
 def both(folder, *more) -> int:

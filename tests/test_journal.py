@@ -87,6 +87,17 @@ def test_a_moved_folder_or_a_new_package_version_is_the_same_run():
     assert run_hash(SETTINGS) == run_hash(moved) != run_hash(SETTINGS | {"model": {"name": "tiny", "adapter": "x"}})
 
 
+def test_a_model_is_told_by_its_weights_where_they_are_known_and_else_by_its_name():
+    here, there, another = (
+        SETTINGS | {"model": {"name": name, "fingerprint": weights}}
+        for name, weights in (("/models/mine", "a"), ("mine", "a"), ("mine", "b"))
+    )
+    assert differences(here, there) == [] and run_hash(here) == run_hash(there) != run_hash(another)
+    assert differences(here, another) == ["model.fingerprint: a -> b", "model.name: /models/mine -> mine"]
+    unknown = [SETTINGS | {"model": {"name": name, "fingerprint": "unknown"}} for name in ("one", "other")]
+    assert differences(*unknown) == ["model.name: one -> other"] and run_hash(unknown[0]) != run_hash(unknown[1])
+
+
 def test_the_merge_names_what_is_missing_and_leaves_the_parts(tmp_path):
     output = tmp_path / "s.json"
     write(output, IDS[0::2], (1, 2))
