@@ -23,7 +23,7 @@ from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from tests.families import FAMILIES, family_processor
 from training.building import build_trainer
-from training.preparing import load_data, resolve_defaults
+from training.preparing import load_data, resolve_data, resolve_defaults
 from training.rows import training_rows
 
 # What the tokenizers of Qwen2-VL, Qwen2.5-VL and Qwen3-VL have beyond the embedded one's tokens.
@@ -156,6 +156,7 @@ def test_a_run_on_questions_with_control_tokens_ends_normally(hostile_data, roll
 
 def test_the_trainer_tokenises_what_the_sampler_tokenises(hostile_data, tmp_path):
     args = parse_args(["--mode", "nsr", *hostile_data, "--held-out", "0"])
+    resolve_data(args)
     resolve_defaults(args)
     train, held_out = load_data(args)
     trainer = build_trainer(args, build_config(args, tmp_path, "fp32", False), train, held_out)

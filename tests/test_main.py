@@ -13,6 +13,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 
 import main
 from evaluation.validate_rewards import main as validate_rewards
+from models.registry import TINY_FOLDER
 from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from tests import one_layer
@@ -44,6 +45,7 @@ def folder(tmp_path, monkeypatch):
         ("--mode nsr --prompt long", "--prompt long: unknown; choose one of structured, short"),
         ("--mode nsr --rewards all", "--rewards all: unknown"),
         ("--mode nsr --lora-targets qproj", "--lora-targets qproj: unknown; choose from q_proj"),
+        (f"--mode nsr --vlm-name {TINY_FOLDER} --lora-targets qproj", "--lora-targets qproj: unknown"),
         ("--mode nsr --dataset-name chartqa --dataset-path nowhere", "nowhere"),
         ("--mode nsr --subset-size 3 --num-generations 2 --batch-size 64", "zero steps"),
         ("--mode nsr --precision fp16", "--precision fp16 needs a GPU"),

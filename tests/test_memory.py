@@ -15,7 +15,7 @@ from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from tests.test_lora import qwen2_5_vl_3b
 from training.building import build_trainer
-from training.preparing import load_data, resolve_defaults
+from training.preparing import load_data, resolve_data, resolve_defaults
 from update import pass_room
 from update.memory import (
     Counts,
@@ -37,6 +37,7 @@ TINY = ["--vlm-name", "tiny", "--dataset-name", "synthetic", "--subset-size", "2
 
 def resolved(line, *more):
     args = parse_args([*line.split(), *TINY, *more])
+    resolve_data(args)
     resolve_defaults(args)
     return args
 

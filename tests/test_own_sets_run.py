@@ -199,11 +199,12 @@ def test_boxes_alone_are_compared_by_iou_and_by_nothing_else(kind, rule):
 
 
 def test_charts_are_drawn_to_order_with_a_split_beside_their_name_too():
-    from training.preparing import load_data, resolve_defaults
+    from training.preparing import load_data, resolve_data, resolve_defaults
 
     sizes = {}
     for name in ("synthetic", "synthetic@train"):
         args = parse_args(["--mode", "nsr", "--dataset-name", name, "--subset-size", "2100"])
+        resolve_data(args)
         resolve_defaults(args)
         sizes[name] = [len(part) for part in load_data(args)]
     assert sizes["synthetic@train"] == sizes["synthetic"] and sizes["synthetic"][0] == 2100

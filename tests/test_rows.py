@@ -10,7 +10,7 @@ from settings.arguments import parse_args
 from settings.grpo_config import build_config
 from training import rows
 from training.building import build_trainer
-from training.preparing import load_data, resolve_defaults
+from training.preparing import load_data, resolve_data, resolve_defaults
 
 LIMITS = {"min_pixels": 3136, "max_pixels": 28 * 28 * 16}
 
@@ -61,6 +61,7 @@ def test_a_run_opens_every_image_once_an_epoch(tmp_path):
 
     line = "--mode nsr --subset-size 8 --batch-size 2 --num-generations 4 --gradient-accumulation-steps 4"
     args = parse_args([*line.split(), "--updates-per-rollout", "2", "--held-out", "0"])
+    resolve_data(args)
     resolve_defaults(args)
     train, held_out = load_data(args)
     train = replace(train, questions=[counted(question) for question in train.questions])

@@ -24,7 +24,7 @@ from tests.after_run import (
     train,
 )
 from training.building import build_trainer
-from training.preparing import prepare, resolve_defaults
+from training.preparing import prepare, resolve_data, resolve_defaults
 
 
 def trainer_of(tmp_path, line, *more):
@@ -109,6 +109,7 @@ def test_a_second_stage_asks_as_the_first_did_unless_told_otherwise(runs, tmp_pa
         (["--prompt", "structured", "--max-pixels", "9000"], "structured", 9000),
     ):
         args = parse_args([*line.split(), str(runs["lora"]), *more])
+        resolve_data(args)
         resolve_defaults(args)
         assert (args.prompt, args.max_pixels, args.max_completion_length) == (prompt, pixels, 12)
 

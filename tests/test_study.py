@@ -76,11 +76,12 @@ def every_stage(size):
 @pytest.mark.parametrize("size", [FULL, QUICK], ids=["full", "quick"])
 def test_every_run_is_a_command_of_main_with_the_planned_updates(size, tmp_path):
     from settings.grpo_config import plan_steps
-    from training.preparing import resolve_defaults
+    from training.preparing import resolve_data, resolve_defaults
 
     study = Study(tmp_path, tmp_path)
     for run in {stage.run.name: stage.run for stage in every_stage(size) if stage.run}.values():
         args = parse_args(study.train_command(run)[2:])
+        resolve_data(args)
         resolve_defaults(args)
         updates, _ = plan_steps(args, args.subset_size, 1)
         assert updates == size.updates * (4 if f"-{4 * size.updates}u-" in run.name else 1), run.name

@@ -8,7 +8,7 @@ from study import collapse, plan
 from study.plan import FULL
 from study.stages import Study
 from tests.test_study import CHARTS, kept_stage
-from training.preparing import resolve_defaults
+from training.preparing import resolve_data, resolve_defaults
 
 
 def test_a_remedy_is_one_flag_of_a_run_that_is_otherwise_the_same(tmp_path):
@@ -17,6 +17,7 @@ def test_a_remedy_is_one_flag_of_a_run_that_is_otherwise_the_same(tmp_path):
         assert [stage.run.seed for stage in own] == [1, 2]
         for stage in own:
             args = parse_args(study.train_command(stage.run)[2:])
+            resolve_data(args)
             resolve_defaults(args)
             assert plan_steps(args, args.subset_size, 1)[0] == 160 and args.learning_rate == 1e-3
             given = {key: value for key, value in vars(args).items() if key not in ("explicit", "output_root")}

@@ -111,10 +111,11 @@ def test_a_training_prompt_and_a_sampling_prompt_name_the_same_frame(folder):
     """Of other limits the frame is another one, and the prompt says so, in both programs."""
     from sampling.preparation import prepare as prepare_sampling
     from settings.arguments import parse_args
-    from training.preparing import load_data, resolve_defaults
+    from training.preparing import load_data, resolve_data, resolve_defaults
 
     limits = ["--min-pixels", "50000", "--max-pixels", "60000"]
     args = parse_args(["--mode", "nsr", "--dataset-name", "grounding", *SMALL.split(), *limits])
+    resolve_data(args)
     resolve_defaults(args)
     trained = load_data(args)[0].questions[0]
     flags = ["--checkpoint-path", "tiny", "--dataset-name", "grounding", "--subset-size", "2", *limits]
@@ -163,13 +164,14 @@ def test_every_mode_trains_on_every_task(folder, mode, task):
 
 def test_without_a_subset_and_a_held_out_share_the_frame_is_named_too(folder):
     from settings.arguments import parse_args
-    from training.preparing import load_data, resolve_defaults
+    from training.preparing import load_data, resolve_data, resolve_defaults
 
     Image.new("RGB", (112, 112), "white").save(folder / "chart.png")
     row = {"image": "chart.png", "question": "Where is the bar?", "answer": "[10, 10, 60, 100]"}
     (folder / "boxes.jsonl").write_text(json.dumps(row) + "\n")
     own = ["--dataset-name", "boxes.jsonl", "--answer-kind", "box", "--rule", "iou"]
     args = parse_args(["--mode", "nsr", *own, *SMALL.replace("--subset-size 4 ", "").split()])
+    resolve_data(args)
     resolve_defaults(args)
     train, held_out = load_data(args)
     assert args.subset_size is None and not len(held_out)

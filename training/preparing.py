@@ -110,8 +110,7 @@ def examine(args: argparse.Namespace) -> None:
 
     It sets the environment that libraries read while they are imported (transformers, trl, datasets): not before it.
     """
-    take_prompt(args)
-    stay_local(begin(args).source, data_is_here=is_here(args.dataset_name, args.dataset_path))
+    resolve_data(args)
     gpu_line = use_first_gpu()
     if gpu_line:
         say(gpu_line)
@@ -136,29 +135,28 @@ def examine(args: argparse.Namespace) -> None:
     check_limits(load_processor(args.start.source, **limits), **limits)
 
 
-def use_own_prompt(args: argparse.Namespace) -> None:
-    """The data set's own prompt, where neither the user nor a first stage has named one."""
-    if "prompt" not in {*args.explicit, *args.start.saved}:
-        args.prompt = default_prompt(args.dataset_name)
-
-
-def take_prompt(args: argparse.Namespace) -> None:
-    """Puts the template of --prompt-file in the place of a prompt's name."""
+def resolve_data(args: argparse.Namespace) -> None:
+    """Fills in `args.start` and what decides which rows are read and how they are asked: the prompt, and the number of
+    charts that are drawn. Tells the libraries whether they need the hub."""
     if args.prompt_file is not None:
         args.prompt = read_template(args.prompt_file)
         args.explicit = [*args.explicit, "prompt"]  # not that of a first stage
+    stay_local(begin(args).source, data_is_here=is_here(args.dataset_name, args.dataset_path))
+    if "prompt" not in {*args.explicit, *args.start.saved}:
+        args.prompt = default_prompt(args.dataset_name)
+    template(args.prompt)
+    if is_drawn(args.dataset_name) and args.subset_size is None:
+        args.subset_size = DRAWN_SIZE
 
 
 def resolve_defaults(args: argparse.Namespace) -> None:
-    """Fills in `args.start` and what depends on the model and the number of processes."""
-    entry = MODELS.get(begin(args).model_name)
+    """Fills in what depends on the model and the number of processes."""
+    entry = MODELS.get(args.start.model_name)
     unknown = [target for target in args.lora_targets or () if target not in LORA_TARGETS]
-    if unknown and args.vlm_name in MODELS:
+    if unknown and args.start.adapter is None:  # one that is trained further has its own
         raise ValueError(f"--lora-targets {' '.join(unknown)}: unknown; choose from {', '.join(LORA_TARGETS)}")
-    use_own_prompt(args)
     if args.rewards not in PRESETS:
         raise ValueError(f"--rewards {args.rewards}: unknown; choose one of {', '.join(PRESETS)}")
-    template(args.prompt)
     parts = chosen(args.reward or args.rewards)
     if METHODS[args.mode].needs_reward(args) and not any(part.weight for part in parts):
         raise ValueError(
@@ -173,8 +171,6 @@ def resolve_defaults(args: argparse.Namespace) -> None:
         args.learning_rate = own or (FULL_LEARNING_RATE if args.no_lora else LORA_LEARNING_RATE)
     if args.max_completion_length is None:
         args.max_completion_length = (entry and entry.max_completion_length) or COMPLETION_LENGTH
-    if is_drawn(args.dataset_name) and args.subset_size is None:
-        args.subset_size = DRAWN_SIZE
 
 
 def load_data(args: argparse.Namespace) -> tuple[QuestionSet, QuestionSet]:
