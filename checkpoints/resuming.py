@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 
+from charts.named import has_adapter, same_set
 from checkpoints.fingerprints import differing
 from checkpoints.manifest import checkpoints, damage, newest_usable, step_of
 from checkpoints.pickles import foreign
@@ -23,6 +24,8 @@ def differences(old: dict, new: dict) -> list[str]:
     before, after = dict(old.get("settings", {})), dict(new["settings"])
     before["data"], after["data"] = old.get("data", {}).get("fingerprint"), new["data"]["fingerprint"]
     before["prompt_hash"], after["prompt_hash"] = old.get("prompt", {}).get("hash"), new["prompt"]["hash"]
+    if before["data"] == after["data"] and _are_one_set(before.get("dataset_name"), after.get("dataset_name")):
+        before["dataset_name"] = after["dataset_name"] = None
     then, now = old.get("model", {}), new["model"]
     if then.get("weights") and now.get("weights"):  # where the weights are known, a name says nothing
         before["vlm_name"] = after["vlm_name"] = None
@@ -36,6 +39,12 @@ def differences(old: dict, new: dict) -> list[str]:
     unused = {n for n, one in known.items() if one.resume == "free" or (one.methods and mode not in one.methods)}
     names = sorted({*before, *after} - unused)
     return [f"{n}: {before.get(n)} -> {after.get(n)}" for n in names if before.get(n) != after.get(n)]
+
+
+def _are_one_set(*names: str | None) -> bool:
+    """Whether two names of the same questions are of one set: what has no adapter is a place, and may have moved."""
+    before, after = map(str, names)
+    return not (has_adapter(before) or has_adapter(after)) or same_set(before, after)
 
 
 def spans_run(record: dict) -> bool:

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from settings.table import LEAST_TEMPERATURE
+
 WITHOUT_IMAGE = ("mask", "remove")  # see models.inputs.blind
 
 
@@ -17,10 +19,10 @@ class SamplingSettings:
     seed: int = 2025
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
+        if not LEAST_TEMPERATURE <= self.temperature < math.inf:
             raise ValueError(
-                f"temperature must be a number above 0 and finite, got {self.temperature}; for greedy decoding use "
-                "--top-k 1"
+                f"temperature must be at least {LEAST_TEMPERATURE:g} and finite, got {self.temperature}; for greedy "
+                "decoding use --top-k 1"
             )
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top-p must lie in (0, 1], got {self.top_p}; 1 switches it off")

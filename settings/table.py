@@ -21,6 +21,7 @@ MODES = tuple(METHODS)
 FULL_LEARNING_RATE, LORA_LEARNING_RATE = 1e-6, 1e-5
 COMPLETION_LENGTH = 768
 DRAWN_SIZE = 1000
+LEAST_TEMPERATURE = 1e-6  # a logit divided by less may be no float32
 
 _PAPERS = {name: f" (arXiv {method.paper.arxiv})" if method.paper else "" for name, method in METHODS.items()}
 _LEARN = "; ".join(f"{name}: {method.learns_from}{_PAPERS[name]}" for name, method in METHODS.items())
@@ -90,7 +91,7 @@ MODEL = (
 DATA = (
     Setting("dataset_name", "synthetic", "a data set of charts/README.md, or any other: a set of the hub, "
             "org/set[:config][@split], or a file or folder, place[@split]"),
-    Setting("dataset_path", None, "local copy of the data set (folder or file) instead of the hub"),
+    kept("dataset_path", None, "local copy of the data set (folder or file) instead of the hub"),
     Setting("image_column", None, "of a set without an adapter: the column of its pictures (default: image or images)"),
     Setting("question_column", None, "that of its questions (default: question, query, problem, prompt or messages)"),
     Setting("answer_column", None, "that of its answers (default: answer, answers, label, solution, ...)"),
@@ -131,7 +132,7 @@ OPTIMISATION = (
     Setting("optimiser", "adam",
             "adam: AdamW without weight decay; sgd: plain gradient descent, whose learning rate is of another size",
             choices=("adam", "sgd"), feeds="optim", convert={"adam": "adamw_torch_fused", "sgd": "sgd"}.__getitem__),
-    Setting("temperature", 1.0, "sampling temperature of the rollouts", above=0, feeds="temperature"),
+    Setting("temperature", 1.0, "sampling temperature of the rollouts", least=LEAST_TEMPERATURE, feeds="temperature"),
     Setting("rollouts", "engine",
             "engine: every prompt is computed once for all of its completions; generate: transformers' generate; "
             "server: an inference server, which loads the adapter of every step (docs/servers.md)",
@@ -146,7 +147,7 @@ OPTIMISATION = (
             f"tokens a completion may have (default: {COMPLETION_LENGTH}; tiny and organism have their own)",
             int, least=1, feeds="max_completion_length"),
     Setting("seed", 2025, "decides data, weights and samples; the number in the folder name",
-            least=0, most=2**32 - 1, feeds="seed"),
+            least=0, most=2**31 - 1, feeds="seed"),  # TRL adds the number of the process, and NumPy ends at 2**32
 )
 RUN = (
     kept("config", None, "YAML file of settings (recipes/); flags given on the command line win"),

@@ -150,6 +150,7 @@ FREE = {  # each changes where and how a run is kept or watched, and none of its
     "save_total_limit", "report_to", "wandb_online", "log_completions", "collective_timeout", "warn_window",
     "warn_entropy", "warn_length", "warn_truncation", "warn_format", "warn_ratio", "stop_on_collapse",
     "eval_samples", "eval_on_start", "best_by", "show_data", "server_url", "server_model",
+    "dataset_path",  # what is compared is the questions
     "prompt_file",  # what is compared is its text, in `prompt`
     "advantage", "reward",  # what is recorded is the hash of the file
 }  # fmt: skip

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
-from sampling.settings import SamplingSettings
+from sampling.settings import LEAST_TEMPERATURE, SamplingSettings
 from sampling.token_sampling import choose, entropy, quick_weights, weights
 
 
@@ -138,9 +138,15 @@ def test_suppressed_and_cut_tokens_are_never_chosen_even_at_the_ends_of_the_unit
     assert (weight[0, chosen] > 0).all() and torch.isfinite(logprobs).all()
 
 
+def test_the_least_temperature_gives_a_distribution():
+    settings = SamplingSettings(temperature=LEAST_TEMPERATURE)
+    weight = weights(torch.tensor([[1e4, -1e4, 1e4, 0.0]]), settings)
+    assert weight.tolist() == [[1, 0, 1, 0]]
+
+
 @pytest.mark.parametrize(
-    ("name", "value"), [("temperature", 0.0), ("temperature", float("nan")), ("top_p", 0.0), ("top_p", 1.01),
-                        ("top_k", -1), ("max_new_tokens", 0)]
+    ("name", "value"), [("temperature", 0.0), ("temperature", float("nan")), ("temperature", 1e-39), ("top_p", 0.0),
+                        ("top_p", 1.01), ("top_k", -1), ("max_new_tokens", 0)]
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(name, value):
     with pytest.raises(ValueError, match=name.replace("_", "-")):
