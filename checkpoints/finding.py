@@ -208,7 +208,9 @@ def _read_settings(folder: Path) -> dict | None:
 
 
 def _places(folder: Path) -> list[Path]:
-    return [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
+    """Where the settings of a folder may lie: in it, or in the run that it is a checkpoint of, named as `.` too."""
+    named = next((one for one in (folder, folder.resolve()) if one.name.startswith("checkpoint-")), None)
+    return [folder, named.parent] if named else [folder]
 
 
 def check_adapter(checkpoint: Checkpoint) -> None:
@@ -247,9 +249,11 @@ def merges_adapter(checkpoint: Checkpoint, dtype: str, choice: str) -> bool:
     """Whether the adapter is added into the weights.
 
     "auto" does so in float32, where it changes nothing but the last bits and saves two matrix products a layer; in
-    half precision the sum would be rounded, so the adapter stays beside the weights. ValueError for "yes" on a base in
-    4 bits, to which nothing can be added.
+    half precision the sum would be rounded, so the adapter stays beside the weights. ValueError for "yes" without an
+    adapter, and on a base in 4 bits, to which nothing can be added.
     """
+    if choice == "yes" and checkpoint.adapter is None:
+        raise ValueError(f"--merge-adapter yes: {checkpoint.path} holds no adapter; leave it out")
     if checkpoint.base_4bit:
         if choice == "yes":
             raise ValueError(

@@ -38,12 +38,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--results", nargs="+", default=[], metavar="JSON",
         help="results files of evaluation/pass_at_k.py for the card, one at least of these very weights")  # fmt: skip
     add("--merged", action="store_true", help="add the adapter into the weights of the base model")
-    add("--dtype", choices=DTYPES, default="float32", help="of merged weights (default: %(default)s)")
+    add("--dtype", choices=DTYPES, help=f"of merged weights (default: {DTYPES[0]})")
     add("--base-model", help="where the base model of the adapter is now, if not where it was in training")
     add("--overwrite", action="store_true", help="replace a model folder that is in the way")
     add("--push-to-hub", metavar="REPO", help="send the folder to this repository of the hub (name/model)")
     add("--public", action="store_true", help="with --push-to-hub: a repository that everyone can read")
     args = parser.parse_args(argv)
+    if args.dtype and not args.merged:
+        raise ValueError(f"--dtype {args.dtype} is that of merged weights; leave it out, or give --merged")
     if args.public and not args.push_to_hub:
         raise ValueError("--public says what --push-to-hub makes; leave it out or name the repository")
     return args
@@ -74,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     names_of(results)
     inputs = [path for path in (Path(args.run_folder), Path(checkpoint.source)) if path.is_dir()]
     check_output_folder(args.output, args.overwrite, inputs, ("config.json", "adapter_config.json"))
-    publish(checkpoint, args.output, results, merged=args.merged, dtype=args.dtype)
+    publish(checkpoint, args.output, results, merged=args.merged, dtype=args.dtype or DTYPES[0])
     print(printable(f"✓ Ready for the hub: {args.output}"))
     if args.push_to_hub:
         print(printable(f"✓ Pushed to {push(args.output, args.push_to_hub, public=args.public)}"))

@@ -31,7 +31,7 @@ def run_folder(root: str, vlm_name: str, mode: str, seed: int) -> Path:
     if is_folder and step_of(path) >= 0:  # every run has its checkpoint-50
         name = f"{path.parent.name}-{path.name}"
     middle = f"-{mode}" if METHODS[mode].named_in_folder else ""
-    return Path(root) / f"{name}-prm-large-train-v2{middle}-{seed}"
+    return user_path(root) / f"{name}-prm-large-train-v2{middle}-{seed}"
 
 
 def settings_record(args: argparse.Namespace, model: dict, data: dict) -> dict:
@@ -145,7 +145,8 @@ def _prepare(folder: Path, record: dict, resume, overwrite: bool, deepspeed: boo
         raise ValueError(f"--resume: there is no run to continue in {folder}; leave the flag out to start one")
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder)
-    write_settings(folder, record)
+    if not resume:  # else when the model is loaded: what was finished is so until then
+        write_settings(folder, record)
     return lines, checkpoint
 
 

@@ -112,6 +112,18 @@ def test_an_intermediate_checkpoint_reads_the_settings_of_its_run(folder):
     assert find_checkpoint(str(inner)).prompt == "short"
 
 
+def test_a_checkpoint_is_named_from_inside_too(folder, monkeypatch):
+    inner = shutil.copytree(folder, folder / "checkpoint-50")
+    (inner / "training_settings.json").unlink()
+    monkeypatch.chdir(inner)
+    assert find_checkpoint(".").prompt == "short" and find_checkpoint("../checkpoint-50/.").prompt == "short"
+
+
+def test_merging_without_an_adapter_is_refused(tmp_path, capsys):
+    assert sampled("tiny", tmp_path / "s.json", "--merge-adapter", "yes") == 2
+    assert "--merge-adapter yes: tiny holds no adapter" in capsys.readouterr().err
+
+
 def test_an_unfinished_run_names_its_last_checkpoint(folder):
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (folder / name).unlink()

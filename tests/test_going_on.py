@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from evaluation import pass_at_k
-from models.registry import TINY_FOLDER
+from models.registry import TINY_FOLDER, NoWeights
 from tests.after_run import refused, same_weights, sample, samples, train
 
 LONGER = "--mode w-reinforce --vlm-name tiny --subset-size 8 --held-out 0.1"
@@ -60,6 +60,19 @@ def test_a_run_ended_by_a_collapse_is_trained_further_as_a_second_stage(two_epoc
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "collapsed": "entropy has doubled"}))
     error = refused(capsys, train(tmp_path / "runs", LONGER, "--num-epochs", 3, "--resume"))
     assert "--stop-on-collapse" in error and "--vlm-name" in error
+
+
+def test_a_finished_run_stays_finished_where_the_model_of_a_longer_one_cannot_be_loaded(
+    two_epochs, tmp_path, monkeypatch, capsys
+):
+    def no_weights(*_):
+        raise NoWeights("the hub does not answer")
+
+    shutil.copytree(two_epochs, tmp_path / "runs")
+    (run,) = (tmp_path / "runs").iterdir()
+    monkeypatch.setattr("training.run.build_trainer", no_weights)
+    assert "does not answer" in refused(capsys, train(tmp_path / "runs", LONGER, "--num-epochs", 3, "--resume"))
+    assert sample(run, tmp_path / "s.json") == 0
 
 
 def test_the_old_result_is_not_taken_for_that_of_a_run_which_goes_on(two_epochs, tmp_path, capsys):

@@ -129,6 +129,11 @@ def test_a_checkpoint_and_full_weights_are_published_too(runs, tmp_path):
     assert torch.equal(logits(model), logits(trained)) and not list((tmp_path / "full").glob("optimizer*"))
 
 
+def test_a_dtype_of_weights_that_are_not_merged_is_refused(runs, tmp_path, capsys):
+    error = refused(capsys, publish.main([str(runs["lora"]), str(tmp_path / "out"), "--dtype", "bfloat16"]))
+    assert "--dtype bfloat16 is that of merged weights" in error and not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_published_is_refused_in_one_line(runs, published, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     out = str(tmp_path / "out")

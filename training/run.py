@@ -31,6 +31,7 @@ def train(args: argparse.Namespace, run: Prepared) -> int:
         return 2
     if is_main_process():
         discard_replaced(run.folder)
+        write_settings(run.folder, run.record)
     trainer.card = model_card(run.folder.name, run.record)
     # a run that goes on has measured its base already
     trainer.args.eval_on_start = args.eval_on_start == "yes" and len(run.held_out) > 0 and run.checkpoint is None
