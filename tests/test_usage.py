@@ -49,6 +49,7 @@ def test_mfu_counts_the_tokens_of_the_passes(update, tmp_path, monkeypatch):
     ("name", "rate"),
     [
         ("NVIDIA A100-SXM4-80GB", 312e12), ("Tesla T4", 65e12), ("NVIDIA L40S", 362e12), ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", 181e12), ("NVIDIA RTX A1000", None), ("NVIDIA T400 4GB", None),
         ("NVIDIA A10G", 125e12), ("NVIDIA H100 80GB HBM3", 989e12), ("NVIDIA H100 PCIe", 756e12),
         ("NVIDIA H200", 989e12), ("NVIDIA GeForce RTX 4090", 165e12), ("Some other card", None),
     ],

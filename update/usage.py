@@ -8,6 +8,7 @@ are left out, so that the true share is a little higher. Rollouts are not in it:
 
 from __future__ import annotations
 
+import re
 import resource
 from typing import ClassVar
 
@@ -16,10 +17,11 @@ import torch
 from checkpoints.trainer_base import TrainerBase
 from update.memory import GIGABYTE, shape_of
 
-# 10^12 operations a second, dense, 16 bits, as the makers say; the first name that is part of the device's counts
+# 10^12 operations a second, dense, 16 bits, as the makers say; the first name in that of the device
+# counts, where no digit follows it (L4 is not L40)
 RATES = {
-    "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L4": 121, "A10": 125, "T4": 65,
-    "V100": 125, "4090": 165, "3090": 71,
+    "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362, "L40": 181, "L4": 121,
+    "A10": 125, "T4": 65, "V100": 125, "4090": 165, "3090": 71,
 }  # fmt: skip
 
 
@@ -28,7 +30,7 @@ def device_rate() -> float | None:
     if not torch.cuda.is_available():
         return None
     name = torch.cuda.get_device_name()
-    return next((1e12 * rate for known, rate in RATES.items() if known in name), None)
+    return next((1e12 * rate for known, rate in RATES.items() if re.search(rf"{known}(?!\d)", name)), None)
 
 
 def matrix_weights(config) -> int:
