@@ -32,8 +32,7 @@ class AsymRE(Method):
     )
 
     def weights(self, batch):
-        share = batch.group_sum(batch.correct) / batch.group_sum(batch.scorable)
-        return (batch.correct - share - self.baseline_shift).where(batch.scorable, 0.0)
+        return (batch.correct - batch.share - self.baseline_shift).where(batch.scorable, 0.0)
 
     def line(self, batch):
         return f"ASYMRE: baseline {(batch.correct - self.weights(batch))[batch.scorable].mean():.3f} on average"

@@ -34,15 +34,13 @@ class FGRPO(Method):
         return True
 
     def weights(self, batch):
-        share = batch.group_sum(batch.correct) / batch.group_sum(batch.scorable)
-        return ((1 - share) ** self.focal_gamma * batch.advantages).where(batch.scorable, 0.0)
+        return ((1 - batch.share) ** self.focal_gamma * batch.advantages).where(batch.scorable, 0.0)
 
     def printed_rewards(self, batch, weights):
         return batch.correct.nan_to_num(0.0)
 
     def line(self, batch):
-        share = batch.group_sum(batch.correct) / batch.group_sum(batch.scorable)
-        return f"F-GRPO: mean factor {((1 - share) ** self.focal_gamma)[batch.scorable].mean():.3f}"
+        return f"F-GRPO: mean factor {((1 - batch.share) ** self.focal_gamma)[batch.scorable].mean():.3f}"
 
     def announcement(self):
         return f"Training on every completion, weighted by (1 - p)^{self.focal_gamma:g}"

@@ -30,8 +30,7 @@ class MaxRL(Method):
     )
 
     def weights(self, batch):
-        r = batch.correct
-        p = batch.group_sum(r) / batch.group_sum(batch.scorable)
+        r, p = batch.correct, batch.share
         return ((r - p) / p).where(batch.scorable & (p > 0), 0.0)
 
     def line(self, batch):

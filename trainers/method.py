@@ -66,6 +66,11 @@ class ScoredBatch:
     def scorable(self) -> Tensor:
         return ~self.correct.isnan()
 
+    @property
+    def share(self) -> Tensor:
+        """For each row the share of correct completions among the scorable ones of its prompt: (B,), float64."""
+        return self.group_sum(self.correct) / self.group_sum(self.scorable)
+
     def group_sum(self, values: Tensor) -> Tensor:
         """For each row the sum of `values` (B,) over the scorable rows of its prompt: (B,), float64."""
         counted = values.double().where(self.scorable, 0.0)

@@ -18,7 +18,7 @@ def several_machines() -> bool:
     return int(os.environ.get("LOCAL_WORLD_SIZE", num_processes())) != num_processes()
 
 
-def check_machines(folder: Path, record: dict, seconds: float = SECONDS) -> None:
+def check_machines(folder: Path, record: dict) -> None:
     """ValueError, on every process, when one has other settings, data, weights or packages than the first (`record`:
     its training_settings.json), or does not see what the first writes into `folder`.
 
@@ -32,7 +32,7 @@ def check_machines(folder: Path, record: dict, seconds: float = SECONDS) -> None
     if other:
         raise ValueError(f"{other}: all machines of a run need the same command, code, packages, data and base model")
     mark = folder / on_main_process(lambda: _make(folder))
-    blind = [number for number, seen in enumerate(gather_object([_seen(mark, seconds)])) if not seen]
+    blind = [number for number, seen in enumerate(gather_object([_seen(mark)])) if not seen]
     on_main_process(lambda: mark.unlink(missing_ok=True))
     if blind:
         raise ValueError(
@@ -60,8 +60,8 @@ def _make(folder: Path) -> str:
     return mark.name
 
 
-def _seen(mark: Path, seconds: float) -> bool:
-    end = time.monotonic() + seconds
+def _seen(mark: Path) -> bool:
+    end = time.monotonic() + SECONDS
     while not mark.exists():
         if time.monotonic() > end:
             return False
