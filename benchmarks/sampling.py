@@ -32,8 +32,9 @@ from models.registry import load_model, load_processor, resolve_model, unsamplea
 from sampling.engine import Request, decode, sample, sample_each
 from sampling.job import ROWS
 from sampling.prefill import prefill
-from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
+from sampling.random_streams import stream_key, uniforms
 from sampling.settings import SamplingSettings
+from sampling.sizes import BLOCK_STEPS
 from sampling.token_sampling import choose, weights
 
 PROBLEM = "benchmark"

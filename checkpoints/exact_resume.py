@@ -27,6 +27,7 @@ from trl.trainer.utils import RepeatSampler, strip_images_from_messages
 from checkpoints.disk_faults import DiskFaults
 from checkpoints.disks import room
 from checkpoints.manifest import STAGING, checkpoints, clear_staging, damage, keep_newest, publish, step_of
+from checkpoints.model_card import after_updates
 
 BEST_BY = "eval_decomposed/accuracy"  # says which checkpoint is the best where nothing else is chosen
 
@@ -140,7 +141,7 @@ class ExactResume(DiskFaults):
         if self.card is None:
             super().create_model_card(*args, **kwargs)
         elif self.args.should_save:
-            self._write(Path(self.args.output_dir, "README.md").write_text, self.card, encoding="utf-8")
+            self._write_card(Path(self.args.output_dir), self.card)
 
     def _save(self, output_dir=None, state_dict=None) -> None:
         """Model and processor, with the card, and without TRL's copy of an adapter that is trained further ("ref"):
@@ -150,7 +151,11 @@ class ExactResume(DiskFaults):
         if self.args.should_save:
             shutil.rmtree(folder / "ref", ignore_errors=True)
             if self.card is not None:
-                self._write((folder / "README.md").write_text, self.card, encoding="utf-8")
+                self._write_card(folder, self.card)
+
+    def _write_card(self, folder: Path, card: str) -> None:
+        text = after_updates(card, [self.state.global_step, self.state.max_steps])
+        self._write((folder / "README.md").write_text, text, encoding="utf-8")
 
     def _write_checkpoint(self, model, trial, staging: Path) -> None:
         self._staging = staging

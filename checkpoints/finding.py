@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from charts.prompt import of_record, prompt_hash
 from checkpoints.fingerprints import differing, file_fingerprints, weight_files
-from checkpoints.manifest import MANIFEST, checkpoints, damage
+from checkpoints.manifest import MANIFEST, checkpoints, damage, step_of
 from common.files import user_path
 from models.registry import MODELS, load_config, load_model, resolve_model
 from models.weights import adapter_file, shapes
@@ -24,7 +24,7 @@ from settings.table import COMPLETION_LENGTH, all_settings
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-SETTINGS_FILE = "training_settings.json"
+SETTINGS_FILE, STATE_FILE = "training_settings.json", "trainer_state.json"
 MIN_PIXELS, MAX_PIXELS = (all_settings()[name].default for name in ("min_pixels", "max_pixels"))  # where no run says
 _RUN_NAME = "-prm-large-train-v2"
 _GRPO_NAME = re.compile(r"-grpo-(\d+)$")
@@ -46,6 +46,19 @@ class Checkpoint:
     base_4bit: bool = False  # the base model is loaded in 4 bits
     saved: dict[str, Any] = field(default_factory=dict)  # prompt and pixel limits that a run folder fixes
     record: dict[str, Any] = field(default_factory=dict)  # all of the run folder's training_settings.json
+
+    @property
+    def updates(self) -> list[int] | None:
+        """[made, planned] updates of the weights; None where nothing says how many."""
+        if "updates" in self.record:  # of a folder that was made from a run's
+            return self.record["updates"]
+        folder = self.adapter or Path(self.source)
+        try:
+            state, own = json.loads((folder / STATE_FILE).read_text(encoding="utf-8")), step_of(folder.resolve())
+            made = own if own >= 0 else state["best_global_step" if self.record.get("collapsed") else "global_step"]
+            return [int(made), int(state["max_steps"])]
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
 
     def fixed(self, name: str, flag: Any) -> Any:
         """The value of a setting: the flag's when it was given, else the checkpoint's; never two different ones."""

@@ -10,16 +10,16 @@ adapter that was trained on a base in 4 bits (--base-4bit) is added to the full 
 
 import argparse
 import json
-import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from checkpoints.finding import SETTINGS_FILE, Checkpoint, find_checkpoint, load
+from checkpoints.finding import Checkpoint, find_checkpoint, load
 from checkpoints.finding import check_adapter as check_fit
 from checkpoints.fingerprints import file_fingerprints, weight_files
+from checkpoints.run_folder import write_settings
 from common.commands import Parser, program
-from common.files import replace_folder
+from common.files import whole_folder
 from common.network import stay_local
 from common.terminal import hide_deprecations, printable
 from models.registry import load_config, load_processor
@@ -79,25 +79,20 @@ def merge(checkpoint: Checkpoint, output: Path, dtype: str = "float32") -> None:
     """Writes the full model, its processor, card and settings to `output`, replaced when all of it is written."""
     import torch
 
-    from checkpoints.model_card import model_card
+    from checkpoints.model_card import after_updates, model_card
 
     limits = {"min_pixels": checkpoint.min_pixels, "max_pixels": checkpoint.max_pixels}
     processor = load_processor(checkpoint.source, **limits)
     checkpoint = replace(checkpoint, base_4bit=False)
     model = load(checkpoint, dtype="float32", device="cpu", merge_adapter=True).to(getattr(torch, dtype))
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    updates = checkpoint.updates
+    with whole_folder(output) as partial:
         model.save_pretrained(partial)
         processor.save_pretrained(partial)
-        card = model_card(output.resolve().name, checkpoint.record, merged=True)
+        card = after_updates(model_card(output.resolve().name, checkpoint.record, merged=True), updates)
         (partial / "README.md").write_text(card, encoding="utf-8")
-        record = {**checkpoint.record, "finished": True, "weights": file_fingerprints(weight_files(partial))}
-        settings = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        (partial / SETTINGS_FILE).write_text(settings, encoding="utf-8")
-        replace_folder(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        made = {"finished": True, "updates": updates, "weights": file_fingerprints(weight_files(partial))}
+        write_settings(partial, {**checkpoint.record, **made})
 
 
 def run(args: argparse.Namespace) -> int:

@@ -22,6 +22,8 @@ from trainers import METHODS
 
 _SNAPSHOT = re.compile(r"models--([^/]+?)--([^/]+)/snapshots/")  # a model in the hub's cache
 
+_LENGTH = re.compile(r"^\| length \| .* \|$", re.MULTILINE)
+
 # licences that the hub has no word for, and the repository where their text is
 _LICENSE_OF = {"qwen-research": "{base}", "qwen": "Qwen/Qwen2.5-72B-Instruct"}
 
@@ -58,6 +60,13 @@ def model_card(name: str, record: dict, merged: bool = False) -> str:
         rows=_rows(settings, _text_only(model)),
         versions=", ".join(f"{package} {version}" for package, version in record["versions"].items() if version),
     )
+
+
+def after_updates(card: str, updates: list[int] | None) -> str:
+    """The card of a run as that of its weights after [made, planned] updates."""
+    if updates is None or updates[0] >= updates[1]:
+        return card
+    return _LENGTH.sub("| length | {} of {} updates |".format(*updates), card, count=1)
 
 
 def _text_only(model: dict) -> bool:

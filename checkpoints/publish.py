@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from checkpoints.merge import DTYPES, check_output_folder
 from checkpoints.merge import check_adapter as check_mergeable
 from common.commands import Parser, exit_code
-from common.files import replace_folder
+from common.files import whole_folder
 from common.network import stay_local
-from common.terminal import hide_deprecations, printable
+from common.terminal import first_line, hide_deprecations, printable
 
 if TYPE_CHECKING:
     from checkpoints.finding import Checkpoint
@@ -85,27 +85,22 @@ def run(args: argparse.Namespace) -> int:
 
 def publish(checkpoint: Checkpoint, output: Path, results: list[Results], *, merged: bool, dtype: str) -> None:
     """Writes the folder, replaced when all of it is there."""
-    from checkpoints.finding import SETTINGS_FILE
     from checkpoints.fingerprints import file_fingerprints, weight_files
     from checkpoints.merge import merge
     from checkpoints.published_card import published_card, published_record
+    from checkpoints.run_folder import write_settings
 
-    partial = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with whole_folder(output) as partial:
         if merged:
             merge(checkpoint, partial, dtype)
         else:
             copy_weights(checkpoint, partial)
-        record = {**published_record(checkpoint.record), "finished": True}
+        record = {**published_record(checkpoint.record), "finished": True, "updates": checkpoint.updates}
         training = draw(checkpoint, results, partial)
         card = published_card(output.resolve().name, checkpoint, merged=merged, run=training, results=results)
         (partial / "README.md").write_text(card, encoding="utf-8")
         record["weights"] = file_fingerprints(weight_files(partial))
-        (partial / SETTINGS_FILE).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        replace_folder(partial, output)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_settings(partial, record)
 
 
 def copy_weights(checkpoint: Checkpoint, folder: Path) -> None:
@@ -172,8 +167,8 @@ def push(folder: Path, repository: str, *, public: bool) -> str:
         url = api.create_repo(repository, private=not public, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Trained weights and their card")
     except Exception as error:  # of the network, the hub and its files: they have no base class in common
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise ValueError(f"--push-to-hub {repository}: {reason}; {folder} is whole and can be pushed again") from None
+        reason = f"{first_line(error)}; {folder} is whole and can be pushed again"
+        raise ValueError(f"--push-to-hub {repository}: {reason}") from None
     return str(url)
 
 

@@ -5,7 +5,6 @@ Nothing in it is a path of the machine that trained it, and every number is read
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -14,8 +13,7 @@ from typing import Any
 from checkpoints.card_task import task_of
 from checkpoints.finding import Checkpoint
 from checkpoints.fingerprints import adapter_fingerprint, model_fingerprint
-from checkpoints.manifest import step_of
-from checkpoints.model_card import hub_data_set, hub_name, licence_of, model_card
+from checkpoints.model_card import after_updates, hub_data_set, hub_name, licence_of, model_card
 from checkpoints.published_commands import OF_THE_MACHINE, SERVER, commands, last_name, public_data_set
 from common.terminal import printable
 from evaluation.names import display_name
@@ -77,7 +75,8 @@ def published_card(
 ) -> str:
     """README.md of the published folder `name`."""
     record = published_record(checkpoint.record)
-    card = model_card(name, {**record, "model": checkpoint.record["model"]}, merged=merged)
+    updates = checkpoint.updates
+    card = after_updates(model_card(name, {**record, "model": checkpoint.record["model"]}, merged=merged), updates)
     body, citation, rest = card.partition("\n## Citation\n")
     several = (record.get("launch") or {}).get("machines", 1) > 1
     measured = sorted(results, key=lambda one: not is_of(checkpoint, one))  # its own first
@@ -88,6 +87,7 @@ def published_card(
         _training(checkpoint, run) if run else "",
         _data(record),
         f"## How it was made\n\n```bash\n{commands(name, record, measured)}\n```\n"
+        + _cut_short(updates)
         + ("\nThe table says on how many problems of the set (`--subset-size`).\n" if unknown else "")
         + ("\nOn every machine with a `--machine_rank` of its own.\n" if several else ""),
         _licence(checkpoint.record),
@@ -149,7 +149,8 @@ def _in_percent(value: float, interval: tuple[float, float] | None) -> str:
 def _training(checkpoint: Checkpoint, run: Run) -> str:
     names = [name for name in run.series if name.startswith(PASS_AT) and name.removeprefix(PASS_AT).isdigit()]
     shown = names or [name for name in HELD_OUT[:1] if name in run.series]
-    lines, at = [], _update_of(checkpoint, run)
+    lines, updates = [], checkpoint.updates
+    at = updates and updates[0]
     for name in shown:
         steps, values = run.series[name]
         place = list(steps).index(at) if at in steps else -1
@@ -160,13 +161,11 @@ def _training(checkpoint: Checkpoint, run: Run) -> str:
     return f"## Training curves\n\n![Training]({TRAINING})\n\n" + "\n".join(lines) + "\n"
 
 
-def _update_of(checkpoint: Checkpoint, run: Run) -> int | None:
-    """The update whose weights these are."""
-    state = json.loads(run.path.read_text(encoding="utf-8"))
-    if checkpoint.record.get("collapsed"):
-        return state.get("best_global_step")
-    own = step_of(Path(checkpoint.path).resolve())
-    return own if own >= 0 else state.get("global_step")
+def _cut_short(updates: list[int] | None) -> str:
+    """What the command of the training makes, where these weights are those of a moment before its end."""
+    if updates is None or updates[0] >= updates[1]:
+        return ""
+    return f"\nThe first line trains all {updates[1]} updates; these weights are those after update {updates[0]}.\n"
 
 
 def _data(record: dict) -> str:

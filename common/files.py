@@ -38,6 +38,21 @@ def write_whole(path: Path, content: str | bytes) -> None:
         partial.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """The name of a folder to make and fill, which becomes `path` when all of it is there, in place of what was.
+
+    An error and a crash leave the old one.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a crash
+    try:
+        yield partial
+        replace_folder(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def replace_folder(written: Path, final: Path) -> None:
     """Flushes the folder `written` to the disk and makes it `final`, in place of what is there; on one file system."""
     for path in sorted(written.rglob("*")):

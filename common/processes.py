@@ -8,6 +8,7 @@ process then gets an error, which is told in one line. On GPUs (NCCL) torch's wa
 from datetime import timedelta
 
 from common.launcher import launched, num_processes, rank
+from common.terminal import first_line
 
 # What gloo says of a process that does not answer, and of one that is gone.
 STUCK = ("timed out", "timeout")
@@ -64,5 +65,5 @@ def left_alone(error: BaseException | None) -> str | None:
     elif any(sign in text for sign in GONE):
         what = "another process is gone"
     else:
-        what = f"the exchange with the other processes failed: {text.splitlines()[0]}"
+        what = f"the exchange with the other processes failed: {first_line(error)}"
     return f"process {rank()} of {num_processes()}: {what}"

@@ -28,6 +28,11 @@ def printable(text: object) -> str:
     return CREDENTIALS.sub(r"\1***@", "".join(escaped))
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in short; the name of its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 class Unfailing:
     """A stream on which a failed write is lost, and nothing else: a run does not end because its log cannot grow, its
     terminal is gone, or the program that read its output has ended."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.files import user_path
+from common.terminal import first_line
 from models import four_bit
 from models.families import auto_class, family_of, tokenizer_of
 
@@ -98,7 +99,7 @@ def load_config(name: str) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(resolve_model(name).source, trust_remote_code=False)
     except Exception as error:  # a damaged configuration fails in the libraries in many ways
-        raise ValueError(f"model {name}: no configuration to be had: {_first_line(error)}") from None
+        raise ValueError(f"model {name}: no configuration to be had: {first_line(error)}") from None
     parts = [config, *(value for value in vars(config).values() if hasattr(value, "_attn_implementation"))]
     kernels = [part._attn_implementation for part in parts if "/" in str(part._attn_implementation)]
     if kernels:  # transformers would download this repository and run it
@@ -113,10 +114,6 @@ def _check_family(name: str, source: PreTrainedConfig | ProcessorMixin) -> None:
         auto_class(source) if hasattr(source, "model_type") else family_of(source)
     except ValueError as error:
         raise ValueError(f"model {name}: {error}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def load_model(
@@ -142,7 +139,7 @@ def load_model(
     try:
         model = auto_class(load_config(name)).from_pretrained(source, **settings)
     except OSError as error:
-        raise NoWeights(f"model {name}: no safetensors weights to be had: {_first_line(error)}") from None
+        raise NoWeights(f"model {name}: no safetensors weights to be had: {first_line(error)}") from None
     return four_bit.same_arithmetic(model) if base_4bit else model
 
 
@@ -158,7 +155,7 @@ def load_processor(name: str, *, min_pixels: int | None = None, max_pixels: int 
     try:
         processor = kind.from_pretrained(source, padding_side="left", trust_remote_code=False)
     except Exception as error:  # a damaged file of a tokenizer or processor fails in the libraries in many ways
-        raise ValueError(f"model {name}: no processor to be had: {_first_line(error)}") from None
+        raise ValueError(f"model {name}: no processor to be had: {first_line(error)}") from None
     if sees and not hasattr(processor, "image_processor"):
         raise ValueError(f"model {name}: it reads no images ({type(processor).__name__} is no processor of images)")
     _check_family(name, processor)

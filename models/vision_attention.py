@@ -18,6 +18,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 
+from common.terminal import first_line
 from models.families import family_of_model
 from models.windows import Windows
 
@@ -123,8 +124,8 @@ def variable_length(device: torch.device, dtype: torch.dtype, width: int) -> Cal
         if not _agrees(kernel, device, dtype, width):
             raise RuntimeError("it does not give what plain attention gives")
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
-        line = next(iter(str(error).splitlines()), type(error).__name__)
-        logger.warning("variable-length attention does not work here (%s); sequences are batched by length", line)
+        reason = first_line(error)
+        logger.warning("variable-length attention does not work here (%s); sequences are batched by length", reason)
         return None
     return kernel
 

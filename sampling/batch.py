@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from sampling.prefill import Prompt
-from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
+from sampling.random_streams import stream_key, uniforms
 from sampling.settings import SamplingSettings
+from sampling.sizes import BLOCK_STEPS, MIN_ROWS
 
-MIN_ROWS = 8
 DROP_SHARE = 8  # ended rows leave once they are an eighth of the batch
 _LAG = 2  # steps that an accelerator has to do while the host waits for news of ended rows
 
@@ -240,7 +240,3 @@ def on_device(device: torch.device, values: np.ndarray) -> torch.Tensor:
     if device.type == "cuda" and torch.cuda.is_available():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
-
-
-def first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

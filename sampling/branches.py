@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from sampling.batch import DROP_SHARE, MIN_ROWS, Batch, Request
+from sampling.batch import DROP_SHARE, Batch, Request
 from sampling.copied_prefix import CopiedPrefixCache
 from sampling.shared_prefix import SharedPrefixCache
+from sampling.sizes import MIN_ROWS
 
 Cache = SharedPrefixCache | CopiedPrefixCache
 

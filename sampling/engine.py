@@ -23,8 +23,9 @@ from weakref import WeakSet
 
 import torch
 
+from common.terminal import first_line
 from sampling import own_layers, static_step
-from sampling.batch import Request, Samples, first_line
+from sampling.batch import Request, Samples
 from sampling.known_layers import refusal
 from sampling.own_layers import LOOK_EVERY
 from sampling.prefill import Prompt, prefill_each

@@ -6,11 +6,12 @@ from functools import partial
 
 import torch
 
-from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape
+from sampling.batch import Batch, Buffers, Request, Samples, Tape
 from sampling.branches import Branches, Rows
 from sampling.copied_prefix import CopiedPrefixCache
 from sampling.settings import SamplingSettings
 from sampling.shared_prefix import SharedPrefixCache, shared_prefix_attention
+from sampling.sizes import MIN_ROWS
 from sampling.token_sampling import choose, entropy, weights
 
 LOOK_EVERY = 8  # steps between two looks for ended rows on a GPU; on the CPU looking is free

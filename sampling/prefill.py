@@ -17,9 +17,9 @@ from models.families import family_of, family_of_model
 from models.families.family import plain_positions
 from models.vision_attention import windows_together
 from sampling.shared_prefix import supports
+from sampling.sizes import PASS_TOKENS
 
 logger = logging.getLogger(__name__)
-PASS_TOKENS = 8192  # of one pass, padding included, so that what it needs beside keys and values stays bounded
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import hashlib
 
 import numpy as np
 
-BLOCK_STEPS = 64
+from sampling.sizes import BLOCK_STEPS
+
 _COUNTERS = BLOCK_STEPS // 4  # one Philox counter yields four 64-bit words, one double takes one word
 _SAMPLE_BITS = 40  # samples per problem and block: 2**40
 

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 import torch
 from transformers import AttentionInterface
 
+from sampling.sizes import FIRST_ROOM
+
 NAME = "shared_prefix"
-_ROOM = 32  # completion tokens a row has room for at first
 
 
 class SharedPrefixCache:
@@ -31,7 +32,7 @@ class SharedPrefixCache:
         self._layers, self._heads, self._width = len(prefixes[0]), keys.shape[1], keys.shape[-1]
         self._like = keys
         self._limit = limit
-        self.suffix = self._allocate(min(_ROOM, limit))
+        self.suffix = self._allocate(min(FIRST_ROOM, limit))
         self.groups = _Groups(group, [p[0][0].shape[-2] for p in prefixes], keys)
         self.prefix = [
             tuple(_stack([p[layer][which] for p in prefixes], self.groups.longest) for which in (0, 1))

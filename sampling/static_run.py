@@ -11,18 +11,11 @@ import torch
 from sampling.batch import Batch, Request, on_device
 from sampling.decoder_layer import Places
 from sampling.settings import SamplingSettings
+from sampling.sizes import FIXED_ROOM, prompt_room
 from sampling.token_sampling import choose, entropy, quick_weights, weights
 
 if TYPE_CHECKING:
     from sampling.static_step import StaticDecoder
-
-_ROOM = 64  # completion tokens a row has room for at first
-
-
-def prompt_room(longest: int) -> int:
-    """256, 512, 768, 1024, then in quarters of a power of two."""
-    step = max(256, 2 ** (longest - 1).bit_length() // 8)
-    return -(-longest // step) * step
 
 
 class Run:
@@ -44,7 +37,7 @@ class Run:
         self.suppress = self._buffer("suppress", len(suppress), dtype=torch.long).copy_(suppress)
         self.prompts = [request.prompt for request in requests]
         self.all_rows = self.rows = len(batch.row)
-        self.room, self.sorts = _ROOM, False
+        self.room, self.sorts = FIXED_ROOM, False
         counts = np.bincount(batch.prompt)
         self.most = int(counts.max())
         self.slot = np.concatenate([np.arange(count) for count in counts])  # of each place on the tape at its prompt

@@ -18,14 +18,15 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from sampling.batch import MIN_ROWS, Batch, Buffers, Request, Samples, Tape, first_line
+from common.terminal import first_line
+from sampling.batch import Batch, Buffers, Request, Samples, Tape
 from sampling.decoder_layer import TextLayers
 from sampling.known_layers import text_of
 from sampling.settings import SamplingSettings
+from sampling.sizes import KEPT_SHARE, MIN_ROWS
 from sampling.static_run import Run
 
 logger = logging.getLogger(__name__)
-_KEPT_SHARE = 1 / 8  # of a GPU's memory; more than that is not kept from one call to the next
 _MOST_GRAPHS = 128  # each takes megabytes that no allocator counts; prompts of many lengths and numbers make many
 _decoders: WeakKeyDictionary[torch.nn.Module, StaticDecoder] = WeakKeyDictionary()
 
@@ -61,7 +62,7 @@ def settle(model: torch.nn.Module) -> None:
     gathered = any(hasattr(parameter, "ds_id") for parameter in model.parameters())
     on_gpu = decoder.device.type == "cuda"
     total = torch.cuda.get_device_properties(decoder.device).total_memory if on_gpu else math.inf
-    if gathered or decoder.kept_bytes > _KEPT_SHARE * total:
+    if gathered or decoder.kept_bytes > KEPT_SHARE * total:
         forget(model)
 
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sampling import own_layers
-from sampling.batch import MIN_ROWS
 from sampling.engine import Request, decode
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
+from sampling.sizes import MIN_ROWS
 from tests.families import FAMILIES, make_family
 from tests.test_sampling_engine import EOS, MARKERS, inputs_for
 

@@ -13,8 +13,9 @@ from PIL import Image
 from checkpoints import merge
 from common import files, signals
 from common.commands import Parser, check_least, exit_code, name_some, say_error
-from common.files import replace_folder, whole_file, write_whole
+from common.files import replace_folder, whole_file, whole_folder, write_whole
 from common.signals import Stopped, StopSignals
+from common.terminal import first_line
 from sampling.problems import save_image
 
 
@@ -117,6 +118,25 @@ def test_a_bad_flag_is_an_error_of_the_caller_and_does_not_end_the_process(capsy
     with pytest.raises(ValueError, match="--num"):  # no abbreviations
         parser.parse_args(["--num", "1"])
     assert merge.main(["--no-such-flag"]) == 2 and capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("one\ntwo", "one"), ("\n  one\ntwo", "one"), ("", "RuntimeError"), (" \n", "RuntimeError")]
+)
+def test_the_first_line_of_an_error_says_something(text, said):
+    assert first_line(RuntimeError(text)) == said
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "model"
+    (tmp_path / ".model.partial").mkdir()  # of a crash
+    with whole_folder(place) as partial:
+        partial.mkdir()
+        (partial / "weights").write_text("old")
+    with pytest.raises(OSError, match="No space"), whole_folder(place) as partial:
+        partial.mkdir()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (place / "weights").read_text() == "old" and list(tmp_path.iterdir()) == [place]
 
 
 def test_the_names_of_a_message_are_counted_where_they_are_many():

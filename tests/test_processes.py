@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from common.processes import left_alone
 from tests import one_layer
@@ -95,6 +96,15 @@ def test_a_reward_is_asked_row_by_row_only_after_an_error():
     assert RewardByRow(lambda completions: [1.0])(completions=["a", "b"]) == [1.0, 1.0], "one reward for two rows"
 
 
+@pytest.mark.parametrize(("text", "said"), [("\nbad row\n", "ValueError: bad row"), ("", "ValueError")])
+def test_what_a_reward_has_raised_is_told_in_its_first_words(text, said):
+    def refuses(completions):
+        raise ValueError(text)
+
+    reward = RewardByRow(refuses)
+    assert reward(completions=["a"]) == [None] and reward.errors == [said]
+
+
 # -- rows without images, logging backends ----------------------------------------------------------------------------
 
 
@@ -146,6 +156,8 @@ def test_only_failed_exchanges_are_told_as_such():
     gone = RuntimeError("[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:8834")
     assert "has not answered within --collective-timeout" in left_alone(stuck)
     assert "process 0 of 1: another process is gone" in left_alone(gone)
+    assert left_alone(torch.distributed.DistError("")).endswith("the other processes failed: DistError")
+    assert left_alone(RuntimeError("\nGloo: bad header\n")).endswith("processes failed: Gloo: bad header")
     assert left_alone(RuntimeError("CUDA out of memory")) is None and left_alone(ValueError("gloo")) is None
 
 

@@ -11,13 +11,13 @@ from huggingface_hub import constants
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import generate_samples
-from checkpoints import publish
+from checkpoints import merge, publish
 from checkpoints.finding import find_checkpoint
 from evaluation import pass_at_k
 from settings.arguments import parse_args
 from settings.table import all_settings
 from tests import hub
-from tests.after_run import adapted, check_metadata, logits, refused, sample
+from tests.after_run import adapted, check_metadata, logits, refused, sample, train
 from tests.commands import check
 
 ROOT = Path(__file__).parent.parent
@@ -120,6 +120,24 @@ def test_one_model_instead_of_two(runs, tmp_path):
     card = (tmp_path / "merged" / "README.md").read_text()
     assert check_metadata(card)["library_name"] == "transformers" and "# merged" in card
     assert find_checkpoint(str(tmp_path / "merged")).prompt == "short"
+
+
+def test_the_card_of_a_checkpoint_says_after_how_many_updates_it_was_kept(tmp_path):
+    assert train(tmp_path, "--mode nsr --vlm-name tiny --max-steps 3 --save-steps 1") == 0
+    run = next(tmp_path.iterdir())
+    cut, whole = "| length | 1 of 3 updates |", "| length | 3 updates |"
+    assert cut in (run / "checkpoint-1" / "README.md").read_text() and whole in (run / "README.md").read_text()
+    for source, output, *more in (("checkpoint-1", "one"), ("checkpoint-1", "merged", "--merged"), ("", "all")):
+        assert publish.main([str(run / source), str(tmp_path / output), *more]) == 0
+    assert publish.main([str(tmp_path / "one"), str(tmp_path / "again")]) == 0
+    assert merge.main([str(run / "checkpoint-1"), str(tmp_path / "full")]) == 0
+    said = "The first line trains all 3 updates; these weights are those after update 1."
+    for name in ("one", "merged", "again"):
+        card = (tmp_path / name / "README.md").read_text()
+        assert cut in card and said in card, name
+    card = (tmp_path / "all" / "README.md").read_text()
+    assert whole in card and "these weights are those after" not in card
+    assert cut in (tmp_path / "full" / "README.md").read_text()
 
 
 def test_a_checkpoint_and_full_weights_are_published_too(runs, tmp_path):

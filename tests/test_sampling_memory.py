@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from sampling import engine, own_layers
-from sampling.batch import MIN_ROWS
 from sampling.engine import decode, sample_each
 from sampling.prefill import prefill_each
 from sampling.settings import SamplingSettings
+from sampling.sizes import MIN_ROWS
 from tests.test_sampling_engine import EOS, MARKERS, draw, inputs_for, qwen  # noqa: F401 (qwen: a fixture)
 
 

@@ -17,6 +17,7 @@ from sampling.engine import decode
 from sampling.known_layers import refusal
 from sampling.prefill import prefill
 from sampling.settings import SamplingSettings
+from sampling.sizes import prompt_room
 from tests.families import FAMILIES, make_family
 from tests.test_families_train import family_trainer, rollout
 from tests.test_sampling_engine import EOS, MARKERS, full_logprobs, inputs_for
@@ -230,7 +231,7 @@ def test_a_nucleus_too_wide_for_the_quick_search_is_noticed_and_done_again(qwen,
 
 def test_sizes_are_few():
     assert static_step.sizes(300) == [8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 300]
-    assert [static_run.prompt_room(n) for n in (1, 256, 257, 600, 1025, 2049)] == [256, 256, 512, 768, 1280, 2560]
+    assert [prompt_room(n) for n in (1, 256, 257, 600, 1025, 2049)] == [256, 256, 512, 768, 1280, 2560]
 
 
 def test_the_host_reads_the_device_in_at_most_one_step_of_eight(qwen, monkeypatch):

@@ -6,8 +6,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from sampling.random_streams import BLOCK_STEPS, stream_key, uniforms
+from sampling.random_streams import stream_key, uniforms
 from sampling.settings import LEAST_TEMPERATURE, SamplingSettings
+from sampling.sizes import BLOCK_STEPS
 from sampling.token_sampling import choose, entropy, quick_weights, weights
 
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from common.launcher import launched
+from common.terminal import first_line
 
 if TYPE_CHECKING:
     from trl import GRPOConfig
@@ -92,9 +93,8 @@ def _no_cpu_adam(optimiser: str) -> str | None:
 
         CPUAdamBuilder().load()
     except Exception as error:  # no compiler, no CUDA toolkit, another one than PyTorch's: each in its own way
-        line = next(iter(str(error).splitlines()), type(error).__name__)
         return (
-            f"DeepSpeed's, several times as fast, could not be built ({line}); it needs a C++ compiler, ninja and the "
-            "CUDA toolkit of PyTorch's version"
+            f"DeepSpeed's, several times as fast, could not be built ({first_line(error)}); it needs a C++ compiler, "
+            "ninja and the CUDA toolkit of PyTorch's version"
         )
     return None

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers.integrations import get_reporting_integration_callbacks
 from transformers.trainer_callback import ProgressCallback, TrainerCallback
 
+from common.terminal import first_line
 from settings.losses import LOSSES, said
 from trainers import METHODS
 from trainers.method import Method
@@ -156,9 +157,8 @@ class Bystander:
             self.failed = True
             self._trainer.args.report_to = []  # what TRL sends past the callbacks
             name = type(self._callback).__name__.removesuffix("Callback")
-            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-            line = f"Warning: {name} has failed ({reason}) and is left out; all metrics are in trainer_state.json"
-            tqdm.write(line, file=sys.stdout)
+            line = f"Warning: {name} has failed ({first_line(error)}) and is left out"
+            tqdm.write(f"{line}; all metrics are in trainer_state.json", file=sys.stdout)
             return None
 
 

@@ -12,6 +12,7 @@ from accelerate.utils import gather_object
 from torch import nn
 
 from checkpoints.trainer_base import TrainerBase
+from common.terminal import first_line
 
 
 class RewardByRow:
@@ -38,7 +39,8 @@ class RewardByRow:
         try:
             return self._checked(one, 1)[0]
         except (Exception, SystemExit) as error:
-            self.errors.append(f"{type(error).__name__}: {error}".splitlines()[0])
+            said = first_line(error)
+            self.errors.append(said if said == type(error).__name__ else f"{type(error).__name__}: {said}")
             return None
 
     def _checked(self, columns: dict, rows: int) -> list[float | None]:

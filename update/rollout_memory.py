@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sampling.sizes import BLOCK_STEPS, FIRST_ROOM, FIXED_ROOM, KEPT_SHARE, MIN_ROWS, PASS_TOKENS, prompt_room
 from update.layer_memory import in_full
 
 if TYPE_CHECKING:
     from update.memory import Counts, Shape, Work
 
-PASS_TOKENS = 8192  # prompt tokens of one prefill (sampling/prefill.py)
-FIRST_ROOM = 32  # completion tokens a row has room for at first; the room doubles (sampling/shared_prefix.py)
-FIXED_ROOM = 64  # the same of the fixed step (sampling/static_run.py)
-KEPT_SHARE = 1 / 8  # of a GPU's memory that decoding may keep for the next rollout (sampling/static_step.py)
 CHOICE_BYTES = 5 * 4  # for a vocabulary entry and row while a token is chosen: five float32 numbers
 
 
@@ -34,7 +31,7 @@ def rollout(shape: Shape, counts: Counts, work: Work) -> float:
         last = last_room(work)
         cached = prompts * work.prompt + (last // 2 * padded_rows(work) if last > FIXED_ROOM else 0)
     elif work.engine:
-        cached = (2 if prompts > 1 else 1) * prompts * work.prompt + max(rows, 8) * room(work.completion)
+        cached = (2 if prompts > 1 else 1) * prompts * work.prompt + max(rows, MIN_ROWS) * room(work.completion)
     else:
         cached = rows * (work.prompt + work.completion)
     merges = work.rank and work.engine and work.weight_bytes == 4 and not (fixed or work.base_4bit)
@@ -62,16 +59,14 @@ def fixed_buffers(shape: Shape, work: Work) -> float:
     Prompts' keys and values side by side, padded; completions' in the room they have at the end; q, k and v of all
     layers, once more, with the adapters' inner values beside them; what a layer writes (q, k, v, the same turned,
     cosines, attention's output, gate and up) once for all layers; tokens, log-probabilities, entropies (16 bytes) and
-    64 random numbers a row; in the graphs' pool what the choice of a token holds.
+    `BLOCK_STEPS` random numbers a row; in the graphs' pool what the choice of a token holds.
     """
-    from sampling.static_run import prompt_room  # so that printing an estimate's usage needs no PyTorch
-
     rows, inputs = padded_rows(work), shape.query + 2 * shape.key_value
     cached = work.prompts_in_rollout * prompt_room(work.prompt) + rows * last_room(work)
     numbers = 2 * shape.layers * shape.key_value * cached
     numbers += shape.layers * (inputs + 3 * work.rank) * shape.hidden
     numbers += rows * (3 * inputs + 3 * work.rank + shape.query + 2 * shape.inner)
-    tape = rows * (16 * work.completion + 8 * 64)
+    tape = rows * (16 * work.completion + 8 * BLOCK_STEPS)
     return numbers * work.weight_bytes + tape + rows * shape.vocabulary * CHOICE_BYTES
 
 
@@ -88,7 +83,7 @@ def kept(shape: Shape, counts: Counts, work: Work) -> float:
 
 
 def padded_rows(work: Work) -> int:
-    return -(-work.rows * work.updates // 8) * 8
+    return -(-work.rows * work.updates // MIN_ROWS) * MIN_ROWS
 
 
 def last_room(work: Work) -> int:
