@@ -162,6 +162,7 @@ def test_the_weights_kept_are_those_of_the_best_checkpoint(tmp_path):
     (written / "trainer_state.json").write_text("{}")
     for folder, text in ((tmp_path, "last"), (written, "best")):
         (folder / "adapter_model.safetensors").write_text(text)
+        (folder / "README.md").write_text(f"the {text} weights")
     (written / "trainer_memory_0.safetensors").write_text("not the model's")
     publish(written, best)
     assert "no best checkpoint is there" in keep_best(tmp_path, None)
@@ -169,7 +170,8 @@ def test_the_weights_kept_are_those_of_the_best_checkpoint(tmp_path):
     assert (tmp_path / "adapter_model.safetensors").read_text() == "last"
     assert "checkpoint-2, the best on the held-out charts" in keep_best(tmp_path, str(best))
     assert (tmp_path / "adapter_model.safetensors").read_text() == "best"
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "adapter_model.safetensors"}
+    assert (tmp_path / "README.md").read_text() == "the best weights"
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint-2", "adapter_model.safetensors", "README.md"}
 
 
 @pytest.mark.slow
@@ -191,6 +193,7 @@ def test_a_collapse_ends_the_run_with_the_best_held_out_weights(tmp_path, monkey
     assert f"Stopped at update {last}: " in out and f"the weights kept are those of {folder}/checkpoint-{best}," in out
     kept = (folder / "adapter_model.safetensors").read_bytes()
     assert kept == (folder / f"checkpoint-{best}" / "adapter_model.safetensors").read_bytes()
+    assert f"| length | {best} of 16 updates |" in (folder / "README.md").read_text()
     assert (
         out.count("Warning: update ") >= 1 and json.loads((folder / "training_settings.json").read_text())["finished"]
     )

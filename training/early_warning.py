@@ -165,9 +165,10 @@ class EarlyWarning(TrainerCallback):
 
 
 def keep_best(folder: Path, checkpoint: str | None) -> str:
-    """Puts the weights of the best checkpoint in place of those saved in `folder`; the line that says so."""
+    """Puts the weights of the best checkpoint, and its card, in place of those saved in `folder`; the line that says
+    so."""
     if checkpoint is None or damage(Path(checkpoint), hashes=False):
         return "no best checkpoint is there (--eval-steps says when it is looked for), so the last weights are kept"
-    for saved in folder.glob("*.safetensors"):
+    for saved in (*folder.glob("*.safetensors"), *folder.glob("README.md")):
         shutil.copyfile(Path(checkpoint) / saved.name, saved)
     return f"the weights kept are those of {checkpoint}, the best on the held-out charts"
