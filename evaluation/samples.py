@@ -98,8 +98,7 @@ def read_samples(
         said = [] if failed else mark(problem) if mark else _checked_marks(problem, marks, name, path)
         problem, right = _decided(result, problem, said)
         if not right:
-            about = {key: problem.get(key) for key in ("question", "answer", "image_id", "kind")}
-            result.unsampled.append((name, str(problem["error"]) if failed else _NOTHING[bool(said)], about))
+            result.unsampled.append((name, *_unsampled(problem, failed, said)))
             continue
         counts.append((len(right), sum(right)))
         _keep(result, problem, name)
@@ -110,6 +109,12 @@ def read_samples(
         raise ValueError(f"{path} holds no problems: was the sampler stopped before its first one?")
     result.n, result.c = np.array(counts, dtype=np.int64).reshape(-1, 2).T.copy()
     return result
+
+
+def _unsampled(problem: dict, failed: bool, said: list) -> tuple[str, dict]:
+    """Why a problem has no samples, and what the file says of it."""
+    about = {key: problem.get(key) for key in ("question", "answer", "image_id", "kind")}
+    return str(problem["error"]) if failed else _NOTHING[bool(said)], about
 
 
 def _decided(result: SampleSet, problem: dict, marks: list[bool | None]) -> tuple[dict, list[bool]]:
