@@ -12,7 +12,10 @@ from study.tables import markdown, points
 
 
 def abstract(counts: Path, size: Size) -> str | None:
-    """At most ten lines to be quoted, of the methods at the common rate; None before two of them are kept."""
+    """At most ten lines to be quoted, of the methods at the common rate and, once all are kept, at their own.
+
+    None before two methods are kept.
+    """
     every, marked = tables.common_arms(counts, size), tables.common_marked(counts, size)
     kept = [name for name in METHODS if name in every and name in marked]
     if "base" not in every or "base" not in marked or len(kept) < 2:
@@ -34,8 +37,8 @@ def abstract(counts: Path, size: Size) -> str | None:
         f"Pass@{most} went from {became(marked, lambda arm: _at(arm, most))}; that way's share of completions there "
         f"from {became(marked, _careful)} in 100. Of two ways that are right on plain charts, one had "
         f"{_quick(plain['base'])} in 100 and has {' / '.join(_quick(plain[name]) for name in kept)} (the least and the "
-        f"most of the seeds). These are the effects on one model that was made on purpose; they say nothing of their "
-        f"size in another."
+        f"most of the seeds). {_own(counts, size, kept)}These are the effects on one model that was made on purpose; "
+        f"they say nothing of their size in another."
     )
     return "\n".join(f"> {line}" for line in textwrap.wrap(text, 118, break_long_words=False, break_on_hyphens=False))
 
@@ -59,6 +62,18 @@ def opening(counts: Path, size: Size) -> str | None:
         cells = [cell(name) for cell in columns.values()] if there else ["–"] * len(columns)
         rows.append([display_name(name), str(every[name].seeds) if there else "0", *cells])
     return markdown(["% (base)", "seeds", *header], rows)
+
+
+def _own(counts: Path, size: Size, kept: list[str]) -> str:
+    """A sentence on the methods at their own rates; none before all of them are kept with as many seeds as planned."""
+    rates, own = tables.rates_chosen(counts, size), tables.own_arms(counts, size)
+    if len(size.rates) == 1 or not rates or any(name not in own or own[name].seeds < len(size.seeds) for name in kept):
+        return ""
+    ends = [" / ".join(_at(own[name], k) for name in kept) for k in (1, size.samples)]
+    return (
+        f"Each at its own best rate ({' / '.join(rates[name] for name in kept)}), Pass@1 is {ends[0]} and "
+        f"Pass@{size.samples} {ends[1]}. "
+    )
 
 
 def _at(arm: Arm, k: int) -> str:

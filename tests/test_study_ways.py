@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -107,6 +108,24 @@ def test_words_say_what_is_kept_and_which_seeds(tmp_path):
     rows = words.opening(tmp_path, QUICK).splitlines()
     assert "| Pass@1 (41.7) |" in rows[0] and len(rows) == 2 + len(plan.METHODS)
     assert rows[2].startswith("| GRPO | 0 | – |") and rows[3] == "| PSR | 1 | 66.7 | 66.7 | 66.7 | 0.0 |"
+
+
+def test_the_abstract_has_own_rates_once_all_seeds_of_them_are_kept(tmp_path):
+    size = replace(FULL, seeds=(1, 2), samples=64)
+    (tmp_path / "problems_p.json").write_text(json.dumps(counted("x", WAYS).problems))
+    study = Study(tmp_path, tmp_path)
+    best = {"grpo": "1e-4", "psr": "3e-4", "nsr": "1e-4", "w-reinforce": "3e-4"}
+    for mode in plan.METHODS:
+        for rate in ("3e-5", "1e-4", "3e-4", "1e-3"):
+            kept_stage(study, plan.validation(mode, rate, size), 64 if rate == best[mode] else 0)
+    stages = [*plan.both(plan.common(size), size, (1, 2)), *plan.both(best, size, (1, 2))]
+    for stage in (stage for stage in stages if not stage.scored):
+        assert stage.dataset or "own best rate" not in (words.abstract(tmp_path, size) or "")
+        hits = 32 if stage.run and "lr3e-4" in stage.run.name else 16
+        kept_stage(study, stage, hits, taken={"careful": [16, 16, 16], "quick": [48, 48, 48]}, right={})
+    text = " ".join(line.removeprefix("> ") for line in words.abstract(tmp_path, size).splitlines())
+    own = "Each at its own best rate (1e-4 / 3e-4 / 1e-4 / 3e-4), Pass@1 is 41.7 / 50.0 / 41.7 / 50.0 and Pass@64 "
+    assert own in text
 
 
 def test_what_forced_scoring_found_is_kept_small_and_averaged_over_problems_and_seeds(tmp_path):
