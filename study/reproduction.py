@@ -71,6 +71,7 @@ TABLES: dict[str, Table] = {
     "ways-scored": scored.of_common,
     "learning-rates": tables.learning_rates,
     **{f"own-{name}": table for name, table in _results(*OWN).items()},
+    "own-ways-scored": scored.of_own,
     "paper-sampling": _of(tables.paper_arms, tables.curve_table),
     "paper-sampling-differences": _of(tables.paper_arms, tables.differences),
     "factors": ablation_tables.factor_table,

@@ -15,7 +15,7 @@ from evaluation.names import display_name
 from organism.answering import SOUND
 from study import plan
 from study.plan import METHODS, Size
-from study.tables import markdown, points
+from study.tables import markdown, points, rates_chosen
 
 CHARTS = ("plain", "marked")
 
@@ -48,6 +48,11 @@ def table(found: Mapping[str, list[dict]]) -> str | None:
     ways = [f"{way}, {charts}" for charts in CHARTS for way in SOUND]
     forced = [f"careful forced, right, {charts}" for charts in CHARTS]
     return markdown(["%", *ways, "careful, marked (each seed)", *forced], rows) if rows else None
+
+
+def of_own(counts: Path, size: Size) -> str | None:
+    rates = rates_chosen(counts, size)
+    return table(read(counts, rates, size)) if rates else None
 
 
 def of_common(counts: Path, size: Size) -> str | None:

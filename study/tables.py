@@ -96,6 +96,7 @@ def progress(counts: Path, size: Size) -> str | None:
         "common rate, ways scored": plan.on_scored(plan.common(size), size),
         "own rates": plan.finals(rates, size) if rates else [],
         "own rates, marked": plan.on_marked(rates, size) if rates else [],
+        "own rates, ways scored": plan.on_scored(rates, size) if rates else [],
         "paper's sampling, first seed": plan.paper_sampling(size),
     }
     rows = []
