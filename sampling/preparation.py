@@ -220,10 +220,11 @@ def describe(
     sampling = SamplingSettings(args.temperature, args.top_p, args.top_k, length, args.seed)
     prompt = prompt_of(args, checkpoint)
     template(prompt)
+    folder = checkpoint.source and Path(checkpoint.source).is_dir()  # "" of a model that a server alone knows
     settings: dict[str, Any] = {
         "method": checkpoint.method,
         "model": {
-            "name": Path(checkpoint.source).name if Path(checkpoint.source).is_dir() else checkpoint.model_name,
+            "name": Path(checkpoint.source).name if folder else checkpoint.model_name,
             "fingerprint": model_fingerprint(checkpoint.source) if checkpoint.source else "unknown",
             "adapter": adapter_fingerprint(checkpoint.adapter) if checkpoint.adapter else None,
             "dtype": dtype,
