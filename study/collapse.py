@@ -18,7 +18,7 @@ from study.tables import markdown, points
 MODES = ("psr", "nsr", "w-reinforce")
 RATE = "1e-3"
 SEEDS = (1, 2)
-UPDATES = 160  # a collapse shows within a few dozen
+UPDATES = 160  # a collapse shows within a hundred
 REMEDIES: dict[str, dict] = {  # name -> the row's name in the table, and what is changed; `only`: of these methods
     "none": {"shown": "as in the study"},
     "on-policy": {"shown": "one update per rollout batch", "per_rollout": 1},
