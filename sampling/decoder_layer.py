@@ -19,10 +19,12 @@ from torch import nn
 
 from models.four_bit import factor, full_weight
 from sampling.known_layers import acting_adapters, base_layer, projections, text_of
+from sampling.step_kernels import usable
 
 if TYPE_CHECKING:
     from models.four_bit import Factor
 
+BEHIND = -30000.0  # added to scores of keys that are not there: no chance in any precision, and no NaN if all are such
 _ALIGNED = 8  # columns; half-precision products are fast on multiples of 16 bytes
 
 
@@ -120,7 +122,8 @@ class Places:
     own: torch.Tensor  # (N, layers, 2K, S, D) keys, then values, of the rows' completions
     own_bias: torch.Tensor  # (N, K, g, S) -inf for steps to come
     prompt: torch.Tensor  # (B, layers, 2, K, P, D)
-    prompt_bias: torch.Tensor  # (B, K, M, P) -inf behind a prompt's end
+    prompt_bias: torch.Tensor  # (B, K * splits, M, P / splits) BEHIND a prompt's end
+    by_prompt: torch.Tensor | None  # (B, K * splits, M, D) the queries once more, where `step_kernels` are used
     of_row: tuple[torch.Tensor, ...]  # which (prompt, head, query) belongs to each row: indices into (B, K, M)
     of_slot: tuple[torch.Tensor, ...]  # which (row, head, query) stands at each (B, K, M)
 
@@ -142,7 +145,41 @@ class Places:
         self.own_layers = [
             (both, both[:, :kv], both[:, kv:]) for both in (self.own[:, at] for at in range(self.own.shape[1]))
         ]
-        self.prompt_layers = [self.prompt[:, at].unbind(1) for at in range(self.prompt.shape[1])]
+        parts = (self.prompt_bias.shape[1] // kv, self.prompt_bias.shape[-1])
+        self.prompt_layers = [
+            [each.unflatten(2, parts).flatten(1, 2) for each in self.prompt[:, at].unbind(1)]
+            for at in range(self.prompt.shape[1])
+        ]
+
+
+class Plain:
+    """What lies between a layer's products and its attention; `step_kernels.Kernels` does the same."""
+
+    splits = 1  # parts of a prompt's room that attention takes apart
+
+    @staticmethod
+    def turn(at: Places, own: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
+        """Rotary positions; keys and values to step `slot` (1,) of `own` (N, 2K, S, D). -> Queries (B, K, M, D)."""
+        torch.mul(at.heads, at.cosine, out=at.turned)
+        at.turned_lower.addcmul_(at.upper, at.sine, value=-1)
+        at.turned_upper.addcmul_(at.lower, at.sine)
+        own.index_copy_(2, slot, at.key_value)
+        return at.query[at.of_slot]
+
+    @staticmethod
+    def join(
+        at: Places, prompt: tuple[torch.Tensor, torch.Tensor], completion: tuple[torch.Tensor, torch.Tensor]
+    ) -> None:
+        """What attention found in prompts and in completions, each with its log-sum-exp, joined in `mixed`."""
+        mass = completion[1]
+        mass = mass.as_strided((*at.query.shape[:3], 1), (*mass.stride(), 1))  # a kernel may pad the queries
+        torch.sigmoid(mass - prompt[1][at.mass_of_row], out=at.share)
+        torch.lerp(prompt[0][at.of_row], completion[0], at.share, out=at.mixed)
+
+    @staticmethod
+    def gate(at: Places) -> None:
+        """silu(gate) * up, where the gate stood."""
+        nn.functional.silu(at.gate, inplace=True).mul_(at.up)
 
 
 class TextLayers:
@@ -160,6 +197,7 @@ class TextLayers:
         self.queries, self.kv, _ = (base_layer(module).out_features // self.width for module in inputs[0])
         self.inner = base_layer(first.mlp.gate_proj).out_features
         self.frequencies, self.rope_scale = text.rotary_emb.inv_freq, text.rotary_emb.attention_scaling
+        self.small = usable(self.device, self.dtype) or Plain
 
     def refresh(self) -> None:
         """Copy what is kept as a copy: q, k, v and the adapters, whose values may have changed."""
@@ -195,18 +233,12 @@ class TextLayers:
             at.qkv.addmm_(at.middle, layer.low.second)
         if layer.head_norms is not None:
             torch.mul(_norm(at.to_turn, None, layer.head_epsilon), layer.head_norms, out=at.to_turn)
-        torch.mul(at.heads, at.cosine, out=at.turned)
-        at.turned_lower.addcmul_(at.upper, at.sine, value=-1)
-        at.turned_upper.addcmul_(at.lower, at.sine)
-
         own, own_keys, own_values = at.own_layers[number]
-        own.index_copy_(2, slot, at.key_value)
+        by_prompt = self.small.turn(at, own, slot)
         keys, values = at.prompt_layers[number]
-        prompt = attend(at.query[at.of_slot], keys, values, at.prompt_bias, self.scale)
-        completion, mass = attend(at.query, own_keys, own_values, at.own_bias, self.scale)
-        mass = mass.as_strided((*at.query.shape[:3], 1), (*mass.stride(), 1))  # a kernel may pad the queries
-        torch.sigmoid(mass - prompt[1][at.mass_of_row], out=at.share)
-        torch.lerp(prompt[0][at.of_row], completion, at.share, out=at.mixed)
+        prompt = attend(by_prompt, keys, values, at.prompt_bias, self.scale)
+        completion = attend(at.query, own_keys, own_values, at.own_bias, self.scale)
+        self.small.join(at, prompt, completion)
 
         _add_product(hidden, at.mixed_flat, layer.weights["o_proj"])
         if layer.out_bias is not None:
@@ -220,7 +252,7 @@ class TextLayers:
         _product(normed, layer.weights["up_proj"], at.up)
         if layer.gate_up_low is not None:
             at.wide.addmm_(torch.mm(normed, layer.gate_up_low.first_t), layer.gate_up_low.second)
-        nn.functional.silu(at.gate, inplace=True).mul_(at.up)
+        self.small.gate(at)
         _add_product(hidden, at.gate, layer.weights["down_proj"])
         if layer.down_low is not None:
             hidden.addmm_(torch.mm(at.gate, layer.down_low.first_t), layer.down_low.second)

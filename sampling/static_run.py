@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sampling.batch import Batch, Request, on_device
-from sampling.decoder_layer import Places
+from sampling.decoder_layer import BEHIND, Places, Plain
 from sampling.settings import SamplingSettings
 from sampling.sizes import FIXED_ROOM, prompt_room
 from sampling.token_sampling import choose, entropy, quick_weights, weights
@@ -66,10 +66,10 @@ class Run:
         layers = self.layers
         shape = (len(self.prompts), len(layers.layers), 2, layers.kv, self.longest, layers.width)
         self.prompt = self._buffer("prompt", *shape)
-        self.prompt_bias = self._buffer("prompt bias", len(self.prompts), self.longest).fill_(-torch.inf)
+        self.prompt_bias = self._buffer("prompt bias", len(self.prompts), layers.kv, self.longest).fill_(BEHIND)
         for number, prompt in enumerate(self.prompts):
             length = prompt.layers[0][0].shape[-2]
-            self.prompt_bias[number, :length] = 0
+            self.prompt_bias[number, :, :length] = 0
             self.prompt[number, ..., length:, :] = 0  # whatever stood there, times a chance of 0
             for layer, both in enumerate(prompt.layers):
                 for which, part in enumerate(both):
@@ -111,6 +111,9 @@ class Run:
             index[name] = self._buffer(name, *values.shape, dtype=torch.long).copy_(new, non_blocking=True)
         cosine = self._buffer("cosine", rows, heads, layers.width)
         cosine.fill_(1)
+        parts, by_prompt = layers.kv * layers.small.splits, None
+        if layers.small is not Plain:
+            by_prompt = self._buffer("by prompt", len(self.prompts), parts, queries, layers.width)
         self.places = Places(
             fused=self._buffer("fused", rows, heads * layers.width + layers.rank),
             turned=self._buffer("turned", rows, heads, layers.width),
@@ -122,7 +125,8 @@ class Run:
             own=self.own[:rows],
             own_bias=self.own_bias.expand(rows, layers.kv, share, -1),
             prompt=self.prompt,
-            prompt_bias=self.prompt_bias[:, None, None].expand(-1, layers.kv, queries, -1),
+            prompt_bias=self.prompt_bias.view(len(self.prompts), parts, 1, -1).expand(-1, -1, queries, -1),
+            by_prompt=by_prompt,
             of_row=(index["prompt of row"], index["head"], index["query of row"]),
             of_slot=(index["row of slot"], index["head"], index["query of slot"]),
         )

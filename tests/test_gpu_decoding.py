@@ -8,6 +8,7 @@ import torch
 from sampling import engine, static_step
 from sampling.engine import decode, sample_each
 from sampling.settings import SamplingSettings
+from sampling.step_kernels import Kernels
 from tests.families import FAMILIES, make_family
 from tests.test_sampling_engine import EOS, MARKERS, inputs_for
 from tests.test_static_step import PROMPTS, adapted, assert_same, half_precision_gap, move, requests_of
@@ -41,6 +42,7 @@ def test_replayed_graphs_draw_what_the_uncaptured_step_and_the_models_own_layers
     captured = (adapted(model) if adapter else model).to("cuda")
     uncaptured = copy.deepcopy(captured)
     assert engine.decodes_static(captured)
+    assert static_step.decoder_of(engine.base_model(captured)).layers.small is Kernels
     for seed in (1, 2, 3):
         for one in (captured, uncaptured):
             move(one, seed)

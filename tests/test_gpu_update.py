@@ -98,8 +98,8 @@ def test_the_variable_length_kernel_is_used_where_the_card_has_one():
     from models.vision_attention import variable_length
 
     varlen = pytest.importorskip("torch.nn.attention.varlen")
-    if "enable_gqa" not in signature(varlen.varlen_attn).parameters:
-        pytest.skip("this release's variable-length attention has no grouped heads")
+    if "window_size" not in signature(varlen.varlen_attn).parameters:
+        pytest.skip("this release's variable-length attention has no window")
     if torch.cuda.get_device_capability() < (8, 0):
         pytest.skip("the card is older than Ampere")
     assert variable_length(torch.device("cuda", 0), torch.bfloat16, 80) is not None
@@ -116,7 +116,8 @@ def test_prompts_together_on_the_gpu_are_what_each_is_on_the_cpu(family):
     prompts = [inputs_for(processor, side=side, text=text) for side, text in sizes]
     expected = [prefill(model, inputs) for inputs in prompts]
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.1)):
-        found = prefill_all(model.to("cuda", dtype), prompts)
+        with torch.backends.cudnn.flags(allow_tf32=False):  # PyTorch allows it for the convolution of the patches
+            found = prefill_all(model.to("cuda", dtype), prompts)
         for one, other in zip(found, expected, strict=True):
             assert one.next_position == other.next_position
             torch.testing.assert_close(one.logits.cpu().float(), other.logits, rtol=0, atol=tolerance)

@@ -167,7 +167,8 @@ def test_half_precision_stays_close_to_float32(qwen, dtype):
 def half_precision_gap(processor, dtype: torch.dtype, device: str) -> float:
     """Mean absolute difference between log-probabilities of tokens drawn in `dtype` and those float32 gives them."""
     half = adapted(make_family("qwen2_5_vl", dtype=dtype)[0]).to(device)
-    found = decode(half, requests_of(half, processor, 8, 8), settings=PLAIN, eos_ids=[], static=True)
+    options = {"settings": PLAIN, "eos_ids": [], "suppress": MARKERS}
+    found = decode(half, requests_of(half, processor, 8, 8), **options, static=True)
     exact = replayed(adapted(make_family("qwen2_5_vl")[0]), found)
     drawn = [row for part in found for row in part.logprobs]
     return (torch.tensor(drawn) - torch.tensor(exact)).abs().mean().item()
@@ -178,7 +179,7 @@ def replayed(model, samples) -> list[list[float]]:
     processor = make_family("qwen2_5_vl")[1]
     inputs = [inputs_for(processor, side=side, text=text) for side, text in PROMPTS]
     return [
-        full_logprobs(model, one, ids, PLAIN, []).tolist()
+        full_logprobs(model, one, ids, PLAIN, MARKERS).tolist()
         for one, part in zip(inputs, samples, strict=False)
         for ids in part.token_ids
     ]

@@ -1,7 +1,11 @@
 """The vision tower with its windows in batches against transformers' own, window after window."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLMLP
 
 from models import vision_attention
 from models.families import FAMILIES as KNOWN
@@ -71,6 +75,43 @@ def test_a_model_without_a_tower_or_with_another_attention_is_left_alone(tower):
     before = features(tower, GRIDS[:2])
     with windows_together(tower), windows_together(torch.nn.Linear(1, 1)):
         assert all(map(torch.equal, before, features(tower, GRIDS[:2])))
+
+
+def test_columns_of_zeros_change_nothing_of_an_mlp():
+    mlp = Qwen2_5_VLMLP(SimpleNamespace(hidden_size=12, intermediate_size=20, hidden_act="silu"), bias=True).double()
+    hidden = torch.randn(5, 12, dtype=torch.float64, requires_grad=True)
+    wider = vision_attention.widened(mlp, hidden)
+    torch.testing.assert_close(wider, mlp(hidden), rtol=1e-12, atol=1e-12)
+    parts = [hidden, *mlp.parameters()]
+    gradients = [torch.autograd.grad(out.square().sum(), parts) for out in (wider, mlp(hidden))]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_an_uneven_mlp_is_widened_on_a_gpu_alone_and_left_as_it_was():
+    model = make_family("qwen2_5_vl")[0]
+    block = model.model.visual.blocks[0]
+    assert not vision_attention._is_uneven(block.mlp) and not vision_attention._is_uneven(block)
+    block.mlp = Qwen2_5_VLMLP(SimpleNamespace(hidden_size=32, intermediate_size=20, hidden_act="silu"), bias=True)
+    hidden = torch.randn(3, 32)
+    expected = block.mlp(hidden)
+    with windows_together(model):
+        assert block.mlp.forward.func is vision_attention._widened
+        assert torch.equal(block.mlp(hidden), expected)
+    assert "forward" not in vars(block.mlp)
+
+
+def test_the_kernels_trial_is_not_counted_among_a_checkpointed_layers_tensors():
+    tried = []
+
+    def layer(part):
+        if not tried:  # known when the layer is computed again
+            tried.append(vision_attention._agrees(varlen.reference, torch.device("cpu"), torch.bfloat16, 64))
+        return (part * part.sin()).cos()
+
+    part = torch.ones(3, requires_grad=True)
+    checkpoint(layer, part, use_reentrant=False).sum().backward()
+    assert tried == [True] and part.grad is not None
 
 
 def test_a_cpu_has_no_variable_length_attention():

@@ -19,6 +19,7 @@ from contextlib import nullcontext
 
 import torch
 from accelerate.utils import gather_object
+from peft.helpers import disable_input_dtype_casting
 
 from checkpoints.trainer_base import TrainerBase
 from models import vision_attention
@@ -176,7 +177,12 @@ class PackedUpdate(TrainerBase):
             return torch.zeros((), device=self.accelerator.device)
         self._current_train_step_time += time.perf_counter() - start
         keeps_all = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
-        with pass_room.without_checkpointing(self.model) if keeps_all else nullcontext():
+        # PEFT widens each adapter's input to float32, which autocast undoes at once
+        low = self.args.bf16 or self.args.fp16
+        with (
+            pass_room.without_checkpointing(self.model) if keeps_all else nullcontext(),
+            disable_input_dtype_casting(self.model, low),
+        ):
             return super().training_step(model, micro_batch, num_items_in_batch)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
