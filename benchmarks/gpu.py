@@ -87,7 +87,7 @@ def measure_rows(bench: Bench, model: torch.nn.Module, rows: int, kind: str) -> 
         settings = SamplingSettings(top_p=0.95, max_new_tokens=steps)
         decode(model, [Request(bench.prompt, "p", range(rows))], settings=settings, eos_ids=[-1])
 
-    took = {steps: bench.timed(lambda s=steps: draw(s), repeat=2, of=min) for steps in (short, long)}
+    took = {steps: bench.timed(lambda s=steps: draw(s), repeat=4, of=min) for steps in (short, long)}
     step = (took[long] - took[short]) / (long - short)
     floor = bench.decoding(rows, (short + long) / 2)
     more = {"tokens/s": rows / step, **launches(bench, draw, short), **bench.peak()}

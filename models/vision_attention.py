@@ -105,7 +105,7 @@ _MULTIPLE = 8  # numbers of 2 bytes in 16
 def _is_uneven(mlp: torch.nn.Module) -> bool:
     """A gated MLP of plain layers, as wide as half-precision products are slow for."""
     layers = [getattr(mlp, f"{name}_proj", None) for name in ("gate", "up", "down")]
-    return all(type(layer) is torch.nn.Linear for layer in layers) and layers[0].out_features % _MULTIPLE != 0
+    return all(type(one) is torch.nn.Linear for one in layers) and mlp.gate_proj.out_features % _MULTIPLE != 0
 
 
 def _widened(mlp: torch.nn.Module, hidden_state: torch.Tensor) -> torch.Tensor:

@@ -55,6 +55,7 @@ class Kernels:
     def turn(at: Places, own: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
         rows, heads, width = at.turned.shape
         kv = at.mixed.shape[1]
+        assert at.by_prompt is not None
         _turn[(rows, heads)](
             at.fused, at.cosine, at.sine, at.turned, at.by_prompt, own, slot, at.of_row[0], at.of_row[2],
             at.fused.stride(0), at.cosine.stride(0), own.stride(0), own.stride(1),

@@ -3,14 +3,17 @@
 import contextlib
 import hashlib
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.image_utils import make_flat_list_of_images
 
 from charts.synthetic import synthetic_questions
+from models.families import family_of
 from tests.families import FAMILIES, family_processor
 from tests.test_families_train import family_trainer, rollout
-from update.images_once import images_once
+from update.images_once import images_once, joined
 
 
 def counted(monkeypatch, processor):
@@ -24,6 +27,21 @@ def counted(monkeypatch, processor):
 
     monkeypatch.setattr(kind, "preprocess", watched)
     return calls
+
+
+@contextlib.contextmanager
+def each_by_itself(processor, device):
+    """The same lists without remembering an image."""
+    real = processor._process_images
+
+    def process(images, **options):
+        found, texts = zip(*(real([image], **options) for image in make_flat_list_of_images(images)), strict=True)
+        parts = {name: [torch.as_tensor(np.asarray(one[name])) for one in found] for name in found[0]}
+        return joined(parts) if options.get("return_tensors") else parts, [text for one in texts for text in one]
+
+    processor._process_images = process
+    yield
+    del processor._process_images
 
 
 def flat(images):
@@ -41,8 +59,10 @@ def test_the_processor_returns_the_same_bits_from_fewer_images(family, monkeypat
     expected = [processor(images=rows, text=text, padding=True, **more) for more in ({"return_tensors": "pt"}, {})]
     assert calls == [6, 6]
     calls.clear()
-    with images_once(processor):
+    with images_once(processor, torch.device("cpu")):
         found = [processor(images=rows, text=text, padding=True, **more) for more in ({"return_tensors": "pt"}, {})]
+        assert all(len(found[1][name]) == 6 for name in family_of(processor).image_fields)
+        found[1] = joined(found[1])
         processor(images=[[second.copy()]], text=text[2:3])
     assert calls == [3, 1]
     for one, other in zip(expected, found, strict=True):
@@ -60,7 +80,7 @@ def test_a_rollout_processes_and_hashes_every_distinct_image_once(tmp_path, monk
     trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     with monkeypatch.context() as without:
         before = counted(without, processor)
-        without.setattr("update.rollouts.images_once", lambda processor: contextlib.nullcontext())
+        without.setattr("update.rollouts.images_once", each_by_itself)
         expected = rollout(trainer)
     trainer, processor = family_trainer("qwen2_5_vl", tmp_path, dtype=torch.float32)
     calls = counted(monkeypatch, processor)

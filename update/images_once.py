@@ -1,6 +1,8 @@
 """Every image of a rollout batch goes through the image processor once, though each of its completions' rows names it.
 
-TRL hands the processor the images of all rows, and does so twice: for the prompts, and for the update's inputs.
+TRL hands the processor the images of all rows, and does so twice: for the prompts, and for the update's inputs. The
+pixels of eight images of 324 tokens are 50 MB, those of 64 rows 390 MB: they are put together only where tensors are
+asked for, and then on the device that they are for.
 """
 
 from collections.abc import Iterator
@@ -14,10 +16,11 @@ from models.families import family_of
 
 
 @contextmanager
-def images_once(processor: object) -> Iterator[None]:
-    """Inside, an image that comes again, as the same object, is not computed again; what is returned stays the same.
+def images_once(processor: object, device: torch.device) -> Iterator[None]:
+    """Inside, an image that comes again, as the same object, is not computed again.
 
-    But for lists of tensors, which some processors return where no tensors are asked for: they become tensors.
+    Where tensors are asked for, they are the same, and on `device` if that is a GPU; elsewhere every field of the
+    images is a list with a tensor for each of them (`joined` makes one of it).
     """
     compute = getattr(processor, "_process_images", None)
     if not isinstance(processor, ProcessorMixin) or compute is None:
@@ -33,10 +36,13 @@ def images_once(processor: object) -> Iterator[None]:
         if new:
             found, texts = compute(list(new.values()), **options)
             parts = family_of(processor).apart({name: _tensor(value) for name, value in found.items()})
-            if len(parts) != len(new) or len(texts) != len(new):
-                return compute(images, **options)
             known.update(zip(new, zip(new.values(), parts, texts, strict=True), strict=True))
         _, parts, texts = zip(*(known[key] for key in keys), strict=True)
+        if not options.get("return_tensors"):
+            return {name: [part[name] for part in parts] for name in parts[0]}, list(texts)
+        if device.type == "cuda":
+            there = {key: {name: value.to(device) for name, value in known[key][1].items()} for key in set(keys)}
+            parts = [there[key] for key in keys]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, list(texts)
 
     processor._process_images = process
@@ -44,6 +50,14 @@ def images_once(processor: object) -> Iterator[None]:
         yield
     finally:
         del processor._process_images
+
+
+def joined(fields: dict) -> dict:
+    """The fields with one tensor for a list of them."""
+    return {
+        name: torch.cat(value) if isinstance(value, list) and torch.is_tensor(value[0]) else value
+        for name, value in fields.items()
+    }
 
 
 def _tensor(value: torch.Tensor | list) -> torch.Tensor:

@@ -14,12 +14,12 @@ the same number of forward passes. `update="plain"` turns all of it off.
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import torch
 from accelerate.utils import gather_object
-from peft.helpers import disable_input_dtype_casting
+from peft.tuners.tuners_utils import BaseTunerLayer
 
 from checkpoints.trainer_base import TrainerBase
 from models import vision_attention
@@ -52,6 +52,7 @@ class PackedUpdate(TrainerBase):
             self._spare_frozen_tower()
             if not sums:
                 self._print(f"{self.loss_type} divides by the tokens of each pass: rows without weight stay")
+        self._adapters = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
         self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
 
     def _spare_frozen_tower(self) -> None:
@@ -177,13 +178,24 @@ class PackedUpdate(TrainerBase):
             return torch.zeros((), device=self.accelerator.device)
         self._current_train_step_time += time.perf_counter() - start
         keeps_all = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
-        # PEFT widens each adapter's input to float32, which autocast undoes at once
-        low = self.args.bf16 or self.args.fp16
-        with (
-            pass_room.without_checkpointing(self.model) if keeps_all else nullcontext(),
-            disable_input_dtype_casting(self.model, low),
-        ):
+        without = pass_room.without_checkpointing(self.model) if keeps_all else nullcontext()
+        with without, self._inputs_as_they_are():
             return super().training_step(model, micro_batch, num_items_in_batch)
+
+    @contextmanager
+    def _inputs_as_they_are(self) -> Iterator[None]:
+        """Adapters do not widen their inputs to their own float32, which autocast would undo at once.
+
+        What `peft.helpers.disable_input_dtype_casting` does, without a walk through all modules at every pass.
+        """
+        low = self.args.bf16 or self.args.fp16
+        try:
+            for adapter in self._adapters if low else ():
+                adapter.cast_input_dtype_enabled = False
+            yield
+        finally:
+            for adapter in self._adapters:
+                adapter.cast_input_dtype_enabled = True
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._prompt_index = inputs.get("prompt_index")

@@ -7,7 +7,7 @@ TRL's own generation.
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from checkpoints.trainer_base import TrainerBase
 from models.families import family_of
 from sampling.engine import decode_in_parts, decodes_static
 from sampling.settings import SamplingSettings
-from update.images_once import images_once
+from update.images_once import images_once, joined
 
 
 @contextmanager
@@ -62,7 +62,7 @@ class EngineRollouts(TrainerBase):
 
     def _generate_and_score_completions(self, inputs):
         """TRL's rollout batch, with entropy and log-probability (B, T) of every token where the engine has drawn it."""
-        with images_once(self.processing_class):
+        with images_once(self.processing_class, self.accelerator.device):
             output = super()._generate_and_score_completions(inputs)
         for name, rows in (("rollout_entropy", self._rollout_entropies), ("rollout_logps", self._rollout_logps)):
             if rows is not None:
@@ -95,7 +95,7 @@ class EngineRollouts(TrainerBase):
         self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
         if not self._engine_can(multimodal_fields):
             rest = (num_generations, has_tool_images)
-            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest)
+            return super()._generate_single_turn(prompt_ids, images, joined(multimodal_fields), *rest)
         settings, phase = self._sampling_settings(), self._phase
         with (
             unwrap_model_for_generation(
@@ -165,11 +165,11 @@ class EngineRollouts(TrainerBase):
         """The fields of every row's images, out of those in which all rows follow one another."""
         if not fields:
             return [{} for _ in prompt_ids]
-        family, processor = family_of(self.processing_class), self.processing_class
-        per_token = family.pixel_rows_per_token(processor)
-        counts = {name: [len(row) for row in images] for name in family.image_fields}
-        counts["pixel_values"] = [int(ids.count(processor.image_token_id) * per_token) for ids in prompt_ids]
-        tensors = {name: torch.as_tensor(np.asarray(fields[name])) for name in family.image_fields}
-        split = {name: tensor.split(counts[name]) for name, tensor in tensors.items()}
+        family, split = family_of(self.processing_class), {}
+        ends = np.cumsum([0, *(len(row) for row in images)])
+        for name in family.image_fields:
+            parts = fields[name]  # a tensor for each image, by `images_once`
+            of_rows = [parts[start:end] for start, end in pairwise(ends)]
+            split[name] = [row[0] if len(row) == 1 else torch.cat(row or [parts[0][:0]]) for row in of_rows]
         split |= {name: [torch.as_tensor([list(row)]) for row in fields[name]] for name in family.token_fields}
         return [{name: rows[row] for name, rows in split.items()} for row in range(len(prompt_ids))]

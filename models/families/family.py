@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ class Family:
     # What the processor returns of a prompt
     image_fields: tuple[str, ...] = ()  # one entry an image, but for the rows of `pixel_values`
     token_fields: tuple[str, ...] = ()  # beside ids and mask, where the prompt has an image; one entry a token
-    pixel_rows_per_token: Callable[[ProcessorMixin], Fraction] = lambda processor: Fraction(1)  # rows of `pixel_values`
     patches_per_token: Callable[[ProcessorMixin], int] = lambda processor: 1  # tokens of the vision tower
     # image fields, by what the tower computes by itself
     apart: Callable[[Fields], list[dict[str, torch.Tensor]]] = lambda fields: []

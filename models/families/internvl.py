@@ -7,7 +7,6 @@ one more. A tile is a row of `pixel_values`, and `image_seq_length` tokens. Rope
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +60,6 @@ INTERNVL = Family(
     limit_pixels=limit_pixels,
     box_range=lambda processor: 1000,
     image_fields=("pixel_values",),
-    pixel_rows_per_token=lambda processor: Fraction(1, processor.image_seq_length),
     patches_per_token=lambda processor: 4,  # a downsample_ratio of 1/2 along both sides, in every published model
     apart=apart,
     markers=("<IMG_CONTEXT>", "<img>", "</img>", "<video>"),

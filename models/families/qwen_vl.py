@@ -7,7 +7,6 @@ token. `image_grid_thw` (images, 3) counts them in time, height and width, the t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from models.families.family import Family
@@ -121,7 +120,6 @@ QWEN_VL = Family(
     box_range=box_range,
     image_fields=("pixel_values", "image_grid_thw"),
     token_fields=("mm_token_type_ids",),
-    pixel_rows_per_token=lambda processor: Fraction(patches_per_token(processor)),
     patches_per_token=patches_per_token,
     apart=apart,
     markers=("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>", "<|vision_pad|>"),
