@@ -92,23 +92,8 @@ class Run:
         """What `Places` says of the present rows; called again after they have changed."""
         layers, rows = self.layers, self.rows
         heads, share = layers.queries + 2 * layers.kv, layers.queries // layers.kv
-        device, queries = layers.device, self.most * share
-        place = self.batch.row
-        prompt, slot = self.batch.prompt[place], self.slot[place]
-        standing = np.zeros((len(self.prompts), self.most), dtype=np.int64)  # nobody asks what the empty slots find
-        standing[prompt, slot] = np.arange(rows)
-        within = np.arange(share)
-        indices = {
-            "prompt of row": prompt[:, None, None],
-            "query of row": slot[:, None, None] * share + within,
-            "row of slot": standing.repeat(share, axis=1)[:, None],
-            "query of slot": np.tile(within, self.most)[None, None],
-            "head": np.arange(layers.kv)[None, :, None],
-        }
-        index = {}
-        for name, values in indices.items():
-            new = on_device(device, np.ascontiguousarray(values))
-            index[name] = self._buffer(name, *values.shape, dtype=torch.long).copy_(new, non_blocking=True)
+        queries = self.most * share
+        index = self._indices(share)
         cosine = self._buffer("cosine", rows, heads, layers.width)
         cosine.fill_(1)
         parts, by_prompt = layers.kv * layers.small.splits, None
@@ -130,6 +115,26 @@ class Run:
             of_row=(index["prompt of row"], index["head"], index["query of row"]),
             of_slot=(index["row of slot"], index["head"], index["query of slot"]),
         )
+
+    def _indices(self, share: int) -> dict[str, torch.Tensor]:
+        """Which slot of which prompt each row stands in, and which row in each slot."""
+        layers, place = self.layers, self.batch.row
+        prompt, slot = self.batch.prompt[place], self.slot[place]
+        standing = np.zeros((len(self.prompts), self.most), dtype=np.int64)  # nobody asks what the empty slots find
+        standing[prompt, slot] = np.arange(self.rows)
+        within = np.arange(share)
+        indices = {
+            "prompt of row": prompt[:, None, None],
+            "query of row": slot[:, None, None] * share + within,
+            "row of slot": standing.repeat(share, axis=1)[:, None],
+            "query of slot": np.tile(within, self.most)[None, None],
+            "head": np.arange(layers.kv)[None, :, None],
+        }
+        index = {}
+        for name, values in indices.items():
+            new = on_device(layers.device, np.ascontiguousarray(values))
+            index[name] = self._buffer(name, *values.shape, dtype=torch.long).copy_(new, non_blocking=True)
+        return index
 
     def first_token(self) -> None:
         """From the prompts' own predictions."""

@@ -31,7 +31,7 @@ def merged_adapter(model: torch.nn.Module) -> Iterator[None]:
     which read weights where they are and adapters from a copy of their own (`sampling.decoder_layer`).
     """
     layers = [module for module in model.modules() if isinstance(module, lora.Linear)]
-    if decodes_static(model) or any(layer.get_base_layer().weight.dtype != torch.float32 for layer in layers):
+    if any(layer.get_base_layer().weight.dtype != torch.float32 for layer in layers) or decodes_static(model):
         layers = []
     originals = [layer.get_base_layer().weight.data for layer in layers]
     try:
