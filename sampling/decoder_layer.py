@@ -1,8 +1,9 @@
 """One token through the text layers of a known family, in as few operations as plain PyTorch allows.
 
-The same numbers as transformers' layers, but for rounding: q, k, v and the adapters' first matrices are one product,
-rotary positions three operations, attention two kernels that return their log-sum-exp and are joined by one weight;
-residuals are added by the products themselves. Every tensor has a fixed place, so that a CUDA graph can be captured.
+The same numbers as transformers' layers, but for rounding: q, k, v and the adapters' first matrices are one product;
+attention is two kernels that return their log-sum-exp, one over the prompt and one over the completion; residuals are
+added by the products themselves. What lies between these is `Plain`, or on a GPU `step_kernels.Kernels`. Every tensor
+has a fixed place, so that a CUDA graph can be captured.
 
 Weights are read where they are, but for those of q, k and v, which are copied side by side, in full even where they are
 in 4 bits; adapters are copied in the model's own precision, scaled. `TextLayers.refresh` copies anew, in place: once a
@@ -113,9 +114,9 @@ class Places:
     """Where a step of so many rows (N), of B prompts with at most M / g rows each, reads and writes. g = H / K."""
 
     fused: torch.Tensor  # (N, (H + 2K) D + R) q, k, v and the adapters' middle
-    turned: torch.Tensor  # (N, H + 2K, D) q and k with their positions, and v
+    turned: torch.Tensor  # (N, H + 2K, D) q with its positions; of `Plain` also k, and v as it is
     mixed: torch.Tensor  # (N, K, g, D) what attention found
-    share: torch.Tensor  # (N, K, g, 1) how much of it lay in the completion
+    share: torch.Tensor  # (N, K, g, 1) how much of it lay in the completion; of `Plain`
     wide: torch.Tensor  # (N, 2I) gate and up
     cosine: torch.Tensor  # (N, H + 2K, D); 1 for the values
     sine: torch.Tensor  # (N, 1, D / 2)

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -89,3 +90,27 @@ def test_a_rollout_processes_and_hashes_every_distinct_image_once(tmp_path, monk
     assert sum(before) == 8 and sum(calls) == 2 and sum(hashed) == 2, "two questions, two completions of each"
     for name in ("completion_ids", "pixel_values", "image_grid_thw", "mm_token_type_ids"):
         assert torch.equal(expected[name], found[name]), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tensors_are_put_together_on_the_device_they_are_for(family):
+    processor = family_processor(family)
+    images = [[question.open_image()] for question in synthetic_questions("train", 2)] * 2
+    with images_once(processor, torch.device("meta")):
+        there = processor(images=images, text=[processor.image_token] * 4, return_tensors="pt")
+        here = joined(processor(images=images, text=[processor.image_token] * 4))
+    for name in family_of(processor).image_fields:
+        assert there[name].is_meta and there[name].dtype == here[name].dtype
+        assert there[name].shape == here[name].shape and not here[name].is_meta
+
+
+def test_a_family_that_parts_no_images_is_named():
+    processor = family_processor(FAMILIES[0])
+    image = next(iter(synthetic_questions("train", 1))).open_image()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        images_once(processor, torch.device("cpu")),
+        pytest.raises(ValueError, match="2 images, but its family parts 0"),
+    ):
+        patch.setattr("update.images_once.family_of", lambda one: SimpleNamespace(apart=lambda fields: []))
+        processor(images=[[image], [image.copy()]], text=[processor.image_token] * 2)

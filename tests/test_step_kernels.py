@@ -13,6 +13,9 @@ from tests.families import FAMILIES
 
 SCRIPT = """
 import sys
+
+import torch
+
 from sampling import decoder_layer, engine, static_step, step_kernels
 from sampling.settings import SamplingSettings
 from tests.families import make_family
@@ -22,6 +25,7 @@ from tests.test_static_step import adapted, assert_same, requests_of
 model, processor = make_family(sys.argv[1])
 model = adapted(model)
 options = dict(settings=SamplingSettings(max_new_tokens=6), eos_ids=EOS, suppress=MARKERS, entropies=True, static=True)
+step_kernels._try(torch.float32, torch.device("cpu"))
 drawn = []
 for small in (None, step_kernels.Kernels):
     decoder_layer.usable = lambda device, dtype: small
@@ -43,13 +47,14 @@ def test_the_kernels_draw_what_pytorchs_operations_draw(family):
 
 
 def test_without_a_compiler_the_operations_do_and_it_is_said(monkeypatch, caplog):
+    pytest.importorskip("triton")
     step_kernels.usable.cache_clear()
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
 
     def broken(*args, **options):
         raise RuntimeError("Failed to find C compiler")
 
-    monkeypatch.setattr(torch, "ones", broken)
+    monkeypatch.setattr(step_kernels, "_try", broken)
     assert step_kernels.usable(torch.device("cuda", 0), torch.bfloat16) is None
     assert "more slowly: Failed to find C compiler" in caplog.text
     assert step_kernels.usable(torch.device("cpu"), torch.float32) is None
@@ -57,6 +62,7 @@ def test_without_a_compiler_the_operations_do_and_it_is_said(monkeypatch, caplog
 
 
 def test_double_precision_and_another_gpu_keep_to_the_operations(monkeypatch, caplog):
+    pytest.importorskip("triton")
     step_kernels.usable.cache_clear()
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     assert step_kernels.usable(torch.device("cuda", 0), torch.float64) is None and not caplog.text

@@ -99,6 +99,9 @@ def test_an_uneven_mlp_is_widened_on_a_gpu_alone_and_left_as_it_was():
         assert block.mlp.forward.func is vision_attention._widened
         assert torch.equal(block.mlp(hidden), expected)
     assert "forward" not in vars(block.mlp)
+    assert vision_attention._is_whole(block.mlp)
+    block.mlp.up_proj.weight.ds_id = 7  # of ZeRO-3
+    assert not vision_attention._is_whole(block.mlp)
 
 
 def test_the_kernels_trial_is_not_counted_among_a_checkpointed_layers_tensors():

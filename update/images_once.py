@@ -19,7 +19,7 @@ from models.families import family_of
 def images_once(processor: object, device: torch.device) -> Iterator[None]:
     """Inside, an image that comes again, as the same object, is not computed again.
 
-    Where tensors are asked for, they are the same, and on `device` if that is a GPU; elsewhere every field of the
+    Where tensors are asked for, they are the same, and on `device` unless that is the CPU; elsewhere every field of the
     images is a list with a tensor for each of them (`joined` makes one of it).
     """
     compute = getattr(processor, "_process_images", None)
@@ -36,13 +36,16 @@ def images_once(processor: object, device: torch.device) -> Iterator[None]:
         if new:
             found, texts = compute(list(new.values()), **options)
             parts = family_of(processor).apart({name: _tensor(value) for name, value in found.items()})
+            if not len(parts) == len(texts) == len(new):
+                raise ValueError(f"{type(processor).__name__}: {len(new)} images, but its family parts {len(parts)}")
             known.update(zip(new, zip(new.values(), parts, texts, strict=True), strict=True))
         _, parts, texts = zip(*(known[key] for key in keys), strict=True)
         if not options.get("return_tensors"):
             return {name: [part[name] for part in parts] for name in parts[0]}, list(texts)
-        if device.type == "cuda":
-            there = {key: {name: value.to(device) for name, value in known[key][1].items()} for key in set(keys)}
-            parts = [there[key] for key in keys]
+        if device.type != "cpu":
+            fields = family_of(processor).image_fields  # what else there is, the processor reads
+            there = {key: {name: known[key][1][name].to(device) for name in fields} for key in set(keys)}
+            parts = [part | there[key] for key, part in zip(keys, parts, strict=True)]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}, list(texts)
 
     processor._process_images = process
@@ -55,7 +58,7 @@ def images_once(processor: object, device: torch.device) -> Iterator[None]:
 def joined(fields: dict) -> dict:
     """The fields with one tensor for a list of them."""
     return {
-        name: torch.cat(value) if isinstance(value, list) and torch.is_tensor(value[0]) else value
+        name: torch.cat(value) if isinstance(value, list) and value and torch.is_tensor(value[0]) else value
         for name, value in fields.items()
     }
 

@@ -9,7 +9,7 @@ What is done around TRL's own loss, which stays as it is:
 * `compute_loss`: metrics and averages count the rows that were left out.
 
 The gradient is that of the plain path: the loss's normaliser is a constant of the rollout batch, and every process runs
-the same number of forward passes. `update="plain"` turns all of it off.
+the same number of forward passes. `update="plain"` turns all of it off but for the adapters' inputs.
 """
 
 import logging
@@ -188,9 +188,8 @@ class PackedUpdate(TrainerBase):
 
         What `peft.helpers.disable_input_dtype_casting` does, without a walk through all modules at every pass.
         """
-        low = self.args.bf16 or self.args.fp16
         try:
-            for adapter in self._adapters if low else ():
+            for adapter in self._adapters if self.accelerator.native_amp else ():
                 adapter.cast_input_dtype_enabled = False
             yield
         finally:

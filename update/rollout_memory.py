@@ -58,14 +58,15 @@ def fixed_buffers(shape: Shape, work: Work) -> float:
 
     Prompts' keys and values side by side, padded; completions' in the room they have at the end; q, k and v of all
     layers, once more, with the adapters' inner values beside them; what a layer writes (q, k, v, the same turned,
-    cosines, attention's output, gate and up) once for all layers; tokens, log-probabilities, entropies (16 bytes) and
-    `BLOCK_STEPS` random numbers a row; in the graphs' pool what the choice of a token holds.
+    cosines, the queries four times by prompt, attention's output, gate and up) once for all layers; tokens,
+    log-probabilities, entropies (16 bytes) and `BLOCK_STEPS` random numbers a row; in the graphs' pool what the choice
+    of a token holds.
     """
     rows, inputs = padded_rows(work), shape.query + 2 * shape.key_value
     cached = work.prompts_in_rollout * prompt_room(work.prompt) + rows * last_room(work)
     numbers = 2 * shape.layers * shape.key_value * cached
     numbers += shape.layers * (inputs + 3 * work.rank) * shape.hidden
-    numbers += rows * (3 * inputs + 3 * work.rank + shape.query + 2 * shape.inner)
+    numbers += rows * (3 * inputs + 3 * work.rank + 5 * shape.query + 2 * shape.inner)
     tape = rows * (16 * work.completion + 8 * BLOCK_STEPS)
     return numbers * work.weight_bytes + tape + rows * shape.vocabulary * CHOICE_BYTES
 

@@ -95,7 +95,8 @@ class EngineRollouts(TrainerBase):
         self._rollout_entropies = self._rollout_logps = self._sampled_logps = None
         if not self._engine_can(multimodal_fields):
             rest = (num_generations, has_tool_images)
-            return super()._generate_single_turn(prompt_ids, images, joined(multimodal_fields), *rest)
+            multimodal_fields.update(joined(multimodal_fields))  # TRL goes on with them where tools are called
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, *rest)
         settings, phase = self._sampling_settings(), self._phase
         with (
             unwrap_model_for_generation(
@@ -166,7 +167,7 @@ class EngineRollouts(TrainerBase):
         if not fields:
             return [{} for _ in prompt_ids]
         family, split = family_of(self.processing_class), {}
-        ends = np.cumsum([0, *(len(row) for row in images)])
+        ends = np.cumsum([0, *(len(row or ()) for row in images)])
         for name in family.image_fields:
             parts = fields[name]  # a tensor for each image, by `images_once`
             of_rows = [parts[start:end] for start, end in pairwise(ends)]
