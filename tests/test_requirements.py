@@ -13,7 +13,8 @@ from tests.test_imports import LEVEL
 ROOT = Path(__file__).parent.parent
 ROOMS = {*LEVEL, "benchmarks", "examples"}
 ASKED_FOR = {"bitsandbytes"}  # imported with --base-4bit alone, which says how to install it
-KNOWN = {*sys.stdlib_module_names, *ROOMS, "tests", *ASKED_FOR}
+WITH_TORCH = {"triton"}  # its wheels for Linux bring it; elsewhere a decode step does without
+KNOWN = {*sys.stdlib_module_names, *ROOMS, "tests", *ASKED_FOR, *WITH_TORCH}
 
 
 def imported(source: str) -> set[str]:
