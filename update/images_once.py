@@ -22,10 +22,10 @@ def images_once(processor: object, device: torch.device) -> Iterator[None]:
     Where tensors are asked for, they are the same, and on `device` unless that is the CPU; elsewhere every field of the
     images is a list with a tensor for each of them (`joined` makes one of it).
     """
-    compute = getattr(processor, "_process_images", None)
-    if not isinstance(processor, ProcessorMixin) or compute is None:
+    if not isinstance(processor, ProcessorMixin):  # a tokenizer
         yield
         return
+    compute = processor._process_images
     known: dict[tuple[int, str], tuple[object, dict[str, torch.Tensor], str]] = {}  # holds the image: ids stay its
 
     def process(images: object, **options: object) -> tuple[object, list[str]]:

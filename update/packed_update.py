@@ -188,12 +188,13 @@ class PackedUpdate(TrainerBase):
 
         What `peft.helpers.disable_input_dtype_casting` does, without a walk through all modules at every pass.
         """
+        widening = [one for one in self._adapters if self.accelerator.native_amp and one.cast_input_dtype_enabled]
         try:
-            for adapter in self._adapters if self.accelerator.native_amp else ():
+            for adapter in widening:
                 adapter.cast_input_dtype_enabled = False
             yield
         finally:
-            for adapter in self._adapters:
+            for adapter in widening:
                 adapter.cast_input_dtype_enabled = True
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
