@@ -21,6 +21,7 @@ from charts.named import file_name, has_adapter
 from charts.own_columns import as_columns
 from common.commands import Parser, check_least, exit_code
 from common.files import check_output
+from common.imports import rare_collection
 from common.launcher import num_processes, rank
 from common.signals import Stopped, StopSignals
 from common.terminal import hide_deprecations, unfailing_output
@@ -201,8 +202,9 @@ def run(argv: list[str] | None) -> int:
                 for args in each:
                     show_problems(args)
                 return 0
-            jobs = [prepare(args) for args in each]
-            from sampling.shard import work_on_all  # imports PyTorch, whose environment is set by now
+            with rare_collection():
+                jobs = [prepare(args) for args in each]
+                from sampling.shard import work_on_all  # imports PyTorch, whose environment is set by now
 
             work_on_all(each, jobs, stop)
             return 0

@@ -6,6 +6,7 @@ accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-na
 import sys
 
 from common.commands import say_error
+from common.imports import rare_collection
 from common.network import ServerError
 from common.processes import left_alone
 from common.terminal import hide_deprecations, unfailing_output
@@ -52,14 +53,14 @@ def run(argv: list[str] | None) -> int:
 
             show_data(args)
             return 0
-        from training.preparing import prepare
+        with rare_collection():
+            from training.preparing import prepare
 
-        prepared = prepare(args)
+            prepared = prepare(args)
+            from training.run import train  # imports PyTorch, whose environment is set by now
     except (ValueError, OSError) as error:
         say_error(error)
         return 2
-    from training.run import train
-
     return train(args, prepared)
 
 

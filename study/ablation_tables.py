@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.names import display_name
-from study import ablations, plan, sweep
+from study import ablations, plan, sweep, ways
 from study.plan import Size
 from study.stages import Stage
 from study.summary import Arm, read_arm
-from study.tables import arms, compared, held_out, markdown, rates_chosen, shown_ks
+from study.tables import arms, compared, held_out, markdown, points, rates_chosen, shown_ks
 
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
 
@@ -59,6 +59,25 @@ def factor_training(counts: Path, size: Size) -> str | None:
     modes = ablations.CONTRASTED
     rows = [[ablations.FACTORS[name]["shown"], *(_change(own[mode]) for mode in modes)] for name, own in found.items()]
     return markdown(["entropy; tokens", *(display_name(mode) for mode in modes)], rows)
+
+
+def factor_ways(counts: Path, size: Size) -> str | None:
+    """What each seed made of the careful way and of the two of equal merit: shares of completions on all charts."""
+    found, base = factor_arms(counts, size), _base(counts, size)
+    if len(found) < 2 or base is None:
+        return None
+    modes = [display_name(mode) for mode in ablations.CONTRASTED]
+    header = ["%", *(f"{mode}: {shown}" for mode in modes for shown in ("careful", "quick of both"))]
+    rows = [["Base", *_ways(base) * len(modes)]]
+    for name, own in found.items():
+        cells = [cell for mode in ablations.CONTRASTED for cell in _ways(own[mode])]
+        rows.append([ablations.FACTORS[name]["shown"], *cells])
+    return markdown(header, rows)
+
+
+def _ways(arm: Arm) -> list[str]:
+    careful = ways.per_problem(arm, ["careful"]).mean(axis=1)
+    return [" / ".join(map(points, values)) for values in (careful, ways.quick_of_both(arm))]
 
 
 def _change(arm: Arm) -> str:

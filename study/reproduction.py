@@ -75,6 +75,7 @@ TABLES: dict[str, Table] = {
     "paper-sampling": _of(tables.paper_arms, tables.curve_table),
     "paper-sampling-differences": _of(tables.paper_arms, tables.differences),
     "factors": ablation_tables.factor_table,
+    "factors-ways": ablation_tables.factor_ways,
     "factors-training": ablation_tables.factor_training,
     "longer": _of(ablation_tables.long_arms, ablation_tables.long_table),
     "longer-marked": _of(ablation_tables.long_marked, tables.curve_table),

@@ -3,6 +3,7 @@
 Those marked `gpu` run by themselves: pytest -m gpu.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from common.imports import OBJECTS
+
 os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_DATASETS_OFFLINE="1",
@@ -18,6 +21,9 @@ os.environ.update(
     OMP_NUM_THREADS="1",
     TOKENIZERS_PARALLELISM="false",
 )
+
+# Modules and what hypothesis keeps are a large heap, and every search for garbage goes through it.
+gc.set_threshold(OBJECTS, *gc.get_threshold()[1:])
 
 # The same examples every time: what is red here is red everywhere. --hypothesis-profile=explore draws new ones.
 settings.register_profile("repeatable", derandomize=True)

@@ -1,12 +1,14 @@
 """Which room may import which: read from the source of every file, imports inside functions included."""
 
 import ast
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from common.imports import OBJECTS, rare_collection
 from trainers import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -112,3 +114,15 @@ def test_light_modules_load_nothing_heavy():
     code = f"import importlib, sys\nfor name in {LIGHT}: importlib.import_module(name)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and not packages(set(done.stdout.split())) & HEAVY, done.stderr
+
+
+def test_garbage_is_looked_for_seldom_while_libraries_are_imported_and_as_before_afterwards():
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 5, 3)
+        with pytest.raises(ImportError), rare_collection():
+            assert gc.isenabled() and gc.get_threshold() == (OBJECTS, 5, 3)
+            raise ImportError
+        assert gc.get_threshold() == (700, 5, 3)
+    finally:
+        gc.set_threshold(*before)

@@ -34,6 +34,22 @@ def test_the_tables_of_factors_and_long_runs_compare_what_is_kept_with_the_base(
     assert "| each at its own rate | 0.100 → 0.200; 80 | 0.100 → 0.200; 80 |" in training
 
 
+def test_the_ways_of_every_factor_stand_beside_the_bases_a_number_a_seed(tmp_path):
+    study, size, rates = Study(tmp_path, tmp_path), replace(QUICK, seeds=(1, 2)), dict.fromkeys(plan.METHODS, "1e-4")
+    (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
+    kept_stage(study, plan.base(size), 0, taken={"careful": [0, 16, 32], "quick": [48, 0, 0], "reverse": [0, 16, 0]})
+    for mode in ablations.CONTRASTED:
+        for seed, stage in enumerate(ablations.of_factor("rate-1e-4", mode, rates, size)):
+            taken = {"careful": [0, 0, 48 * seed], "quick": [16, 16, 16], "reverse": [0, 16 * seed, 0]}
+            kept_stage(study, stage, 0, **({"taken": taken} if mode == "nsr" else {}))
+    base, *_, one = ablation_tables.factor_ways(tmp_path, size).splitlines()[2:]
+    assert base == "| Base | 25.0 | 75.0 | 25.0 | 75.0 |"
+    assert one == "| both at 1e-4, second seed | 0.0 | 0.0 | 25.0 | 75.0 |"
+    assert "| both at 1e-4 | 0.0 / 0.0 | 0.0 / 0.0 | 0.0 / 25.0 | 100.0 / 75.0 |" in (
+        ablation_tables.factor_ways(tmp_path, size)
+    )
+
+
 def test_longer_runs_are_compared_with_the_base_once_one_is_kept(tmp_path):
     study, size = Study(tmp_path, tmp_path), QUICK
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))

@@ -9,6 +9,7 @@ from checkpoints.fingerprints import file_fingerprints, weight_files
 from checkpoints.model_card import model_card
 from checkpoints.run_folder import discard_replaced, write_settings
 from common.commands import say, say_error
+from common.imports import rare_collection
 from common.launcher import is_main_process
 from models.registry import NoWeights
 from trainers import METHODS
@@ -25,7 +26,8 @@ def train(args: argparse.Namespace, run: Prepared) -> int:
     for line in banner(METHODS[args.mode].from_settings(args), args.reward_threshold).split("\n"):
         say(line)
     try:
-        trainer = build_trainer(args, run.config, run.train, run.held_out)
+        with rare_collection():
+            trainer = build_trainer(args, run.config, run.train, run.held_out)
     except NoWeights as error:
         say_error(error)
         return 2
