@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.commands import Parser, check_least, program
 from common.files import check_output, write_whole
+from common.imports import share_cores
 from organism.answering import FORCED, OPENINGS, procedure_of
 from organism.figures import DRAWN, Row, commonest_answers, summary, targets
 
@@ -191,12 +192,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--samples", type=int, default=256, help="completions a question (default 256)")
     add("--forced", type=int, default=8, help="completions a question behind the careful prefix; 0: none (default 8)")
     add("--seed", type=int, default=2025, help="of the samples; the questions stay (default 2025)")
-    add("--threads", type=int, default=2, help="CPU threads (default 2)")
+    add("--threads", type=int, default=1, help="CPU threads (default 1: a second gains nothing)")
     add("--output", type=Path, help="also write the counts to this JSON file")
     return check_least(parser.parse_args(argv), problems=1, marked=0, samples=1, forced=0, threads=1, seed=0)
 
 
 def run(args: argparse.Namespace) -> int:
+    share_cores()
     import torch
 
     from checkpoints.finding import find_checkpoint
