@@ -58,10 +58,11 @@ def run(argv: list[str] | None) -> int:
             from training.preparing import prepare
 
             prepared = prepare(args)
-            from training.run import train  # imports PyTorch, whose environment is set by now
     except (ValueError, OSError) as error:
         say_error(error)
         return 2
+    with rare_collection():
+        from training.run import train
     return train(args, prepared)
 
 

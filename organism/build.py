@@ -171,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
     if args.measure_only:
         from organism import measure
 
-        return measure.main(["--model", str(args.output_path)])
+        return measure.main(["--model", str(args.output_path), "--threads", str(args.threads)])
     share_cores()
     import torch
 

@@ -192,7 +192,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add("--samples", type=int, default=256, help="completions a question (default 256)")
     add("--forced", type=int, default=8, help="completions a question behind the careful prefix; 0: none (default 8)")
     add("--seed", type=int, default=2025, help="of the samples; the questions stay (default 2025)")
-    add("--threads", type=int, default=1, help="CPU threads (default 1: a second gains nothing)")
+    add("--threads", type=int, default=1, help="CPU threads (default 1)")
     add("--output", type=Path, help="also write the counts to this JSON file")
     return check_least(parser.parse_args(argv), problems=1, marked=0, samples=1, forced=0, threads=1, seed=0)
 

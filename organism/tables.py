@@ -27,7 +27,10 @@ def line(*cells: object) -> str:
 
 def of_each(models: dict[str, dict]) -> Iterator[str]:
     """Every target and its value for each of these models; a row for each of them: Pass@k, shares of the sound ways."""
+    yield line("target, in percent", "wanted", *models)
     for same in zip(*(model["targets"] for model in models.values()), strict=True):
+        if len({(target["name"], target["wanted"]) for target in same}) > 1:
+            raise ValueError(f"counts with other targets: {', '.join(target['name'] for target in same)}")
         yield line(same[0]["name"], same[0]["wanted"], *(target["value"] for target in same))
     for name, model in models.items():
         plain, marked = parts(model).values()

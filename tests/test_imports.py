@@ -135,6 +135,7 @@ def test_waiting_threads_leave_their_core_soon_unless_the_user_has_said_how_they
     for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
         monkeypatch.setenv(name, "")  # so that it is as before after the test
         monkeypatch.delenv(name)
+    assert "GOMP_SPINCOUNT" not in os.environ
     assert main.main(["--mode", "none"]) == 2 and os.environ.pop("GOMP_SPINCOUNT") == SPIN
     assert generate_samples.main(["--split"]) == 2 and os.environ.pop("GOMP_SPINCOUNT") == SPIN
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
@@ -144,3 +145,9 @@ def test_waiting_threads_leave_their_core_soon_unless_the_user_has_said_how_they
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     share_cores()
     assert os.environ["GOMP_SPINCOUNT"] == "7"
+
+
+def test_the_programs_import_pytorch_only_after_its_environment_is_set():
+    programs = "main, generate_samples, organism.build, organism.measure, embedded.build_tiny"
+    code = f"import sys, {programs}; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
