@@ -125,11 +125,15 @@ class Journal:
         if not lock(self._stream, wait=False):
             self._stream.close()
             raise ValueError(f"{path} is being written by another process: wait for it, or give each its --shard")
-        part = read_part(path)
-        self._stream.truncate(part.intact if part else 0)
-        if part is None:
-            self.add(json.dumps({"settings": settings}, ensure_ascii=False).encode())
-            flush(path.parent)
+        try:
+            part = read_part(path)
+            self._stream.truncate(part.intact if part else 0)
+            if part is None:
+                self.add(json.dumps({"settings": settings}, ensure_ascii=False).encode())
+                flush(path.parent)
+        except BaseException:
+            self._stream.close()
+            raise
 
     def add(self, line: bytes) -> None:
         """Write one finished problem and wait until it is on disk."""

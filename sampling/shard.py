@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -65,16 +66,17 @@ def work(args: Namespace, job: Prepared, several: bool, stop: StopSignals) -> No
         job = replace(job, settings=job.settings | {"run": parts[0].settings["run"]})
     if not args.merge:
         finished = {name: line for part in parts for name, line in part.lines.items()}
-        journal = Journal(part_path(output, args.shard), job.settings)
         left = sum(question.id not in finished for question in mine)
         said = [*job.notes, f"{left} of {len(mine)} problems to sample, {args.num_samples} completions each"]
         if earlier:
             most = max(len(entry["samples"]) for entry in earlier.values())
             said.append(f"{output} has {most} completions of each of {len(earlier)} problems already, which are kept")
-        say(said, index)
-        if left:
-            sample(args, job, groups, finished, journal, stop, earlier)
-        journal.close()
+        with closing(
+            Journal(part_path(output, args.shard), job.settings)
+        ) as journal:  # a job that fails lets it go too
+            say(said, index)
+            if left:
+                sample(args, job, groups, finished, journal, stop, earlier)
     missing = merge(output, job.settings, ids)
     if missing and args.merge:
         raise ValueError(f"{len(missing)} of {len(ids)} problems are not sampled yet, such as {missing[0]!r}")

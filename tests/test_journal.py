@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+import sampling.journal
 from sampling.extension import clear_the_way
 from sampling.journal import Journal, differences, merge, part_path, part_paths, read_part, run_hash, settings_path
 
@@ -136,6 +137,24 @@ def test_two_processes_cannot_write_one_part(tmp_path):
         Journal(path, SETTINGS)
     journal.close()
     Journal(path, SETTINGS).close()
+
+
+def no_space(folder):
+    raise OSError("disk full")
+
+
+def test_a_journal_that_cannot_be_begun_is_let_go_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "s.json.journal"
+    path.write_text("damaged\n")
+    with pytest.raises(ValueError, match="damaged in line 1") as kept:  # its traceback holds what was open
+        Journal(path, SETTINGS)
+    path.write_text("")
+    with monkeypatch.context() as patch:
+        patch.setattr(sampling.journal, "flush", no_space)
+        with pytest.raises(OSError, match="disk full") as kept_too:
+            Journal(path, SETTINGS)
+    Journal(path, SETTINGS).close()
+    assert kept and kept_too
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
