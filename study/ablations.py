@@ -36,7 +36,7 @@ FACTORS: dict[str, dict] = {  # name -> the row's name in the table, and what is
     "16-completions": {"shown": "16 completions an update", "completions": 16},
     "sgd-on-policy": {
         "shown": "plain gradient descent at 0.1, one update per rollout batch",
-        "rate": "0.1", "per_rollout": 1, "more": ("--optimiser", "sgd"),
+        "rate": "0.1", "per_rollout": 1, "more": ("--optimiser", "sgd"), "seeds": (1, 2, 3),
     },
 }  # fmt: skip
 
