@@ -21,7 +21,7 @@ from charts.named import file_name, has_adapter
 from charts.own_columns import as_columns
 from common.commands import Parser, check_least, exit_code
 from common.files import check_output
-from common.imports import rare_collection, share_cores
+from common.imports import rare_collection
 from common.launcher import num_processes, rank
 from common.signals import Stopped, StopSignals
 from common.terminal import hide_deprecations, unfailing_output
@@ -215,7 +215,6 @@ def run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     hide_deprecations()
-    share_cores()
     return exit_code(lambda: run(argv))
 
 

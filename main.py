@@ -6,7 +6,7 @@ accelerate launch --config_file=deepspeed_zero3.yaml main.py --mode nsr --vlm-na
 import sys
 
 from common.commands import say_error
-from common.imports import rare_collection, share_cores
+from common.imports import rare_collection
 from common.network import ServerError
 from common.processes import left_alone
 from common.terminal import hide_deprecations, unfailing_output
@@ -41,7 +41,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(argv: list[str] | None) -> int:
     hide_deprecations()
-    share_cores()
     try:
         args = parse_args(argv)
         if args.estimate:

@@ -1,23 +1,10 @@
-"""What makes the start of a program short and its work polite: PyTorch, transformers and TRL as they are imported."""
+"""Importing PyTorch, transformers and TRL: seconds of every start."""
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 OBJECTS = 100_000  # made before Python looks for garbage again
-
-SPIN = "10000"  # rounds that a waiting thread of GNU OpenMP turns before it gives up its core; 300,000 by default
-
-
-def share_cores() -> None:
-    """Threads of PyTorch that wait give up their core sooner, which matters when other programs use the cores too.
-
-    Call it before PyTorch is imported; what the user has set stays. GNU OpenMP alone reads it (PyTorch on Linux). What
-    it gains: docs/speed.md.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
 
 
 @contextmanager

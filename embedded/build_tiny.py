@@ -31,7 +31,6 @@ from charts.record import ChartQuestion
 from charts.synthetic import worked_examples
 from common.commands import Parser, check_least, program
 from common.files import check_folder
-from common.imports import share_cores
 from embedded.parts import TAGS, make_config, make_processor, train_tokenizer
 from models.inputs import image_rule, prompt_text
 from models.registry import TINY_FOLDER
@@ -184,7 +183,6 @@ def save(model: PreTrainedModel, processor: ProcessorMixin, folder: Path) -> Non
 
 
 def run(args: argparse.Namespace) -> int:
-    share_cores()
     import torch
 
     check_folder(args.output_path, "--output-path")

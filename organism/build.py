@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from common.commands import Parser, check_least, program
 from common.files import check_folder, whole_file
-from common.imports import share_cores
 from organism.answering import FORCED, MIXTURES, PROCEDURES
 
 if TYPE_CHECKING:
@@ -172,7 +171,6 @@ def run(args: argparse.Namespace) -> int:
         from organism import measure
 
         return measure.main(["--model", str(args.output_path), "--threads", str(args.threads)])
-    share_cores()
     import torch
 
     from embedded.build_tiny import new_model, save

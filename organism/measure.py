@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.commands import Parser, check_least, program
 from common.files import check_output, write_whole
-from common.imports import share_cores
 from organism.answering import FORCED, OPENINGS, procedure_of
 from organism.figures import DRAWN, Row, commonest_answers, summary, targets
 
@@ -198,7 +197,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> int:
-    share_cores()
     import torch
 
     from checkpoints.finding import find_checkpoint

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from common.imports import OBJECTS, share_cores
+from common.imports import OBJECTS
 
 os.environ.update(
     HF_HUB_OFFLINE="1",
@@ -24,7 +24,6 @@ os.environ.update(
 
 # Modules and what hypothesis keeps are a large heap, and every search for garbage goes through it.
 gc.set_threshold(OBJECTS, *gc.get_threshold()[1:])
-share_cores()  # as the programs do that tests run in this process
 
 # The same examples every time: what is red here is red everywhere. --hypothesis-profile=explore draws new ones.
 settings.register_profile("repeatable", derandomize=True)

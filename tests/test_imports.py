@@ -2,16 +2,13 @@
 
 import ast
 import gc
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-import generate_samples
-import main
-from common.imports import OBJECTS, SPIN, rare_collection, share_cores
+from common.imports import OBJECTS, rare_collection
 from trainers import METHODS
 
 ROOT = Path(__file__).parent.parent
@@ -129,22 +126,6 @@ def test_garbage_is_looked_for_seldom_while_libraries_are_imported_and_as_before
         assert gc.get_threshold() == (700, 5, 3)
     finally:
         gc.set_threshold(*before)
-
-
-def test_waiting_threads_leave_their_core_soon_unless_the_user_has_said_how_they_wait(monkeypatch):
-    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
-        monkeypatch.setenv(name, "")  # so that it is as before after the test
-        monkeypatch.delenv(name)
-    assert "GOMP_SPINCOUNT" not in os.environ
-    assert main.main(["--mode", "none"]) == 2 and os.environ.pop("GOMP_SPINCOUNT") == SPIN
-    assert generate_samples.main(["--split"]) == 2 and os.environ.pop("GOMP_SPINCOUNT") == SPIN
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    share_cores()
-    assert "GOMP_SPINCOUNT" not in os.environ
-    monkeypatch.delenv("OMP_WAIT_POLICY")
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    share_cores()
-    assert os.environ["GOMP_SPINCOUNT"] == "7"
 
 
 def test_the_programs_import_pytorch_only_after_its_environment_is_set():
