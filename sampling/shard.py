@@ -71,9 +71,8 @@ def work(args: Namespace, job: Prepared, several: bool, stop: StopSignals) -> No
         if earlier:
             most = max(len(entry["samples"]) for entry in earlier.values())
             said.append(f"{output} has {most} completions of each of {len(earlier)} problems already, which are kept")
-        with closing(
-            Journal(part_path(output, args.shard), job.settings)
-        ) as journal:  # a job that fails lets it go too
+        # a job that fails lets it go too
+        with closing(Journal(part_path(output, args.shard), job.settings)) as journal:
             say(said, index)
             if left:
                 sample(args, job, groups, finished, journal, stop, earlier)
