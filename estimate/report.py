@@ -94,6 +94,7 @@ class Job:
             processes=self.processes,
             zero=self.zero,
             fsdp=self.fsdp,
+            fused=self.device != "cpu" and self.counts(args).fixed_steps and not (self.zero or self.fsdp),
             base_4bit=args.base_4bit,
             offload=self.offload,
         )

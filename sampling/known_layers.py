@@ -55,7 +55,7 @@ def refusal(model: nn.Module) -> str | None:
         for name, module in projections(layer):
             if name in _WITHOUT_BIAS and base_layer(module).bias is not None:
                 return f"{name} has a bias"
-            if not _plain(module):
+            if not is_plain(module):
                 return f"{name} is not a plain linear layer or has an adapter of another kind than plain LoRA"
     return None
 
@@ -67,7 +67,7 @@ def projections(layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield name, getattr(layer.mlp, name)
 
 
-def _plain(module: nn.Module) -> bool:
+def is_plain(module: nn.Module) -> bool:
     base = base_layer(module)
     if type(base) is not nn.Linear and not is_quantised(base):
         return False

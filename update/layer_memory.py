@@ -25,12 +25,15 @@ def layer(shape: Shape, work: Work, rows: Sequence[Row]) -> float:
     attention's output and what o_proj reads; keys and values; gate, up, activation and product of the MLP; the seven
     adapters' inner values. For packed completions also their queries and, per completion, keys and values of prompt
     and completion side by side. On a CPU keys and values are expanded to all heads, and each layer keeps its mask.
+    Fused layers keep the norms' inputs and outputs in the type of the weights, and no activation of the gate.
     """
     compute, tokens = work.compute_bytes, tokens_of(rows, work)
-    casts = compute < 4 and (work.rank or work.weight_bytes == 4)
+    fused = work.fused and work.packed and compute == work.weight_bytes
+    casts = not fused and compute < 4 and (work.rank or work.weight_bytes == 4)
     key_value = shape.key_value if work.on_gpu else shape.query
-    norms = 2 * shape.hidden * 4 + (0 if work.rank else 2 * shape.hidden * work.weight_bytes)
-    values = (5 if casts else 2) * shape.hidden + 3 * shape.query + 2 * key_value + 4 * shape.inner + 7 * work.rank
+    norms = 2 * shape.hidden * (compute if fused else 4) + (0 if work.rank else 2 * shape.hidden * work.weight_bytes)
+    values = (5 if casts else 2) * shape.hidden + 3 * shape.query + 2 * key_value + 7 * work.rank
+    values += (3 if fused else 4) * shape.inner
     own = 0
     if work.packed:
         own = sum(row.tokens * shape.query + 2 * (row.prompt_tokens + row.tokens) * key_value for row in rows)

@@ -80,6 +80,7 @@ class Work:
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
     least: bool = False  # the smallest passes there can be, as on a GPU whose memory is short
     card: float = inf  # bytes of the GPU's memory, where it is known
+    fused: bool = False  # layers in fewer operations (update/fused_layers.py), where adapters are not in another type
     base_4bit: bool = False  # frozen projections of the language model take half a byte a weight
     offload: bool = False  # DeepSpeed keeps optimiser, gradients and float32 weights on the host
 

@@ -14,8 +14,9 @@ the same number of forward passes. `update="plain"` turns all of it off but for 
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from functools import cached_property
 
 import torch
 from accelerate.utils import gather_object
@@ -27,6 +28,7 @@ from models.families import family_of_model
 from sampling.engine import base_model
 from sampling.prefill import positions_of
 from update import collate, left_out, packing, pass_room, shared_prefix
+from update.fused_layers import FusedLayers, inputs_as_they_are
 from update.packing import Row
 
 logger = logging.getLogger(__name__)
@@ -55,19 +57,29 @@ class PackedUpdate(TrainerBase):
         self._adapters = [module for module in self.model.modules() if isinstance(module, BaseTunerLayer)]
         self._prompt_index: torch.Tensor | None = None  # (B,) of the rows in hand; equal numbers, equal prompts
 
+    @cached_property
+    def bare_model(self) -> torch.nn.Module:
+        """Without wrapper and adapter. Accelerate's unwrapping walks through all modules, at every call."""
+        return base_model(self.accelerator.unwrap_model(self.model))
+
+    @cached_property
+    def bare_size(self) -> int:
+        """Its parameters, counted once as well."""
+        return sum(weight.numel() for weight in self.bare_model.parameters())
+
     def _spare_frozen_tower(self) -> None:
         """A vision tower without a trained weight needs no backward pass, and keeps no tensor for one.
 
         Gradient checkpointing makes the input of every embedding require a gradient, that of the tower's patches too,
         so that the tower would be computed again and differentiated for nothing.
         """
-        model, family = base_model(self.accelerator.unwrap_model(self.model)), self.family
+        model, family = self.bare_model, self.family
         tower = getattr(model.model, family.tower) if family and family.tower else None
         if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
             tower.forward = torch.no_grad()(tower.forward)
 
     def _enable_sharing(self) -> bool:
-        models = [base_model(self.accelerator.unwrap_model(self.model)), self.ref_model]
+        models = [self.bare_model, self.ref_model]
         unwrapped = [self.accelerator.unwrap_model(model) for model in models if model is not None]
         for model in unwrapped:
             vision_attention.enable(model)
@@ -179,23 +191,15 @@ class PackedUpdate(TrainerBase):
         self._current_train_step_time += time.perf_counter() - start
         keeps_all = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
         without = pass_room.without_checkpointing(self.model) if keeps_all else nullcontext()
-        with without, self._inputs_as_they_are():
+        adapters = self._adapters if self.accelerator.native_amp else ()
+        with without, self.fused(), inputs_as_they_are(adapters):
             return super().training_step(model, micro_batch, num_items_in_batch)
 
-    @contextmanager
-    def _inputs_as_they_are(self) -> Iterator[None]:
-        """Adapters do not widen their inputs to their own float32, which autocast would undo at once.
-
-        What `peft.helpers.disable_input_dtype_casting` does, without a walk through all modules at every pass.
-        """
-        widening = [one for one in self._adapters if self.accelerator.native_amp and one.cast_input_dtype_enabled]
-        try:
-            for adapter in widening:
-                adapter.cast_input_dtype_enabled = False
-            yield
-        finally:
-            for adapter in widening:
-                adapter.cast_input_dtype_enabled = True
+    @cached_property
+    def fused(self) -> FusedLayers:
+        """What makes the layers of a pass compute in fewer operations; made when the model is where it will be."""
+        apt = self.shares_prompts and self.accelerator.device.type == "cuda" and pass_room.is_known(self)
+        return FusedLayers(self.bare_model if apt else None)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._prompt_index = inputs.get("prompt_index")
@@ -230,7 +234,7 @@ class PackedUpdate(TrainerBase):
         images = collate.Images(fields)
         for part in self._passes(rows, batch_size):
             packed, cells = self._pack(part, ids, logits_to_keep, images, fields, input_ids.device)
-            with self.accelerator.autocast():
+            with self.accelerator.autocast(), self.fused():
                 out = model(**packed, fused_lm_head=True)
             logps = logps.to(out.log_probs.dtype).index_put(cells, out.log_probs[0])
             if entropies is not None:
@@ -252,7 +256,6 @@ class PackedUpdate(TrainerBase):
 
         All but the pixels comes from the CPU; what the model reads goes to `device`, but for the images' sizes.
         """
-        model = base_model(self.accelerator.unwrap_model(self.model))
         by_prompt: dict[int, list[Row]] = {}
         for row in rows:
             by_prompt.setdefault(row.prompt, []).append(row)
@@ -265,7 +268,7 @@ class PackedUpdate(TrainerBase):
             shown += [of_images] if of_images else []
             names = self.family.token_fields if self.family and of_images else ()
             of_tokens = {name: fields[name][first.index, end - first.prompt_tokens : end][None] for name in names}
-            of_prompt = positions_of(model, prompt[None], of_images | of_tokens)  # (axes, P)
+            of_prompt = positions_of(self.bare_model, prompt[None], of_images | of_tokens)  # (axes, P)
             ids.append(prompt[:-1])
             positions.append(of_prompt[:, :-1])
             for row in group:

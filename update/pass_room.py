@@ -7,41 +7,46 @@ On a CPU, where larger passes are no faster, only the latter is decided; under D
 whose buffers are not counted, neither.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
-from trl import GRPOTrainer
 
 from sampling import static_step
-from sampling.engine import base_model
 from update.memory import Counts, Work, checkpoints, pass_bytes, shape_of
 from update.packing import Row, pack, pack_fewest
+
+if TYPE_CHECKING:
+    from update.packed_update import PackedUpdate
 
 SHARE = 0.9  # of the free memory: the rest is for gaps between tensors and kernels' workspaces
 
 
-def is_known(trainer: GRPOTrainer) -> bool:
+def is_known(trainer: PackedUpdate) -> bool:
     """Whether the formulas of `update.memory` count all that this run holds."""
     kinds = ("cpu", "cuda")  # what they were checked on
     sharded = trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled
     return trainer.accelerator.device.type in kinds and not sharded
 
 
-def free_bytes(trainer: GRPOTrainer) -> float | None:
+def free_bytes(trainer: PackedUpdate) -> float | None:
     """Bytes of a GPU that a pass may take, gradients that are yet to come left out; None on a CPU."""
     device = trainer.accelerator.device
     if device.type != "cuda":
         return None
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    cached -= static_step.held_bytes(base_model(trainer.accelerator.unwrap_model(trainer.model)))[1]
-    coming = sum(p.numel() * p.element_size() for p in trainer.model.parameters() if p.requires_grad and p.grad is None)
+    cached -= static_step.held_bytes(trainer.bare_model)[1]
+    trained = (p for group in trainer.optimizer.param_groups for p in group["params"])
+    coming = sum(p.numel() * p.element_size() for p in trained if p.grad is None)
     return SHARE * (free + cached) - coming
 
 
 def plan(
-    trainer: GRPOTrainer, rows: Sequence[Row], most: int, budget: int, patches: int
+    trainer: PackedUpdate, rows: Sequence[Row], most: int, budget: int, patches: int
 ) -> tuple[list[list[Row]], bool]:
     """The rows in passes, on a GPU as few as `budget` tokens and its free bytes allow, and whether to checkpoint them.
 
@@ -49,10 +54,10 @@ def plan(
     other passes, it is given back: graphs are captured again in seconds, a smaller pass costs at every update.
     ValueError for a model whose layers are called otherwise.
     """
-    model = base_model(trainer.accelerator.unwrap_model(trainer.model))
+    model = trainer.bare_model
     free = free_bytes(trainer)
     shape, work = shape_of(model.config), _work(trainer, model, patches, rows, on_gpu=free is not None)
-    counts = Counts(sum(weight.numel() for weight in model.parameters()))
+    counts = Counts(trainer.bare_size)
     if free is None:
         packed = pack(rows, most, budget)
         return packed, not packed or checkpoints(shape, counts, work, packed)
@@ -70,7 +75,7 @@ def plan(
     return found
 
 
-def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int, rows: Sequence[Row], on_gpu: bool) -> Work:
+def _work(trainer: PackedUpdate, model: torch.nn.Module, patches: int, rows: Sequence[Row], on_gpu: bool) -> Work:
     """What `pass_bytes` needs to know: the numbers of a pass, nothing of the rollout."""
     args, adapters = trainer.args, getattr(trainer.model, "peft_config", {}).values()
     weight_bytes = next(model.parameters()).element_size()
@@ -84,6 +89,7 @@ def _work(trainer: GRPOTrainer, model: torch.nn.Module, patches: int, rows: Sequ
         on_gpu=on_gpu,
         prompt=max((row.prompt_tokens for row in rows), default=0),
         completion=max((row.tokens for row in rows), default=0),
+        fused=bool(trainer.fused.rotary),
         base_4bit=getattr(model, "is_loaded_in_4bit", False),
     )
 
