@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from common.launcher import is_main_process
@@ -15,6 +16,23 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any):
         shared: dict[str, Any] = {"allow_abbrev": False, "formatter_class": argparse.RawDescriptionHelpFormatter}
         super().__init__(**(shared | kwargs))
+
+    def parse_args(  # type: ignore[override]  # argparse has two signatures for what it returns
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """A mistyped flag is named first, with the one that may be meant: argparse would ask for what is missing."""
+        known, unknown = list(self._option_string_actions), []
+        for word in sys.argv[1:] if args is None else args:
+            if word == "--":
+                break
+            flag = word.partition("=")[0]
+            if flag.startswith("--") and " " not in flag and flag not in known:
+                unknown.append(flag)
+        if unknown:
+            near = {one: True for flag in unknown for one in get_close_matches(flag, known, n=1, cutoff=0.75)}
+            meant = f": did you mean {' and '.join(near)}?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return super().parse_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see --help)")

@@ -35,7 +35,8 @@ def test_a_clashing_accumulation_names_the_nearest_that_fit():
 BAD = [
     ("", "--mode is missing"),
     ("--mode best", "invalid choice: 'best'"),
-    ("--mode nsr --lamda-psr 0.1", "unrecognized arguments: --lamda-psr"),
+    ("--mode nsr --lamda-psr 0.1", "unrecognized arguments: --lamda-psr: did you mean --lambda-psr?"),
+    ("--lr=2 --mode nsr --qqq", "unrecognized arguments: --lr --qqq (see --help)"),
     ("--mode nsr --lambda-psr 0.1", "--lambda-psr is not used by --mode nsr"),
     ("--mode w-reinforce --lambda-psr -0.1", "--lambda-psr -0.1: must be at least 0"),
     ("--mode grpo --reward-threshold 0.5", "--reward-threshold is not used by --mode grpo"),
