@@ -70,7 +70,7 @@ class Job:
 
     def work(self, args) -> Work:
         prompts, dtype = self.prompts(args), weights_dtype(self.precision, args.no_lora, self.zero > 0)
-        shares = self.counts(args).shares_prompts
+        counts = self.counts(args)
         return Work(
             prompt=max(prompts.lengths),
             patches=max(prompts.patches),
@@ -83,10 +83,10 @@ class Job:
             generations=args.num_generations,
             rank=0 if args.no_lora else args.lora_rank,
             checkpointing=not args.disable_gradient_checkpointing,
-            packed=shares and not args.plain_update,
+            packed=counts.shares_prompts and not args.plain_update,
             repacked=not args.plain_update and args.entropy_bonus == 0 and args.loss != "bnpo",
             reference=args.no_lora and args.kl_beta > 0,
-            engine=args.rollouts != "generate" and shares,
+            engine=args.rollouts != "generate" and counts.shares_prompts,
             weight_bytes=4 if dtype == "float32" else 2,
             compute_bytes=4 if self.precision == "fp32" else 2,
             on_gpu=self.device != "cpu",
@@ -94,7 +94,7 @@ class Job:
             processes=self.processes,
             zero=self.zero,
             fsdp=self.fsdp,
-            fused=self.device != "cpu" and self.counts(args).fixed_steps and not (self.zero or self.fsdp),
+            fused=self.device != "cpu" and counts.fuses and not (self.zero or self.fsdp),
             base_4bit=args.base_4bit,
             offload=self.offload,
         )

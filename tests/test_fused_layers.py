@@ -1,9 +1,11 @@
 """An update's layers in fewer operations: against transformers' and PEFT's, on a CPU; the kernels in an interpreter."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from models.registry import lora_config
 from sampling.engine import base_model
 from sampling.known_layers import refusal
-from tests.families import FAMILIES, make_family
-from update import fused_layers, layer_kernels
+from tests.after_run import train
+from tests.families import FAMILIES, TEXT_FAMILIES, make_family, make_text_family
+from update import fused_layers, layer_kernels, packed_update
 from update.fused_layers import FusedLayers
 
 SCRIPT = """
@@ -58,9 +61,9 @@ for family in sys.argv[1:]:
 """
 
 
-def adapted(model):
+def adapted(model, targets: list[str] | None = None):
     torch.manual_seed(3)
-    adapter = lora_config(model.config)
+    adapter = lora_config(model.config, targets=targets)
     adapter.init_lora_weights = False
     return get_peft_model(model, adapter)
 
@@ -76,15 +79,19 @@ def gradients(model, fused: FusedLayers | None, dtype: torch.dtype | None = None
             with torch.autocast(model.device.type, dtype=dtype, enabled=dtype is not None):
                 logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
             logits.double().square().mean().backward()
-    return torch.cat([p.grad.double().flatten().cpu() for p in model.parameters() if p.requires_grad])
+    return torch.cat([p.grad.double().flatten().cpu() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_gradients_are_those_of_the_plain_layers(family):
+@pytest.mark.parametrize("family", [*FAMILIES, *TEXT_FAMILIES])
+@pytest.mark.parametrize("trained", ["all seven", "q_proj down_proj", "all weights"])
+def test_gradients_are_those_of_the_plain_layers(family, trained):
     """Norms and projections, which need no GPU, in float64; transformers' norms compute in float32 even then."""
-    model = adapted(make_family(family)[0]).double()
+    model = (make_text_family if family in TEXT_FAMILIES else make_family)(family)[0]
+    targets = None if trained == "all seven" else trained.split()
+    model = (model if trained == "all weights" else adapted(model, targets)).double()
     fused = FusedLayers(base_model(model), kernels=False)
-    assert len(fused.forwards) >= 2 * (7 + 2) + 1 and not fused.rotary
+    adapters = 2 * {"all seven": 7, "q_proj down_proj": 2, "all weights": 0}[trained]
+    assert len(fused.adapted) == adapters and len(fused.forwards) >= adapters + 5 and not fused.rotary
     plain, found = gradients(model, None), gradients(model, fused)
     assert plain.norm() > 0 and 0 < (plain - found).norm() < 2e-6 * plain.norm()
     fused.forwards = [pair for pair in fused.forwards if isinstance(pair[0], lora.Linear)]
@@ -93,7 +100,7 @@ def test_gradients_are_those_of_the_plain_layers(family):
     assert refusal(base_model(model.eval())) is None
 
 
-def test_gradients_in_bfloat16_are_no_farther_from_float32_than_those_of_the_plain_layers():
+def test_gradients_in_bfloat16_are_about_as_far_from_float32_as_those_of_the_plain_layers():
     model = adapted(make_family("qwen2_5_vl", layers=12, hidden=64, dtype=torch.bfloat16)[0])
     exact = gradients(copy.deepcopy(model).float(), None)
     both = (None, FusedLayers(base_model(model), kernels=False))
@@ -101,7 +108,7 @@ def test_gradients_in_bfloat16_are_no_farther_from_float32_than_those_of_the_pla
     assert 0 < fused < 1.05 * plain < 0.1
 
 
-@pytest.mark.parametrize("change", ["dropout", "disabled", "merged", "trained weights", "two adapters"])
+@pytest.mark.parametrize("change", ["dropout", "disabled", "merged", "trained weights", "two adapters", "another one"])
 def test_adapters_of_other_kinds_are_left_to_peft(change):
     model = make_family("qwen2_5_vl")[0].double()
     config = lora_config(model.config)
@@ -115,11 +122,14 @@ def test_adapters_of_other_kinds_are_left_to_peft(change):
             parameter.requires_grad_(True)
     fused = FusedLayers(base_model(model), kernels=False)
     fused.forwards = [pair for pair in fused.forwards if isinstance(pair[0], lora.Linear)]
-    assert bool(fused.adapted) == (change in ("disabled", "merged"))
+    assert bool(fused.adapted) == (change in ("disabled", "merged", "another one"))
     if change == "disabled":
         model.base_model.disable_adapter_layers()
     elif change == "merged":
         model.merge_adapter()
+    elif change == "another one":
+        model.add_adapter("other", config)
+        model.set_adapter("other")
     ids = torch.arange(5, 20)[None]
     found = []
     for context in (torch.no_grad, fused):
@@ -127,6 +137,31 @@ def test_adapters_of_other_kinds_are_left_to_peft(change):
         with torch.no_grad(), context():
             found.append(model(input_ids=ids).logits)
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("line", ["second stage", "--no-lora"])
+def test_what_a_kl_term_compares_with_has_its_own_weights(line, runs, tmp_path, monkeypatch):
+    """A second stage's reference is another adapter of the same model, full fine-tuning's another model.
+
+    A learning rate so high that the two differ at once.
+    """
+    logs = []
+    for fused in (False, True):
+        if fused:
+            monkeypatch.setattr(packed_update, "FusedLayers", partial(FusedLayers, kernels=False))
+        start = (
+            f"--vlm-name {runs['lora']} --learning-rate 0.1" if line == "second stage" else "--vlm-name tiny --no-lora"
+        )
+        flags = f"--mode nsr {start} --kl-beta 0.1 --updates-per-rollout 1"
+        assert train(tmp_path / str(fused), flags) == 0
+        (state,) = tmp_path.glob(f"{fused}/*/trainer_state.json")
+        logs.append(
+            [(one["kl"], one["grad_norm"]) for one in json.loads(state.read_text())["log_history"] if "kl" in one]
+        )
+    plain, found = logs
+    assert abs(found[0][0]) < 1e-6 and found[1][0] > 1e-3 and found[1][1] > 0
+    for one, other in zip(plain, found, strict=True):
+        assert other == pytest.approx(one, rel=1e-2, abs=1e-7)
 
 
 class Count(TorchDispatchMode):

@@ -35,7 +35,7 @@ def test_the_other_tests_see_no_gpu():
 
 @pytest.mark.parametrize("kept", [1.0, 0.25])
 def test_packed_rows_have_the_gradient_of_stock_trls_separate_rows(kept, monkeypatch):
-    """In float32; in bfloat16 both round, and ours is no farther than stock's from float32 with the same weights."""
+    """In float32; in bfloat16 both round, each about as far from float32 with the same weights as the other."""
     from trl import GRPOTrainer
 
     from benchmarks import updates
@@ -55,6 +55,7 @@ def test_packed_rows_have_the_gradient_of_stock_trls_separate_rows(kept, monkeyp
     of_stock, of_ours = ((flat - stock).norm() / stock.norm() for flat in rounded)
     print(f"gradients in bfloat16 from those in float32: stock {of_stock:.4f}, ours {of_ours:.4f}")
     assert of_ours < 1.1 * of_stock < 0.1
+    assert (rounded[0] - rounded[1]).norm() < 0.03 * stock.norm()  # 1.6 and 1.9 % on an H200
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
+from types import ModuleType
 
 import torch
 from peft.tuners import lora
@@ -29,29 +30,34 @@ ROTARY = "apply_rotary_pos_emb"  # transformers' function, in the module of ever
 
 
 class FusedLayers:
-    """Which modules of a model compute in fewer operations; none of a model that is not known, or not on a GPU."""
+    """Which modules of models compute in fewer operations: of those on a GPU whose families are known."""
 
-    def __init__(self, model: torch.nn.Module | None, *, kernels: bool | None = None):
-        """`kernels`: whether Triton's are used; by default where they run."""
+    def __init__(self, *models: torch.nn.Module, kernels: bool | None = None):
+        """`kernels`: whether Triton's are used, and then on a CPU too; by default where they run."""
         self.forwards: list[tuple[torch.nn.Module, Callable]] = []
-        self.rotary: list[object] = []  # Python modules whose function is exchanged
+        self.rotary: set[ModuleType] = set()  # their function is exchanged
         self.adapted: list[_Adapted] = []
         self.active = False
-        if model is None or not knows(model) or model.config.get_text_config().hidden_act != "silu":
-            return
-        text = text_of(model)
+        for model in models:
+            if knows(model) and model.config.get_text_config().hidden_act == "silu":
+                self._add(text_of(model), kernels)
+
+    def _add(self, text: torch.nn.Module, kernels: bool | None) -> None:
         weight = text.norm.weight
+        if kernels is None and weight.device.type != "cuda":
+            return
         kernels = layer_kernels.usable(weight.device, weight.dtype) if kernels is None else kernels
         norms = [module for name, module in text.named_modules() if name.rpartition(".")[2].endswith("norm")]
-        self.forwards += [(module, partial(_norm, module)) for module in norms if _is_norm(module)]
+        found: list[tuple[torch.nn.Module, Callable]] = [(one, partial(_norm, one)) for one in norms if _is_norm(one)]
         for layer in text.layers:
-            self.adapted += [_Adapted(module) for _, module in projections(layer) if _is_adapted(module)]
+            adapted = [_Adapted(module) for _, module in projections(layer) if _is_adapted(module)]
+            self.adapted += adapted
+            found += [(one.module, one.forward) for one in adapted]
             if kernels:
-                self.forwards.append((layer.mlp, partial(_gated, layer.mlp)))
-        self.forwards += [(one.module, one.forward) for one in self.adapted]
+                found.append((layer.mlp, partial(_gated, layer.mlp)))
+        self.forwards += [pair for pair in found if "forward" not in vars(pair[0])]
         if kernels:
-            of_attention = {sys.modules[type(layer.self_attn).__module__] for layer in text.layers}
-            self.rotary = [module for module in of_attention if hasattr(module, ROTARY)]
+            self.rotary |= {sys.modules[type(layer.self_attn).__module__] for layer in text.layers}
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
@@ -81,19 +87,22 @@ class FusedLayers:
         if not self.adapted:
             return
         weights = [weight for one in self.adapted for weight in one.weights]
-        scalings = [scaling for one in self.adapted for scaling in (one.scaling, one.scaling)]
-        torch._foreach_copy_([copy for one in self.adapted for copy in one.copies], weights)
-        torch._foreach_copy_(
-            [copy for one in self.adapted for copy in one.scaled], torch._foreach_mul(weights, scalings)
-        )
+        scaled = [copy for one in self.adapted for copy in one.scaled]
+        for copies in ([copy for one in self.adapted for copy in one.copies], scaled):
+            torch._foreach_copy_(copies, weights)
+        torch._foreach_mul_(scaled, [scaling for one in self.adapted for scaling in (one.scaling, one.scaling)])
 
 
 class _Adapted:
-    """A projection with its adapter's A (r, in) and B (out, r), as they are and scaled, in the type of its weight."""
+    """A projection with its adapter's A (r, in) and B (out, r), as they are and scaled, in the type of its weight.
+
+    The adapter is the one that acts when this is made, the trained one. Where another one acts, or none, as for the
+    reference of a KL term, PEFT computes.
+    """
 
     def __init__(self, module: lora.Linear):
         self.module = module
-        name = module.active_adapters[0]
+        (name,) = self.acting = list(module.active_adapters)
         self.weights = module.lora_A[name].weight, module.lora_B[name].weight
         self.scaling = module.scaling[name]
         like = module.get_base_layer().weight
@@ -102,7 +111,8 @@ class _Adapted:
     def forward(self, inputs: torch.Tensor, *args: object, **kwargs: object) -> torch.Tensor:
         module, base = self.module, self.module.get_base_layer()
         (low,) = in_autocast(inputs)
-        if module.disable_adapters or module.merged or args or kwargs or low.dtype != base.weight.dtype:
+        ours = list(module.active_adapters) == self.acting and not (module.disable_adapters or module.merged)
+        if not ours or args or kwargs or low.dtype != base.weight.dtype:
             return type(module).forward(module, inputs, *args, **kwargs)
         return _Projection.apply(low, base.weight, base.bias, *self.weights, *self.copies, *self.scaled)
 
@@ -124,14 +134,16 @@ def inputs_as_they_are(adapters: Iterable[BaseTunerLayer]) -> Iterator[None]:
 
 
 def _is_norm(module: torch.nn.Module) -> bool:
-    return type(module).__name__.endswith("RMSNorm") and "forward" not in vars(module)
+    return type(module).__name__.endswith("RMSNorm")
 
 
 def _norm(module: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+    if module.weight.dtype != hidden.dtype:  # the result has the wider type
+        return type(module).forward(module, hidden)
     kind = hidden.device.type
     widens = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)  # of the newer releases
     with torch.autocast(kind, enabled=False) if widens else nullcontext():
-        return rms_norm(hidden, hidden.shape[-1:], module.weight.to(hidden.dtype), module.variance_epsilon)
+        return rms_norm(hidden, hidden.shape[-1:], module.weight, module.variance_epsilon)
 
 
 def _gated(mlp: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:

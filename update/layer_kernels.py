@@ -34,7 +34,7 @@ def usable(device: torch.device, dtype: torch.dtype) -> bool:
             raise RuntimeError(f"the model is on {device}, which is not the process's own GPU")
         part = torch.zeros(1, 1, 1, 16, dtype=dtype, device=device)
         angle = part[0]
-        for back in (False, True):  # a compiler of C is needed, and not everywhere
+        for back in (False, True):  # Triton needs a C compiler, which not every machine has
             _turned(part, angle, angle, back=back)
         _gate_forward[(1,)](part, part, part, 16, block=_BLOCK)
         _gate_backward[(1,)](part, part, part, part, part, 16, block=_BLOCK)
@@ -42,6 +42,11 @@ def usable(device: torch.device, dtype: torch.dtype) -> bool:
         logger.warning("an update launches more kernels than it could, more slowly: %s", first_line(error))
         return False
     return True
+
+
+def may_run() -> bool:
+    """Whether the kernels run on this process's GPU; of a GPU that is not here it is taken for granted."""
+    return not torch.cuda.is_available() or usable(torch.device("cuda", torch.cuda.current_device()), torch.float32)
 
 
 class Gated(torch.autograd.Function):

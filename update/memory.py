@@ -51,6 +51,7 @@ class Counts:
     projections: int = 0  # weights of the language model's layers that 4 bits can hold
     shares_prompts: bool = True  # whether completions of a prompt can share its computation
     fixed_steps: bool = False  # whether a GPU decodes it in steps of fixed shape (sampling/static_step.py)
+    fuses: bool = False  # whether a GPU's updates take fewer operations a layer (update/fused_layers.py)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Work:
     moments: int = 2  # numbers the optimiser keeps a trained parameter: AdamW 2, plain gradient descent none
     least: bool = False  # the smallest passes there can be, as on a GPU whose memory is short
     card: float = inf  # bytes of the GPU's memory, where it is known
-    fused: bool = False  # layers in fewer operations (update/fused_layers.py), where adapters are not in another type
+    fused: bool = False  # layers in fewer operations (update/fused_layers.py)
     base_4bit: bool = False  # frozen projections of the language model take half a byte a weight
     offload: bool = False  # DeepSpeed keeps optimiser, gradients and float32 weights on the host
 
@@ -149,6 +150,7 @@ def count_parameters(config, adapter=None) -> Counts:
     from peft import get_peft_model
 
     from sampling.known_layers import knows
+    from update.layer_kernels import may_run
     from update.shared_prefix import enable
 
     with torch.device("meta"):
@@ -170,7 +172,8 @@ def count_parameters(config, adapter=None) -> Counts:
         return sum(sizes[name] for name in names)
 
     layers, products = count(numbered - tower), count((numbered & linear) - tower)
-    return Counts(sum(sizes.values()), count(tower), count(blocks), layers, trained, adapted, products, shares, fixed)
+    known = shares, fixed, fixed and may_run()
+    return Counts(sum(sizes.values()), count(tower), count(blocks), layers, trained, adapted, products, *known)
 
 
 def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
@@ -189,6 +192,9 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
     weights = stored / (shards if work.zero == 3 else 1) * (2 if work.reference else 1)
     if work.rank:  # adapters come on top, in float32
         weights += 4 * counts.trained / (shards if work.zero == 3 else 1)
+        weights += (
+            2 * counts.trained * work.weight_bytes if work.fused and not work.base_4bit else 0
+        )  # copies of fused layers
     gradient, states = (2 + 4, 4 + 4 * work.moments) if work.zero else (4, 4 * work.moments)
     gradients = gradient * counts.trained / (shards if work.zero >= 2 else 1)
     if work.offload:

@@ -78,14 +78,17 @@ class PackedUpdate(TrainerBase):
         if tower is not None and not any(weight.requires_grad for weight in tower.parameters()):
             tower.forward = torch.no_grad()(tower.forward)
 
+    @property
+    def _models(self) -> list[torch.nn.Module]:
+        """The bare model, and the one that a KL term of full fine-tuning compares it with."""
+        return [self.bare_model, *(self.accelerator.unwrap_model(one) for one in [self.ref_model] if one is not None)]
+
     def _enable_sharing(self) -> bool:
-        models = [self.bare_model, self.ref_model]
-        unwrapped = [self.accelerator.unwrap_model(model) for model in models if model is not None]
-        for model in unwrapped:
+        for model in self._models:
             vision_attention.enable(model)
-        able = all(map(shared_prefix.enable, unwrapped))
+        able = all(map(shared_prefix.enable, self._models))
         if not able and self.accelerator.is_main_process:
-            name = type(models[0]).__name__
+            name = type(self.bare_model).__name__
             logger.warning("%s: completions of a prompt cannot share its computation here; plain rows are used", name)
         return able
 
@@ -93,10 +96,10 @@ class PackedUpdate(TrainerBase):
 
     def _generate_and_score_completions(self, inputs):
         """TRL's rollout batch, with the number of each row's prompt."""
+        _ = self.fused  # made while the trained adapter acts, before TRL asks for a reference's log-probabilities
         generations = self.num_generations if self.model.training else self.num_generations_eval
         first = self.accelerator.process_index * len(inputs)
-        rows = torch.arange(first, first + len(inputs), device=self.accelerator.device)
-        self._prompt_index = rows // generations
+        self._prompt_index = torch.arange(first, first + len(inputs), device=self.accelerator.device) // generations
         output = super()._generate_and_score_completions(inputs)
         output["prompt_index"] = self._prompt_index
         return output
@@ -184,22 +187,19 @@ class PackedUpdate(TrainerBase):
     def training_step(self, model, inputs, num_items_in_batch):
         start = time.perf_counter()
         micro_batch = self._prepare_inputs(inputs)
+        self._current_train_step_time += time.perf_counter() - start
         if len(micro_batch["advantages"]) == 0:
             self._step += 1
-            self._current_train_step_time += time.perf_counter() - start
             return torch.zeros((), device=self.accelerator.device)
-        self._current_train_step_time += time.perf_counter() - start
         keeps_all = self.args.gradient_checkpointing and not micro_batch.get("checkpointing", True)
         without = pass_room.without_checkpointing(self.model) if keeps_all else nullcontext()
-        adapters = self._adapters if self.accelerator.native_amp else ()
-        with without, self.fused(), inputs_as_they_are(adapters):
+        with without, self.fused(), inputs_as_they_are(self._adapters if self.accelerator.native_amp else ()):
             return super().training_step(model, micro_batch, num_items_in_batch)
 
     @cached_property
     def fused(self) -> FusedLayers:
-        """What makes the layers of a pass compute in fewer operations; made when the model is where it will be."""
-        apt = self.shares_prompts and self.accelerator.device.type == "cuda" and pass_room.is_known(self)
-        return FusedLayers(self.bare_model if apt else None)
+        """What makes the layers of a pass compute in fewer operations; made when the models are where they will be."""
+        return FusedLayers(*(self._models if self.shares_prompts and pass_room.is_known(self) else ()))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         self._prompt_index = inputs.get("prompt_index")
