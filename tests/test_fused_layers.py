@@ -191,11 +191,11 @@ def test_unknown_models_are_left_alone(monkeypatch):
 
 
 def test_the_kernels_in_the_interpreter():
-    """No GPU is needed for it: gates, rotary positions, and a model of each kind of attention."""
+    """No GPU is needed for it: gates, rotary positions, and a model with both."""
     pytest.importorskip("triton")
     root = Path(__file__).parent.parent
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)}
-    command = [sys.executable, "-c", SCRIPT, "qwen2_5_vl", "qwen3_vl", "internvl"]
+    command = [sys.executable, "-c", SCRIPT, "qwen2_5_vl"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 

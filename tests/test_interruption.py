@@ -183,6 +183,7 @@ def test_a_second_signal_ends_at_once(tmp_path):
 
 @pytest.mark.slow
 def test_two_launched_processes_stop_together_and_go_on(tmp_path):
+    """That they end with the weights of an unbroken run under ZeRO-3 too, tests/test_resume.py holds."""
     launcher = ["-m", "accelerate.commands.launch", f"--config_file={ROOT / 'deepspeed_zero3.yaml'}", "--num_processes"]
     more = ["--batch-size", "1", "--num-epochs", "1", "--subset-size", "6", "--max-completion-length", "8"]
     process = start(tmp_path, *more, launcher=[*launcher, "2"])
@@ -191,6 +192,4 @@ def test_two_launched_processes_stop_together_and_go_on(tmp_path):
     assert process.wait(120) != 0
     log = (tmp_path / "log").read_text()
     assert log.count("is saved. Go on with the same command and --resume") == 1
-    resumed = finish(tmp_path, *more, "--resume", launcher=[*launcher, "2"], steps=6)
-    (tmp_path / "unbroken").mkdir()
-    assert resumed == finish(tmp_path / "unbroken", *more, launcher=[*launcher, "2"], steps=6)
+    finish(tmp_path, *more, "--resume", launcher=[*launcher, "2"], steps=6)
