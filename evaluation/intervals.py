@@ -28,22 +28,39 @@ def cluster_codes(clusters: Sequence[str]) -> np.ndarray:  # (P,)
 
 
 def resampled_means(
-    values: np.ndarray, clusters: Sequence[str], resamples: int = RESAMPLES, seed: int = SEED
+    values: np.ndarray,
+    clusters: Sequence[str],
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    strata: Sequence[str] | None = None,
 ) -> np.ndarray:  # (B, M)
-    """Means over problems in bootstrap samples of clusters, all columns of `values` (P, M) from the same draws."""
+    """Means over problems in bootstrap samples of clusters, all columns of `values` (P, M) from the same draws.
+
+    With `strata`, one a problem, as many clusters of each stratum are drawn as there are (Efron and Tibshirani 1993,
+    chapter 8: the draw follows the design). ValueError for a cluster that lies in two.
+    """
     codes = cluster_codes(clusters)
     count = int(codes.max()) + 1
+    groups = [np.arange(count)] if strata is None else _clusters_of_strata(codes, strata)
     sums = np.zeros((count, values.shape[1] + 1))
     np.add.at(sums, codes, np.column_stack([values, np.ones(len(values))]))
     rng = np.random.default_rng(seed)
     block, means = max(1, BLOCK_CELLS // count), []
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
-        drawn = rng.integers(count, size=(rows, count)) + np.arange(rows)[:, None] * count
+        each = [group[rng.integers(len(group), size=(rows, len(group)))] for group in groups]
+        drawn = np.concatenate(each, axis=1) + np.arange(rows)[:, None] * count
         weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(float)
         totals = weights @ sums  # (B, M + 1)
         means.append(totals[:, :-1] / totals[:, -1:])
     return np.concatenate(means)
+
+
+def _clusters_of_strata(codes: np.ndarray, strata: Sequence[str]) -> list[np.ndarray]:
+    pairs = np.unique(np.column_stack([codes, cluster_codes(strata)]), axis=0)  # (cluster, stratum)
+    if len(pairs) > codes.max() + 1:
+        raise ValueError("a chart lies in two strata")
+    return [pairs[pairs[:, 1] == stratum, 0] for stratum in range(int(pairs[:, 1].max()) + 1)]
 
 
 def bootstrap_intervals(
@@ -53,6 +70,7 @@ def bootstrap_intervals(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     within: tuple[float, float] | None = None,
+    strata: Sequence[str] | None = None,
 ) -> np.ndarray:  # (M, 2)
     """Percentile interval of the mean over problems, for each column of `values` (P, M).
 
@@ -63,7 +81,7 @@ def bootstrap_intervals(
     methods cancels before the spread is taken.
     """
     values = np.asarray(values, dtype=float)
-    bounds = np.quantile(resampled_means(values, clusters, resamples, seed), TAILS, axis=0).T
+    bounds = np.quantile(resampled_means(values, clusters, resamples, seed, strata), TAILS, axis=0).T
     if within:
         alike = charts_agree(values, clusters)
         bounds[alike] = exact_bounds(values.mean(axis=0), clusters, within)[alike]

@@ -6,12 +6,15 @@ problems. Two kinds of interval, both 95 %, percentile bootstrap with the questi
 - of a paired difference: over charts, for these seeds' mean; what makes a problem hard for both arms cancels;
 - the band of a curve: over charts and over seeds, drawn with replacement too.
 
+Of charts that are plain or marked, as many of each are drawn as there are, if there are FEWEST of both.
+
 Where all charts agree neither has a spread, and both take the exact bound of evaluation/intervals.py.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,6 +24,8 @@ import numpy as np
 
 from evaluation.estimators import pass_at_k
 from evaluation.intervals import SEED, TAILS, bootstrap_intervals, charts_agree, exact_bounds, resampled_means
+
+FEWEST = 10  # charts of a kind that are drawn by themselves
 
 
 @dataclass
@@ -43,6 +48,17 @@ class Arm:
     @property
     def seeds(self) -> int:
         return len(self.kept)
+
+    @property
+    def strata(self) -> list[str]:  # (P,)
+        """Whether a problem's chart is plain or marked; all alike where kinds do not say so, or few charts are either.
+
+        Of few charts a draw hardly differs from them, and would call the mean more certain than it is.
+        """
+        ends = [kind.rpartition(" ")[2] for kind in self.problems["kinds"]]
+        charts = Counter(end for end, _ in set(zip(ends, self.problems["clusters"], strict=True)))
+        parted = set(charts) == {"plain", "marked"} and min(charts.values()) >= FEWEST
+        return ends if parted else [""] * len(ends)
 
     def per_seed(self, ks: Sequence[int]) -> np.ndarray:  # (S, P, K)
         return np.stack([pass_at_k(np.full(len(row), self.n), row, ks) for row in self.c])
@@ -87,7 +103,8 @@ def read_arm(counts: Path, label: str, names: Sequence[str]) -> Arm | None:
 def band(arm: Arm, ks: Sequence[int]) -> np.ndarray:  # (K, 2)
     """Interval of the arm's curve over charts and seeds; where all charts agree, at least the exact bound."""
     tables = arm.per_seed(ks)
-    means = np.stack([resampled_means(table, arm.problems["clusters"]) for table in tables])  # (S, B, K): same draws
+    options = {"clusters": arm.problems["clusters"], "strata": arm.strata}
+    means = np.stack([resampled_means(table, **options) for table in tables])  # (S, B, K): same draws
     rng = np.random.default_rng(SEED + 1)
     seeds = rng.integers(arm.seeds, size=(arm.seeds, means.shape[1]))  # (S, B)
     drawn = means[seeds, np.arange(means.shape[1])].mean(axis=0)  # (B, K)
@@ -108,4 +125,5 @@ def gap(a: Arm, b: Arm, of_a: np.ndarray, of_b: np.ndarray) -> tuple[np.ndarray,
     if a.kept[0]["problem_set"] != b.kept[0]["problem_set"]:
         raise ValueError(f"{a.label} and {b.label} were measured on other problems")
     table = of_a.mean(axis=0) - of_b.mean(axis=0)
-    return table.mean(axis=0), bootstrap_intervals(table, a.problems["clusters"], within=(-1.0, 1.0))
+    options = {"clusters": a.problems["clusters"], "strata": a.strata}
+    return table.mean(axis=0), bootstrap_intervals(table, within=(-1.0, 1.0), **options)

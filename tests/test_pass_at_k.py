@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from evaluation.estimators import g_pass_at_k, mean_g_pass_at_k, pass_at_k, pass_at_k_table, pass_hat_k, powers_of_two
-from evaluation.intervals import bootstrap_intervals
+from evaluation.intervals import bootstrap_intervals, resampled_means
 from evaluation.pass_at_k import main
 from evaluation.samples import read_samples
 
@@ -121,6 +121,22 @@ def test_the_bootstrap_equals_a_loop_that_gathers_whole_charts():
         rows = [row for chart in drawn for row in charts[chart]]
         means.append(values[rows].mean(axis=0))
     assert found == pytest.approx(np.quantile(means, [0.025, 0.975], axis=0).T)
+
+
+def test_strata_are_drawn_in_the_numbers_there_are():
+    """Two strata that are constant inside have no spread; charts that differ inside one have that stratum's alone."""
+    clusters = [f"chart {n // 2}" for n in range(40)]
+    strata = ["marked"] * 8 + ["plain"] * 32
+    constant = np.array([[0.0]] * 8 + [[1.0]] * 32)
+    free, held = (resampled_means(constant, clusters, strata=strata if given else None) for given in (False, True))
+    assert free.std() > 0.05 and np.allclose(held, 0.8)
+    one = np.column_stack([constant, np.arange(40) % 3])
+    assert np.array_equal(resampled_means(one, clusters), resampled_means(one, clusters, strata=["same"] * 40))
+    inside = np.array([[float(n % 4 < 2)] for n in range(8)] + [[1.0]] * 32)  # two of four marked charts
+    found = resampled_means(inside, clusters, resamples=20_000, strata=strata)
+    assert found.std() == pytest.approx(0.2 * (0.25 / 4) ** 0.5, rel=0.03)
+    with pytest.raises(ValueError, match="two strata"):
+        resampled_means(constant, clusters, strata=["a", *strata[1:]])
 
 
 def test_intervals_have_the_width_that_theory_gives_for_single_problems_and_for_charts():

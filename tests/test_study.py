@@ -37,6 +37,18 @@ def test_a_paired_difference_draws_charts_not_questions():
     assert difference(x, y, [1])[1][0] == pytest.approx(bounds), "one chart says next to nothing of others"
 
 
+@pytest.mark.parametrize(("marked", "parted"), [(10, True), (9, False)])
+def test_as_many_marked_charts_are_drawn_as_there_are_unless_they_are_few(marked, parted):
+    """Plain charts gain 1/2, marked ones nothing: that gain varies with their number alone."""
+    kinds = ["sum marked"] * marked + ["value plain"] * 30
+    names = [f"p{n}" for n in range(len(kinds))]
+    problems = {"ids": names, "clusters": names, "kinds": kinds, "yes_no": [False] * len(kinds)}
+    counts = ([0] * marked + [right] * 30 for right in (2, 1))
+    x, y = (Arm("", [{"n": 2, "c": c, "problem_set": "p", "stage": {"seed": 1}}], problems) for c in counts)
+    for low, high in (difference(x, y, [1])[1][0], band(x, [1])[0]):
+        assert (high - low < 1e-9) == parted
+
+
 def test_the_band_holds_the_spread_of_seeds_which_one_seed_has_not():
     one = arm("x", (2, 2, 0))  # a chart of two questions solved, one of one question not
     assert band(one, [1])[0] == pytest.approx([0.0, 1.0])
