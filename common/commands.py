@@ -22,13 +22,12 @@ class Parser(argparse.ArgumentParser):
     ) -> Any:
         """A mistyped flag is named first, with the one that may be meant: argparse would ask for what is missing."""
         known, unknown = list(self._option_string_actions), []
-        for word in sys.argv[1:] if args is None else args:
-            if word == "--":
-                break
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words[: words.index("--") if "--" in words else None]:
             flag = word.partition("=")[0]
-            if flag.startswith("--") and " " not in flag and flag not in known:
+            if flag.startswith("--") and " " not in word and flag not in known:  # with a space it is a value
                 unknown.append(flag)
-        if unknown:
+        if unknown and not {"-h", "--help"} & set(words):
             near = {one: True for flag in unknown for one in get_close_matches(flag, known, n=1, cutoff=0.75)}
             meant = f": did you mean {' and '.join(near)}?" if near else ""
             self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")

@@ -36,8 +36,8 @@ def resampled_means(
 ) -> np.ndarray:  # (B, M)
     """Means over problems in bootstrap samples of clusters, all columns of `values` (P, M) from the same draws.
 
-    With `strata`, one a problem, as many clusters of each stratum are drawn as there are (Efron and Tibshirani 1993,
-    chapter 8: the draw follows the design). ValueError for a cluster that lies in two.
+    With `strata`, one a problem, as many clusters of each stratum are drawn as there are: the means are given these
+    numbers. ValueError for a cluster that lies in two.
     """
     codes = cluster_codes(clusters)
     count = int(codes.max()) + 1
@@ -74,8 +74,9 @@ def bootstrap_intervals(
 ) -> np.ndarray:  # (M, 2)
     """Percentile interval of the mean over problems, for each column of `values` (P, M).
 
-    `within` is the range that a value can have: a column in which all charts agree gets the exact bound of above, which
-    is one-sided at an end of the range. Without it such a column's interval has no width.
+    `within` is the range that a value can have: a column in which all charts agree, or all of each of the `strata`,
+    gets the exact bound of above, which is one-sided at an end of the range. Without it such a column's interval has no
+    width.
 
     For a paired difference pass the difference of two tables of the same problems: what makes a problem hard for both
     methods cancels before the spread is taken.
@@ -83,9 +84,26 @@ def bootstrap_intervals(
     values = np.asarray(values, dtype=float)
     bounds = np.quantile(resampled_means(values, clusters, resamples, seed, strata), TAILS, axis=0).T
     if within:
-        alike = charts_agree(values, clusters)
-        bounds[alike] = exact_bounds(values.mean(axis=0), clusters, within)[alike]
+        alike, exact = agreement(values, clusters, within, strata)
+        bounds[alike] = exact[alike]
     return bounds
+
+
+def agreement(
+    values: np.ndarray, clusters: Sequence[str], within: tuple[float, float], strata: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # (M,), (M, 2)
+    """For each column of `values` (P, M), whether all charts of each stratum agree, and the exact bound if they do.
+
+    Of several strata the bound is theirs together, each by its share of the problems.
+    """
+    names, of_problem = np.unique(["" for _ in clusters] if strata is None else list(strata), return_inverse=True)
+    alike, exact = np.ones(values.shape[1], dtype=bool), np.zeros((values.shape[1], 2))
+    for stratum in range(len(names)):
+        inside = of_problem == stratum
+        own, charts = values[inside], [name for name, chosen in zip(clusters, inside, strict=True) if chosen]
+        alike &= charts_agree(own, charts)
+        exact += inside.mean() * exact_bounds(own.mean(axis=0), charts, within)
+    return alike, exact
 
 
 def exact_bounds(seen: np.ndarray, clusters: Sequence[str], within: tuple[float, float]) -> np.ndarray:  # (M, 2)

@@ -1,5 +1,6 @@
 """The tables of what makes the methods differ, of longer runs and of lambda, from the kept counts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples a
 
 
 def _arm(counts: Path, label: str, stage: Stage) -> Arm | None:
-    return read_arm(counts, label, [stage.name])
+    return read_arm(counts, label, [stage.name], by_mark=True)
 
 
 def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
@@ -27,7 +28,7 @@ def factor_arms(counts: Path, size: Size) -> dict[str, dict[str, Arm]]:
     for name in ablations.FACTORS:
         for mode in ablations.CONTRASTED:
             names = [stage.name for stage in ablations.of_factor(name, mode, rates, size)]
-            arm = read_arm(counts, display_name(mode), names)
+            arm = read_arm(counts, display_name(mode), names, by_mark=True)
             if arm and arm.seeds == len(names):
                 found.setdefault(name, {})[mode] = arm
     return {name: own for name, own in found.items() if len(own) == len(ablations.CONTRASTED)}
@@ -119,5 +120,6 @@ def long_held_out(found: dict[str, Arm]) -> str | None:
 
 def lambda_table(counts: Path) -> str | None:
     """W-REINFORCE at every lambda that is kept in `counts`, and paired differences to the smallest."""
-    found = sweep.arms(counts, sweep.stages(sweep.parse_args([])))
+    arms_of = sweep.arms(counts, sweep.stages(sweep.parse_args([])))
+    found = {name: replace(arm, by_mark=True) for name, arm in arms_of.items()}
     return sweep.table(found) if len([name for name in found if name != "base"]) > 1 else None

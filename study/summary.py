@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from evaluation.estimators import pass_at_k
-from evaluation.intervals import SEED, TAILS, bootstrap_intervals, charts_agree, exact_bounds, resampled_means
+from evaluation.intervals import SEED, TAILS, agreement, bootstrap_intervals, resampled_means
 
 FEWEST = 10  # charts of a kind that are drawn by themselves
 
@@ -35,6 +35,7 @@ class Arm:
     label: str
     kept: list[dict]
     problems: dict  # ids, clusters, kinds, yes_no, one entry a problem
+    by_mark: bool = False  # intervals take the number of marked charts as given
 
     @cached_property
     def c(self) -> np.ndarray:  # (S, P)
@@ -50,15 +51,16 @@ class Arm:
         return len(self.kept)
 
     @property
-    def strata(self) -> list[str]:  # (P,)
-        """Whether a problem's chart is plain or marked; all alike where kinds do not say so, or few charts are either.
+    def strata(self) -> list[str] | None:  # (P,)
+        """Whether a problem's chart is plain or marked; None where that is not given or few charts are either.
 
         Of few charts a draw hardly differs from them, and would call the mean more certain than it is.
         """
         ends = [kind.rpartition(" ")[2] for kind in self.problems["kinds"]]
-        charts = Counter(end for end, _ in set(zip(ends, self.problems["clusters"], strict=True)))
-        parted = set(charts) == {"plain", "marked"} and min(charts.values()) >= FEWEST
-        return ends if parted else [""] * len(ends)
+        pairs = set(zip(ends, self.problems["clusters"], strict=True))
+        charts = Counter(end for end, _ in pairs)
+        parted = set(charts) == {"plain", "marked"} and len(pairs) == len(set(self.problems["clusters"]))
+        return ends if self.by_mark and parted and min(charts.values()) >= FEWEST else None
 
     def per_seed(self, ks: Sequence[int]) -> np.ndarray:  # (S, P, K)
         return np.stack([pass_at_k(np.full(len(row), self.n), row, ks) for row in self.c])
@@ -86,7 +88,7 @@ class Arm:
         return replace(self, kept=kept, problems={name: part(values) for name, values in self.problems.items()})
 
 
-def read_arm(counts: Path, label: str, names: Sequence[str]) -> Arm | None:
+def read_arm(counts: Path, label: str, names: Sequence[str], *, by_mark: bool = False) -> Arm | None:
     """The arm of these stages, as many as are kept; None when none is. ValueError when they are of other problems."""
     paths = [counts / f"{name}.json" for name in names]
     kept = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.is_file()]
@@ -97,7 +99,7 @@ def read_arm(counts: Path, label: str, names: Sequence[str]) -> Arm | None:
             f"{counts}: the runs of {label} were measured on other problems or with other numbers of samples"
         )
     problems = json.loads((counts / f"problems_{kept[0]['problem_set']}.json").read_text(encoding="utf-8"))
-    return Arm(label, kept, problems)
+    return Arm(label, kept, problems, by_mark)
 
 
 def band(arm: Arm, ks: Sequence[int]) -> np.ndarray:  # (K, 2)
@@ -109,8 +111,7 @@ def band(arm: Arm, ks: Sequence[int]) -> np.ndarray:  # (K, 2)
     seeds = rng.integers(arm.seeds, size=(arm.seeds, means.shape[1]))  # (S, B)
     drawn = means[seeds, np.arange(means.shape[1])].mean(axis=0)  # (B, K)
     bounds, mean = np.quantile(drawn, TAILS, axis=0).T, tables.mean(axis=0)  # (K, 2), (P, K)
-    exact = exact_bounds(mean.mean(axis=0), arm.problems["clusters"], (0.0, 1.0))
-    alike = charts_agree(mean, arm.problems["clusters"])
+    alike, exact = agreement(mean, within=(0.0, 1.0), **options)
     widest = np.stack([np.minimum(bounds, exact)[:, 0], np.maximum(bounds, exact)[:, 1]], axis=1)
     return np.where(alike[:, None], widest, bounds)
 

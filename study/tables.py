@@ -43,7 +43,7 @@ def arms(counts: Path, stages: Sequence[Stage]) -> dict[str, Arm]:
     found = {}
     for name in ("base", *METHODS):
         own = [stage.name for stage in stages if (stage.run.mode if stage.run else "base") == name]
-        arm = read_arm(counts, display_name(name), own)
+        arm = read_arm(counts, display_name(name), own, by_mark=True)
         if arm:
             found[name] = arm
     weights = {one["stage"].get("weights") for arm in found.values() for one in arm.kept}

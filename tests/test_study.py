@@ -37,16 +37,20 @@ def test_a_paired_difference_draws_charts_not_questions():
     assert difference(x, y, [1])[1][0] == pytest.approx(bounds), "one chart says next to nothing of others"
 
 
-@pytest.mark.parametrize(("marked", "parted"), [(10, True), (9, False)])
-def test_as_many_marked_charts_are_drawn_as_there_are_unless_they_are_few(marked, parted):
-    """Plain charts gain 1/2, marked ones nothing: that gain varies with their number alone."""
+@pytest.mark.parametrize(("marked", "by_mark"), [(10, True), (9, True), (10, False)])
+def test_as_many_marked_charts_are_drawn_as_there_are_unless_they_are_few(marked, by_mark):
+    """Plain charts gain 1/2, marked ones nothing: that gain varies with their number alone, and each has its bound."""
     kinds = ["sum marked"] * marked + ["value plain"] * 30
     names = [f"p{n}" for n in range(len(kinds))]
     problems = {"ids": names, "clusters": names, "kinds": kinds, "yes_no": [False] * len(kinds)}
     counts = ([0] * marked + [right] * 30 for right in (2, 1))
-    x, y = (Arm("", [{"n": 2, "c": c, "problem_set": "p", "stage": {"seed": 1}}], problems) for c in counts)
-    for low, high in (difference(x, y, [1])[1][0], band(x, [1])[0]):
-        assert (high - low < 1e-9) == parted
+    x, y = (Arm("", [{"n": 2, "c": c, "problem_set": "p"}], problems, by_mark) for c in counts)
+    share, unseen = marked / len(kinds), [1 - 0.05 ** (1 / charts) for charts in (marked, 30)]
+    by_hand = [[share * unseen[0] * end + (1 - share) * (gain + unseen[1] * (end - gain)) for end in ends]
+               for gain, ends in ((0.5, (-1, 1)), (1.0, (0, 1)))]  # fmt: skip
+    held = by_mark and marked == 10
+    for found, exact in zip((difference(x, y, [1])[1][0], band(x, [1])[0]), by_hand, strict=True):
+        assert (found == pytest.approx(exact)) == held
 
 
 def test_the_band_holds_the_spread_of_seeds_which_one_seed_has_not():

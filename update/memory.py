@@ -51,7 +51,7 @@ class Counts:
     projections: int = 0  # weights of the language model's layers that 4 bits can hold
     shares_prompts: bool = True  # whether completions of a prompt can share its computation
     fixed_steps: bool = False  # whether a GPU decodes it in steps of fixed shape (sampling/static_step.py)
-    fuses: bool = False  # whether a GPU's updates take fewer operations a layer (update/fused_layers.py)
+    fuses: bool = False  # the same of an update's layers, with Triton's kernels (update/fused_layers.py)
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,8 @@ def memory(shape: Shape, counts: Counts, work: Work) -> Memory:
     weights = stored / (shards if work.zero == 3 else 1) * (2 if work.reference else 1)
     if work.rank:  # adapters come on top, in float32
         weights += 4 * counts.trained / (shards if work.zero == 3 else 1)
-        weights += (
-            2 * counts.trained * work.weight_bytes if work.fused and not work.base_4bit else 0
-        )  # copies of fused layers
+        if work.fused and work.packed and not work.base_4bit:  # fused layers keep two copies
+            weights += 2 * counts.trained * work.weight_bytes
     gradient, states = (2 + 4, 4 + 4 * work.moments) if work.zero else (4, 4 * work.moments)
     gradients = gradient * counts.trained / (shards if work.zero >= 2 else 1)
     if work.offload:
