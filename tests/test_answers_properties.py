@@ -138,6 +138,7 @@ def test_relaxed_agrees_with_the_public_rule_on_any_text(answer, gold):
     assert grade(answer, ask(gold), "relaxed").correct is public_rule(answer, gold)
 
 
+@pytest.mark.slow
 def test_100_000_near_misses_are_all_wrong_and_their_originals_right():
     rng = random.Random(2025)
     taken, refused = [], []

@@ -190,6 +190,7 @@ def test_unknown_models_are_left_alone(monkeypatch):
     assert FusedLayers(make_family("qwen2_5_vl")[0]).forwards == []
 
 
+@pytest.mark.slow
 def test_the_kernels_in_the_interpreter():
     """No GPU is needed for it: gates, rotary positions, and a model with both."""
     pytest.importorskip("triton")

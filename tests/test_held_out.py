@@ -185,6 +185,7 @@ def test_settings_that_measure_nothing_are_refused(line, message):
         parse_args(["--mode", "nsr", *line.split()])
 
 
+@pytest.mark.slow
 def test_main_measures_says_and_keeps_the_best(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     line = "--mode nsr --subset-size 4 --held-out 0.05 --num-generations 4 --max-completion-length 12 --report-to none "
@@ -210,6 +211,7 @@ def test_main_measures_says_and_keeps_the_best(tmp_path, monkeypatch, capsys):
     assert [entry["step"] for entry in history if of(entry)] == [0, 2, 4, 5], "a run that goes on has its base already"
 
 
+@pytest.mark.slow
 def test_the_table_of_completions_is_that_of_training_whenever_a_measurement_is_made(tmp_path, capsys):
     """TRL has one file of completions a step: those of a measurement would take the place of what was trained on."""
     import pandas

@@ -79,7 +79,9 @@ TWO = {
 }
 
 
-@ALL
+@pytest.mark.parametrize(
+    "loss", [pytest.param(loss, marks=[pytest.mark.slow] * (loss not in ("dapo", "grpo"))) for loss in LOSSES]
+)
 def test_the_packed_update_has_the_gradient_of_the_plain_one_at_both_updates_of_a_batch(loss, tmp_path, capsys):
     plain, _, computed = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **TWO, **at(loss))
     packed, trainer, less = train(tmp_path / "packed", "shared", LENGTHS, RIGHT, **TWO, **at(loss))

@@ -212,6 +212,7 @@ def test_a_mixture_may_be_written_out():
     assert build.parse_args([]).mixture == MIXTURES["rare"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path, monkeypatch, capsys):
     line = ["--steps", "2", "--mixture-steps", "2", "--batch-size", "2", "--threads", "1", "--output-path"]
     build.main([*line, str(tmp_path / "whole")])

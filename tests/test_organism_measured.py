@@ -84,6 +84,7 @@ def test_a_forced_score_is_the_log_probability_that_sampling_reports_for_the_sam
         measure.log_probability(sampler, prompts[0][1], "about t", "ext")
 
 
+@pytest.mark.slow
 def test_the_scored_share_of_a_way_is_the_one_that_is_drawn():
     sampler = measure.make_sampler("organism", seed=4, n=256)
     questions = measure.questions_for("test", 4, 2)

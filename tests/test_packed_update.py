@@ -88,7 +88,7 @@ RIGHT = [1, 0, 0, 0, 0, 1, 1, None]
     ("mode", "normaliser"),
     [("grpo", "all"), *((mode, rows) for mode in ("psr", "nsr", "w-reinforce") for rows in ("all", "kept"))],
 )
-@pytest.mark.parametrize("averaging", ["dapo", "grpo"])
+@pytest.mark.parametrize("averaging", ["dapo", pytest.param("grpo", marks=pytest.mark.slow)])
 def test_gradients_equal_the_plain_path_in_every_mode(mode, averaging, normaliser, tmp_path):
     options = {"mode": mode, "loss_type": averaging, "normaliser": normaliser}
     if mode == "grpo":
@@ -185,6 +185,7 @@ def test_logged_metrics_are_those_of_the_plain_path(tmp_path):
     assert plain["clip_ratio/region_mean"] > 0
 
 
+@pytest.mark.slow
 def test_the_entropy_is_that_of_all_rows_though_few_are_computed(tmp_path):
     options = {"sampled": True, "plain": False, "per_device_train_batch_size": 8, "gradient_accumulation_steps": 1}
     right = [0, None, 0, 0, 1, 0, 0, None]
@@ -242,6 +243,7 @@ def test_unscorable_rows_leave_even_under_a_kl_term(tmp_path):
     assert not packed.any() and trainer.state.log_history[0]["decomposed/skipped_work"] == 1
 
 
+@pytest.mark.slow
 def test_a_loss_that_looks_across_rows_keeps_its_micro_batches(tmp_path):
     for number, options in enumerate(({"entropy_coef": 0.01}, {"top_entropy_quantile": 0.5}, {"loss_type": "bnpo"})):
         (plain,), _, computed = train(tmp_path / f"plain{number}", "plain", LENGTHS, RIGHT, **options)

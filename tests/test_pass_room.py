@@ -32,7 +32,7 @@ def layer_runs(monkeypatch):
 
 
 @pytest.mark.parametrize(("free", "calls"), [(None, 2), (1e12, 1), (1, 2)], ids=["a CPU", "ample", "short"])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("checkpointing", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_the_gradient_is_the_same_in_however_many_passes(free, calls, checkpointing, tmp_path, monkeypatch):
     (plain,), _, _ = train(tmp_path / "plain", "plain", LENGTHS, RIGHT, **OPTIONS)
     counted = layer_runs(monkeypatch)

@@ -122,6 +122,7 @@ def test_one_model_instead_of_two(runs, tmp_path):
     assert find_checkpoint(str(tmp_path / "merged")).prompt == "short"
 
 
+@pytest.mark.slow
 def test_the_card_of_a_checkpoint_says_after_how_many_updates_it_was_kept(tmp_path):
     assert train(tmp_path, "--mode nsr --vlm-name tiny --max-steps 3 --save-steps 1") == 0
     run = next(tmp_path.iterdir())

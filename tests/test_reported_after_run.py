@@ -215,6 +215,7 @@ def test_a_second_stage_and_a_merge_find_a_base_model_that_has_moved(moved, tmp_
     assert merge([str(run), str(tmp_path / "merged"), "--base-model", str(base)]) == 0
 
 
+@pytest.mark.slow
 def test_a_run_whose_base_model_has_moved_is_resumed(runs, tmp_path, capsys):
     shutil.copytree(runs["base"], tmp_path / "old" / "base")
     root, line = tmp_path / "out", "--mode nsr --vlm-name"

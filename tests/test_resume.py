@@ -77,7 +77,7 @@ def seen(trainer):
     ]
 
 
-@pytest.mark.parametrize("run", [pytest.param(name, marks=[pytest.mark.slow] * (n > 1)) for n, name in enumerate(RUNS)])
+@pytest.mark.parametrize("run", [pytest.param(name, marks=[pytest.mark.slow] * (n > 0)) for n, name in enumerate(RUNS)])
 def test_a_run_resumed_after_any_step_ends_bit_for_bit_like_an_uninterrupted_one(run, tmp_path):
     unbroken = build(tmp_path / "unbroken", **RUNS[run], save_strategy="no")
     start = weights(unbroken)
@@ -113,6 +113,7 @@ def test_weights_are_read_back_under_the_names_that_saving_has_given_them(family
     assert [weight.data_ptr() for weight in model.parameters()] == before, "the optimiser still holds these"
 
 
+@pytest.mark.slow
 def test_a_fully_trained_vision_language_model_is_resumed_bit_for_bit(tmp_path, monkeypatch, capsys):
     """The embedded Qwen2.5-VL through main.py, whose files name its weights otherwise than its modules do."""
     monkeypatch.chdir(tmp_path)

@@ -125,6 +125,7 @@ def assert_unmoved(served, checkpoint) -> None:
     assert all(torch.equal(saved[name], tensor) for name, tensor in published.items())
 
 
+@pytest.mark.slow
 def test_held_out_charts_are_measured_through_the_server_with_the_policy_in_training(served, tmp_path):
     assert run(tmp_path, served, 4, "--held-out", 0.2, "--eval-steps", 4) == 0
     history = json.loads((tmp_path / RUN / "trainer_state.json").read_text())["log_history"]

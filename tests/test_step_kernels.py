@@ -40,7 +40,8 @@ assert_same(*drawn)
 """
 
 
-@pytest.mark.parametrize("family", ["qwen2_5_vl", pytest.param("qwen3_vl", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl"])
 def test_the_kernels_draw_what_pytorchs_operations_draw(family):
     """Prompts of unequal length and numbers of rows, with an adapter; two of them leave most of their room empty."""
     pytest.importorskip("triton")
