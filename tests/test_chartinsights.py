@@ -57,6 +57,7 @@ def test_the_true_table_earns_the_whole_table_reward_and_another_one_less():
     assert whole == 1.0 and 0.5 < part < 1.0 and none == 0.0
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_a_folder_to_a_page(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main.main(TRAIN.split()) == 0

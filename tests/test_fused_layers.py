@@ -139,6 +139,7 @@ def test_adapters_of_other_kinds_are_left_to_peft(change):
     torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["second stage", "--no-lora"])
 def test_what_a_kl_term_compares_with_has_its_own_weights(line, runs, tmp_path, monkeypatch):
     """A second stage's reference is another adapter of the same model, full fine-tuning's another model.

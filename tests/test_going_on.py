@@ -19,11 +19,12 @@ def two_epochs(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "then"),
     [
         pytest.param(["--num-epochs", 1], ["--num-epochs", 2], id="an epoch"),
-        pytest.param(["--max-steps", 3], ["--num-epochs", 2], id="amid a rollout batch", marks=pytest.mark.slow),
+        pytest.param(["--max-steps", 3], ["--num-epochs", 2], id="amid a rollout batch"),
     ],
 )
 def test_a_finished_run_that_goes_on_ends_as_the_longer_one_bit_for_bit(two_epochs, first, then, tmp_path, capsys):

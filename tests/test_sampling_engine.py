@@ -167,6 +167,7 @@ def test_generates_logprobs_equal_a_forward_pass_over_the_whole_sequence(family)
         torch.testing.assert_close(torch.tensor(logprobs), expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_first_tokens_are_distributed_as_generates(qwen):
     model, processor = qwen
     inputs = inputs_for(processor)

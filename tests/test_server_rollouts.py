@@ -100,7 +100,7 @@ def test_a_policy_that_was_published_once_ends_the_run(precision, served, tmp_pa
     assert "answers with an older one" in last_line(capsys)
 
 
-@pytest.mark.parametrize("fault", ["first_adapter", "ignores_adapters"])
+@pytest.mark.parametrize("fault", [pytest.param("first_adapter", marks=pytest.mark.slow), "ignores_adapters"])
 def test_a_server_that_does_not_follow_ends_the_run_in_one_line_and_moves_nothing(fault, served, tmp_path, capsys):
     served.faults[fault] = True
     assert run(tmp_path, served, 8) == 1
