@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -20,27 +21,36 @@ try:
     import triton
     from triton import language as tl
 except Exception as error:  # it comes with PyTorch for Linux alone, and fails to load in many ways
-    triton, _missing = None, error
+    triton, tl, _missing = None, None, error
 
 logger = logging.getLogger(__name__)
 _BLOCK = 1024  # gates that a program multiplies
 
 
-@lru_cache(maxsize=8)
-def usable(device: torch.device, dtype: torch.dtype) -> type[Kernels] | None:
-    """The kernels, or None where they do not run; on a GPU that is said, and why."""
+def run_here(
+    trial: Callable[[torch.dtype, torch.device], None], device: torch.device, dtype: torch.dtype
+) -> str | None:
+    """None where the kernels of `trial` run, else why they do not: "" where they were never meant to, off a GPU."""
     if device.type != "cuda" or dtype == torch.float64:
-        return None
+        return ""
     try:
         if triton is None:
             raise _missing
         if device.index not in (None, torch.cuda.current_device()):
             raise RuntimeError(f"the model is on {device}, which is not the process's own GPU")
-        _try(dtype, device)  # a compiler of C is needed, and not everywhere
+        trial(dtype, device)  # Triton needs a C compiler, which not every machine has
     except Exception as error:  # in many ways, by driver and version
-        logger.warning("decoding launches more kernels than it could, more slowly: %s", first_line(error))
-        return None
-    return Kernels
+        return first_line(error)
+    return None
+
+
+@lru_cache(maxsize=8)
+def usable(device: torch.device, dtype: torch.dtype) -> type[Kernels] | None:
+    """The kernels, or None where they do not run; on a GPU that is said, and why."""
+    why = run_here(_try, device, dtype)
+    if why:
+        logger.warning("decoding launches more kernels than it could, more slowly: %s", why)
+    return Kernels if why is None else None
 
 
 def _try(dtype: torch.dtype, device: torch.device) -> None:

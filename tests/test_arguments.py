@@ -131,3 +131,10 @@ def test_resume_takes_a_checkpoint_or_stands_alone(tmp_path):
         assert parse_args(["--config", str(tmp_path / "run.yaml")]).resume == expected
     with pytest.raises(ValueError, match="--resume got an empty name"):
         parse_args(["--mode", "nsr", "--resume", ""])
+
+
+def test_a_value_with_a_space_is_no_flag_and_help_is_given_beside_a_mistyped_one(capsys):
+    assert str(parse_args(["--mode", "nsr", "--output-root", "--x=3 or 4"]).output_root) == "--x=3 or 4"
+    with pytest.raises(SystemExit) as end:
+        parse_args(["--mode", "nsr", "--lamda-psr", "0.1", "--help"])
+    assert end.value.code == 0 and "--lambda-psr" in capsys.readouterr().out

@@ -10,13 +10,7 @@ from functools import lru_cache
 
 import torch
 
-from common.terminal import first_line
-
-try:
-    import triton
-    from triton import language as tl
-except Exception as error:  # it comes with PyTorch for Linux alone, and fails to load in many ways
-    triton, _missing = None, error
+from sampling.step_kernels import run_here, tl, triton
 
 logger = logging.getLogger(__name__)
 _BLOCK = 1024  # gates that a program multiplies
@@ -25,23 +19,19 @@ _BLOCK = 1024  # gates that a program multiplies
 @lru_cache(maxsize=8)
 def usable(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the kernels run; on a GPU where they do not, that is said, and why."""
-    if device.type != "cuda" or dtype == torch.float64:
-        return False
-    try:
-        if triton is None:
-            raise _missing
-        if device.index not in (None, torch.cuda.current_device()):
-            raise RuntimeError(f"the model is on {device}, which is not the process's own GPU")
-        part = torch.zeros(1, 1, 1, 16, dtype=dtype, device=device)
-        angle = part[0]
-        for back in (False, True):  # Triton needs a C compiler, which not every machine has
-            _turned(part, angle, angle, back=back)
-        _gate_forward[(1,)](part, part, part, 16, block=_BLOCK)
-        _gate_backward[(1,)](part, part, part, part, part, 16, block=_BLOCK)
-    except Exception as error:  # in many ways, by driver and version
-        logger.warning("an update launches more kernels than it could, more slowly: %s", first_line(error))
-        return False
-    return True
+    why = run_here(_try, device, dtype)
+    if why:
+        logger.warning("an update launches more kernels than it could, more slowly: %s", why)
+    return why is None
+
+
+def _try(dtype: torch.dtype, device: torch.device) -> None:
+    """Each kernel once."""
+    part = torch.zeros(1, 1, 1, 16, dtype=dtype, device=device)
+    for back in (False, True):
+        _turned(part, part[0], part[0], back=back)
+    _gate_forward[(1,)](part, part, part, 16, block=_BLOCK)
+    _gate_backward[(1,)](part, part, part, part, part, 16, block=_BLOCK)
 
 
 def may_run() -> bool:
