@@ -6,6 +6,14 @@ needed="accelerate datasets deepspeed jinja2 math_verify matplotlib peft qwen_vl
 # looked up and not imported, which takes eight seconds
 has="import sys; from importlib.util import find_spec; sys.exit(None in map(find_spec, sys.argv[1:]))"
 
+# OMP_NUM_THREADS for each of $1 programs at a time: as it is set, 1 unless it is, but no more than their share of the
+# cores, beyond which the threads wait for one another.
+threads_each() {
+    local share=$(($(getconf _NPROCESSORS_ONLN) / $1)) asked=${OMP_NUM_THREADS:-1}
+    [ "$share" -ge 1 ] || share=1
+    if [ "$asked" -gt "$share" ] 2>/dev/null; then echo "$share"; else echo "$asked"; fi
+}
+
 # shellcheck disable=SC2086
 if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] || ! python -c "$has" $needed 2>/dev/null; then
     stamp=.venv/$(sha256sum requirements*.txt | sha256sum | cut -c1-16)-$requirements

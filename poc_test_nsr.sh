@@ -19,15 +19,17 @@ for argument in "$@"; do
     esac
 done
 source ./environment.sh requirements.txt || exit 1
+NUM_PROCESSES=${NUM_PROCESSES:-1}
 
 if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
     MODEL=${MODEL:-qwen2-5-3b} DATASET=${DATASET:-evochart}
 else
     echo "No GPU is visible: using the embedded model 'organism' on 'procedures' charts unless MODEL and DATASET say otherwise."
     MODEL=${MODEL:-organism} DATASET=${DATASET:-procedures}
-    THREADS=(env OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}")  # DeepSpeed decodes more slowly on two threads than on one
+    # DeepSpeed decodes more slowly on two threads than on one
+    THREADS=(env OMP_NUM_THREADS="$(threads_each "$NUM_PROCESSES")")
 fi
-SUBSET=${SUBSET:-100} SEED=${SEED:-2025} NUM_PROCESSES=${NUM_PROCESSES:-1} EVALUATE=${EVALUATE:-1}
+SUBSET=${SUBSET:-100} SEED=${SEED:-2025} EVALUATE=${EVALUATE:-1}
 PROBLEMS=${PROBLEMS:-48} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}
 RUNS=(  # each mode with flags of its own
     "grpo --num-generations 2"

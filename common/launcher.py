@@ -23,7 +23,7 @@ def launch() -> Launch:
     ValueError or OSError for such a file that cannot be read.
     """
     processes = num_processes()
-    machines = processes // int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    machines = processes // processes_here()
     if not _told("DEEPSPEED"):
         return Launch(processes, machines, fsdp=_told("FSDP"))
     if (file := os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE", "none")).lower() != "none":
@@ -46,6 +46,18 @@ def rank() -> int:
 
 def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def threads_each(programs: int) -> str:
+    """OMP_NUM_THREADS for each of so many programs at a time: as it is set, 1 unless it is, but no more than their
+    share of the cores, beyond which the threads wait for one another."""
+    asked, share = os.environ.get("OMP_NUM_THREADS") or "1", max(1, (os.cpu_count() or 1) // programs)
+    return str(min(int(asked), share)) if asked.isdecimal() else asked
+
+
+def processes_here() -> int:
+    """Processes of the run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", num_processes()))
 
 
 def is_main_process() -> bool:

@@ -10,8 +10,12 @@ cd "$(dirname "$0")/.."
 source ./environment.sh requirements.txt
 MODES=${MODES:-grpo psr nsr w-reinforce}
 export UPDATES=${UPDATES:-200} SEED=${SEED:-2025} PROBLEMS=${PROBLEMS:-200} NUM_SAMPLES=${NUM_SAMPLES:-32}
-export RESULTS=${RESULTS:-gain_results} OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export RESULTS=${RESULTS:-gain_results}
+JOBS=${JOBS:-2}
 export PER_UPDATE=8  # questions an update: 64 completions, 8 of each question
+
+OMP_NUM_THREADS=$(threads_each "$JOBS")
+export OMP_NUM_THREADS
 
 mkdir -p "$RESULTS"
 sample() {  # checkpoint, method
@@ -32,7 +36,7 @@ gain() {  # mode
 export -f sample gain
 
 sample organism base
-printf '%s\n' $MODES | xargs -n 1 -P "${JOBS:-2}" bash -c 'gain "$1" || exit 255' gain
+printf '%s\n' $MODES | xargs -n 1 -P "$JOBS" bash -c 'gain "$1" || exit 255' gain
 
 echo
 echo "Accuracy after training minus before, on the same $PROBLEMS test problems x $NUM_SAMPLES samples:"

@@ -118,8 +118,21 @@ def long_held_out(found: dict[str, Arm]) -> str | None:
     return held_out(found, every=4 * plan.EVAL_STEPS)
 
 
-def lambda_table(counts: Path) -> str | None:
-    """W-REINFORCE at every lambda that is kept in `counts`, and paired differences to the smallest."""
-    arms_of = sweep.arms(counts, sweep.stages(sweep.parse_args([])))
+def lambda_arms(counts: Path) -> dict[str, Arm]:
+    """Lambda, or 'base' -> its arm; empty before two values of lambda are kept in `counts`."""
+    seeds = map(str, plan.FULL.seeds)
+    arms_of = sweep.arms(counts, sweep.stages(sweep.parse_args(["--seeds", *seeds])))
     found = {name: replace(arm, by_mark=True) for name, arm in arms_of.items()}
-    return sweep.table(found) if len([name for name in found if name != "base"]) > 1 else None
+    return found if len(found.keys() - {"base"}) > 1 else {}
+
+
+def lambda_table(counts: Path) -> str | None:
+    """W-REINFORCE at every lambda that is kept, and paired differences to the smallest."""
+    found = lambda_arms(counts)
+    return sweep.table(found) if found else None
+
+
+def lambda_ways(counts: Path) -> str | None:
+    """What each lambda made of the careful way and of the two of equal merit, seed by seed, on all charts."""
+    rows = [[arm.label, *_ways(arm)] for arm in lambda_arms(counts).values()]
+    return markdown(["%", "careful", "quick of both"], rows) if rows else None

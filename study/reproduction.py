@@ -83,6 +83,7 @@ TABLES: dict[str, Table] = {
     "longer-held-out": _of(ablation_tables.long_arms, ablation_tables.long_held_out),
     "collapse": collapse.table,
     "lambda": lambda counts, size: ablation_tables.lambda_table(counts.parent / "lambda_counts"),
+    "lambda-ways": lambda counts, size: ablation_tables.lambda_ways(counts.parent / "lambda_counts"),
     **{f"quick-{name}": _quick(_results(*COMMON)[name]) for name in ("differences", "marked-differences")},
 }
 

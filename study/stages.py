@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common.launcher import threads_each
 from common.terminal import printable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -180,7 +181,7 @@ def _sample(study: Study, stage: Stage) -> None:
 
     samples, output = study.work / f"{stage.name}.json", study.counts_of(stage)
     command = study.sample_command(stage)
-    call([*command, *([] if stage.scored else ["--overwrite"])], study.work / f"{stage.name}.sampling.log")
+    call([*command, *([] if stage.scored else ["--overwrite"])], study.work / f"{stage.name}.sampling.log", study.jobs)
     commands = [shlex.join(each) for each in ([study.train_command(stage.run)] if stage.run else []) + [command]]
     if stage.scored:
         keep_scored(samples, output, stage=description(study, stage), commands=commands)
@@ -195,13 +196,18 @@ def _train(study: Study, run: Run) -> None:
     state = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else None
     if state and state["finished"]:
         return
-    call([*study.train_command(run), *(["--resume"] if state else [])], study.work / f"{run.name}.training.log")
+    call(
+        [*study.train_command(run), *(["--resume"] if state else [])],
+        study.work / f"{run.name}.training.log",
+        study.jobs,
+    )
 
 
-def call(command: list[str], log: Path) -> None:
-    """Runs a command of the project, its output appended to `log`. ValueError, naming the log, if it fails."""
+def call(command: list[str], log: Path, jobs: int = 1) -> None:
+    """Runs a command of the project, one of `jobs` at a time, its output appended to `log`. ValueError, naming the log,
+    if it fails."""
     with log.open("a", encoding="utf-8") as file:
-        environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **os.environ}
+        environment = {"HF_HUB_OFFLINE": "1", **os.environ, "OMP_NUM_THREADS": threads_each(jobs)}
         command = [sys.executable, *command[1:]]
         code = subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file, check=False).returncode
     if code:

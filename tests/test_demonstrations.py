@@ -14,6 +14,7 @@ import main
 ROOT = Path(__file__).parent.parent
 STAND_IN = """#!/bin/bash
 printf '%s\\0' "$(basename "$0")" "$@" $'\\n' >> "$ARGUMENTS"
+echo "$OMP_NUM_THREADS" >> "$ARGUMENTS.threads"
 [[ "$*" != *"$FAILS"* ]] || { echo "it failed"; exit 1; }
 """
 GUIDE = {
@@ -99,3 +100,15 @@ def test_the_gain_is_measured_of_every_mode_and_a_failure_names_its_log(calls):
     done, found = calls("runs/tiny_gain.sh", fails="--mode psr", JOBS="1")
     assert done.returncode != 0 and "it failed" in done.stdout and "gain_results/train_psr.log" in done.stdout
     assert [call[1] for call in trained(found)] == ["grpo", "psr"] and not any("--compare" in call for call in found)
+
+
+@pytest.mark.parametrize(
+    ("script", "programs"), [("runs/tiny_gain.sh", {"JOBS": "2"}), ("poc_test_nsr.sh", {"NUM_PROCESSES": "2"})]
+)
+def test_programs_beside_one_another_have_no_more_threads_than_there_are_cores(calls, tmp_path, script, programs):
+    share = max(1, os.cpu_count() // 2)
+    for asked, given in (("64", str(share)), ("1", "1"), ("", "1")):
+        _, found = calls(script, fails="is_available", OMP_NUM_THREADS=asked, EVALUATE="0", **programs)
+        told = (tmp_path / "arguments.threads").read_text().splitlines()
+        assert {one for one, call in zip(told, found, strict=True) if "main.py" in call} == {given}
+        (tmp_path / "arguments.threads").unlink()

@@ -111,6 +111,21 @@ def test_several_gpus_under_plain_python_means_the_first_and_says_so(monkeypatch
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
+def test_more_threads_than_cores_are_told_of(monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for processes, threads, line in (
+        ("2", 2, None),
+        ("8", 1, None),
+        ("2", 3, "6 threads share 4 cores and wait for one another; OMP_NUM_THREADS=2 is faster"),
+        ("8", 2, "16 threads share 4 cores and wait for one another; OMP_NUM_THREADS=1 is faster"),
+    ):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert hardware.too_many_threads() == line
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert hardware.too_many_threads() is None
+
+
 FILES = {
     "adapter_config.json",
     "adapter_model.safetensors",

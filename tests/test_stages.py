@@ -38,7 +38,7 @@ def test_after_a_stage_that_fails_none_is_begun_and_one_that_runs_ends(tmp_path,
     run, failed, begun = Run("broken", "psr", 1, ()), threading.Event(), []
     wanted = [Stage(name, None if "base" in name else run, "test", 3, 4) for name in ("base", "one", "twin", "base-2")]
 
-    def call(command, log):
+    def call(command, log, jobs):
         begun.append(log.name)
         if "main.py" in command:
             failed.set()
@@ -61,7 +61,7 @@ def test_models_are_trained_side_by_side_and_each_once(tmp_path, monkeypatch):
     study, both, begun = Study(tmp_path / "counts", tmp_path / "work"), threading.Barrier(2), []
     runs = {name: Run(name, "psr", 1, ()) for name in ("one", "two")}
 
-    def call(command, log):
+    def call(command, log, jobs):
         begun.append(log.name)
         if "main.py" in command:
             both.wait(20)
@@ -76,3 +76,13 @@ def test_models_are_trained_side_by_side_and_each_once(tmp_path, monkeypatch):
     perform(study, [Stage(f"{kind}-{name}", runs[name], "test", 3, 4) for name in runs for kind in ("test", "marked")])
     sampled = [f"{kind}-{name}.sampling.log" for name in runs for kind in ("test", "marked")]
     assert sorted(begun) == sorted([*(f"{name}.training.log" for name in runs), *sampled])
+
+
+def test_programs_beside_one_another_have_no_more_threads_than_there_are_cores(tmp_path, monkeypatch):
+    """Whatever OMP_NUM_THREADS says: two threads on each of two cores are several times slower than one."""
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for asked, jobs, given in (("3", 2, 2), ("1", 2, 1), ("3", 1, 3), ("2", 8, 1), ("2,1", 2, "2,1"), ("", 2, 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        log = tmp_path / f"{jobs} jobs, {asked}.log"
+        stages.call(["python", "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], log, jobs)
+        assert log.read_text() == f"{given}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from common.launcher import launched
+from common.launcher import launched, processes_here
 from common.terminal import first_line
 
 if TYPE_CHECKING:
@@ -25,6 +25,17 @@ def use_first_gpu() -> str | None:
     count = torch.cuda.device_count()
     os.environ["CUDA_VISIBLE_DEVICES"] = visible
     return f"{count} GPUs are visible; plain python uses the first. accelerate launch uses all of them."
+
+
+def too_many_threads() -> str | None:
+    """A line where, without a GPU, the processes of this run have more threads on this machine than it has cores."""
+    import torch
+
+    share = max(1, (os.cpu_count() or 1) // processes_here())
+    if torch.cuda.is_available() or torch.get_num_threads() <= share:
+        return None
+    count = processes_here() * torch.get_num_threads()
+    return f"{count} threads share {os.cpu_count()} cores and wait for one another; OMP_NUM_THREADS={share} is faster"
 
 
 def choose_precision(wanted: str) -> str:

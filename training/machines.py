@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.launcher import num_processes
+from common.launcher import num_processes, processes_here
 from common.processes import on_main_process
 
 SECONDS = 10.0  # that a name written on one machine may take to be seen on another
 
 
 def several_machines() -> bool:
-    return int(os.environ.get("LOCAL_WORLD_SIZE", num_processes())) != num_processes()
+    return processes_here() != num_processes()
 
 
 def check_machines(folder: Path, record: dict) -> None:

@@ -30,7 +30,13 @@ from settings.arguments import resolve_accumulation
 from settings.grpo_config import build_config, plan_steps
 from settings.table import COMPLETION_LENGTH, DRAWN_SIZE, FULL_LEARNING_RATE, LORA_LEARNING_RATE
 from trainers import METHODS
-from training.hardware import choose_precision, host_optimiser, skip_deepspeed_compilation, use_first_gpu
+from training.hardware import (
+    choose_precision,
+    host_optimiser,
+    skip_deepspeed_compilation,
+    too_many_threads,
+    use_first_gpu,
+)
 from training.machines import check_machines
 from training.starting import begin, model_record
 
@@ -111,9 +117,9 @@ def examine(args: argparse.Namespace) -> None:
     It sets the environment that libraries read while they are imported (transformers, trl, datasets): not before it.
     """
     resolve_data(args)
-    gpu_line = use_first_gpu()
-    if gpu_line:
-        say(gpu_line)
+    for line in (use_first_gpu(), too_many_threads()):
+        if line:
+            say(line)
     resolve_defaults(args)
     config = load_config(args.start.source)
     if args.base_4bit:
