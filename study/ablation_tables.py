@@ -12,6 +12,7 @@ from study.stages import Stage
 from study.summary import Arm, read_arm
 from study.tables import arms, compared, held_out, markdown, points, rates_chosen, shown_ks
 
+PASSED = 0.95  # held-out accuracy beyond what quick and reverse can reach
 KS = (1, 16, 64)  # of a factor: accuracy, and diversity up to as many samples as every factor has
 
 
@@ -100,22 +101,38 @@ def long_marked(counts: Path, size: Size) -> dict[str, Arm]:
 
 
 def long_table(found: dict[str, Arm]) -> str | None:
-    """Paired differences to the base, updates, entropy, and the first update of each early warning."""
+    """Paired differences to the base, updates, entropy; for each seed when held-out accuracy first passes `PASSED`, and
+    the first update of each early warning."""
     rows = []
     for arm in (arm for name, arm in found.items() if name != "base"):
-        warnings = arm.kept[0].get("warnings", {})
-        said = ", ".join(f"{sign} at {update}" for sign, update in warnings.items()) or "none"
         updates = f"{arm.kept[0]['training']['update'][-1]:,}"
+        passed = " / ".join(_passed(one["held_out"]) for one in arm.kept)
+        warned = [
+            ", ".join(f"{sign} at {update}" for sign, update in one.get("warnings", {}).items()) for one in arm.kept
+        ]
+        said = " / ".join(each or "none" for each in warned)
         differences = compared(arm, found["base"], shown_ks(ablations.SAMPLES))
-        rows.append([f"{arm.label} − base", updates, *differences, _change(arm), said])
+        rows.append([f"{arm.label} − base", str(arm.seeds), updates, *differences, _change(arm), passed, said])
     ks = (f"Pass@{k}" for k in shown_ks(ablations.SAMPLES))
-    header = ["points", "updates", *ks, "entropy; tokens", "early warnings"]
+    passed = f"held out above {100 * PASSED:.0f} after"
+    header = ["points", "seeds", "updates", *ks, "entropy; tokens", passed, "early warnings"]
     return markdown(header, rows) if rows else None
 
 
+def _passed(log: dict[str, list]) -> str:
+    """The first update after which held-out accuracy is above `PASSED`."""
+    after = [update for update, value in zip(log["update"], log["accuracy"], strict=True) if value > PASSED]
+    return f"{after[0]:,}" if after else "–"
+
+
 def long_held_out(found: dict[str, Arm]) -> str | None:
-    """Held-out accuracy on the way, at every fourth measurement."""
-    return held_out(found, every=4 * plan.EVAL_STEPS)
+    """Held-out accuracy on the way, at every fourth measurement, each run by itself."""
+    single = {
+        f"{name} {one['stage']['seed']}": replace(arm, label=f"{arm.label}, seed {one['stage']['seed']}", kept=[one])
+        for name, arm in found.items()
+        for one in arm.kept
+    }
+    return held_out(single, every=4 * plan.EVAL_STEPS)
 
 
 def lambda_arms(counts: Path) -> dict[str, Arm]:

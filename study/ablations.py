@@ -15,7 +15,7 @@ from study.stages import Run, Stage, Study, perform
 SAMPLES = 64
 CONTRASTED = ("psr", "nsr")
 RATE = plan.COMMON
-LONGER = 4  # times the updates, of every method, first seed
+LONGER, LONG_SEEDS = 4, 2  # times the updates, of every method; seeds, the first ones
 # A longer run ends when a sign of collapse has been over its bound for 100 rollout batches more.
 STOP = ("--stop-on-collapse", "--warn-window", "100")
 FACTORS: dict[str, dict] = {  # name -> the row's name in the table, and what is changed
@@ -54,9 +54,16 @@ def runs(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Run]
     return [Run(f"{mode}-{name}-lr{rate}-{size.updates}u", mode, seed, changed) for seed, name in names.items()]
 
 
-def long(mode: str, size: Size) -> Run:
-    one = plan.run(mode, RATE, size.seeds[0], replace(size, updates=LONGER * size.updates))
-    return replace(one, flags=(*one.flags, *STOP))
+def long(mode: str, size: Size) -> list[Run]:
+    """The longer runs of `mode`, one a seed."""
+    longer = replace(size, updates=LONGER * size.updates)
+    runs = [plan.run(mode, RATE, seed, longer) for seed in size.seeds[:LONG_SEEDS]]
+    return [replace(one, flags=(*one.flags, *STOP)) for one in runs]
+
+
+def _every_long(size: Size) -> list[Run]:
+    """Seed after seed."""
+    return [run for runs in zip(*(long(mode, size) for mode in plan.FIRST), strict=True) for run in runs]
 
 
 def of_factor(factor: str, mode: str, rates: dict[str, str], size: Size) -> list[Stage]:
@@ -76,13 +83,13 @@ def stages(rates: dict[str, str], size: Size) -> list[Stage]:
 
 
 def long_stages(size: Size) -> list[Stage]:
-    """The base and the longer run of every method on the test split, the base with the study's own samples."""
-    return [plan.base(size), *(plan.test(long(mode, size), size, samples=SAMPLES) for mode in plan.FIRST)]
+    """The base and the longer runs of every method on the test split, the base with the study's own samples."""
+    return [plan.base(size), *(plan.test(run, size, samples=SAMPLES) for run in _every_long(size))]
 
 
 def long_marked(size: Size) -> list[Stage]:
     """The same on marked charts alone."""
-    return [plan.marked(None, size), *(plan.marked(long(mode, size), size) for mode in plan.FIRST)]
+    return [plan.marked(None, size), *(plan.marked(run, size) for run in _every_long(size))]
 
 
 def perform_all(study: Study, size: Size) -> None:

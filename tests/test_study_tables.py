@@ -54,17 +54,18 @@ def test_longer_runs_are_compared_with_the_base_once_one_is_kept(tmp_path):
     kept_stage(study, plan.base(size), 0, held_out={})
     kept_stage(study, plan.marked(None, size), 0)
     assert ablation_tables.long_arms(tmp_path, size) == {} == ablation_tables.long_marked(tmp_path, size)
-    of_psr, of_nsr = (plan.test(ablations.long(mode, size), size, samples=64) for mode in ("psr", "nsr"))
+    of_psr, of_nsr = (plan.test(ablations.long(mode, size)[0], size, samples=64) for mode in ("psr", "nsr"))
     assert {of_psr, of_nsr} < set(ablations.long_stages(size))
-    way = {"update": list(range(50, 401, 50)), "accuracy": [n / 10 for n in range(8)]}
+    way = {"update": list(range(50, 401, 50)), "accuracy": [n / 10 for n in range(7)] + [0.96]}
     ended = {name: values[:5] for name, values in way.items()}
     kept_stage(study, of_psr, 64, held_out=way)
     kept_stage(study, of_nsr, 0, warnings={"entropy": 400}, held_out=ended)
     found = ablation_tables.long_arms(tmp_path, size)
     psr, nsr = ablation_tables.long_table(found).splitlines()[2:]
-    assert psr.startswith("| PSR − base | 2 | +33.3 [") and psr.endswith("| 0.100 → 0.200; 80 | none |")
-    assert nsr.startswith("| NSR − base | 2 | +0.0 [") and nsr.endswith("| entropy at 400 |")
-    assert ablation_tables.long_held_out(found).splitlines()[2:] == ["| PSR | 30.0 | 70.0 |", "| NSR | 30.0 | – |"]
+    assert psr.startswith("| PSR − base | 1 | 2 | +33.3 [") and psr.endswith("| 0.100 → 0.200; 80 | 400 | none |")
+    assert nsr.startswith("| NSR − base | 1 | 2 | +0.0 [") and nsr.endswith("| – | entropy at 400 |")
+    rows = ablation_tables.long_held_out(found).splitlines()[2:]
+    assert rows == ["| PSR, seed 1 | 30.0 | 96.0 |", "| NSR, seed 1 | 30.0 | – |"]
     assert set(ablation_tables.long_marked(tmp_path, size)) == {"base"}
 
 
