@@ -6,12 +6,17 @@ needed="accelerate datasets deepspeed jinja2 math_verify matplotlib peft qwen_vl
 # looked up and not imported, which takes eight seconds
 has="import sys; from importlib.util import find_spec; sys.exit(None in map(find_spec, sys.argv[1:]))"
 
-# OMP_NUM_THREADS for each of $1 programs at a time: as it is set, 1 unless it is, but no more than their share of the
-# cores, beyond which the threads wait for one another.
+# OMP_NUM_THREADS for each of several programs at a time, as many as the variable named $1 says: as it is set, 1 unless it
+# is, but no more than their share of the cores, beyond which the threads wait for one another.
 threads_each() {
-    local share=$(($(getconf _NPROCESSORS_ONLN) / $1)) asked=${OMP_NUM_THREADS:-1}
-    [ "$share" -ge 1 ] || share=1
-    if [ "$asked" -gt "$share" ] 2>/dev/null; then echo "$share"; else echo "$asked"; fi
+    local asked=${OMP_NUM_THREADS:-1} cores share
+    [[ ${!1} =~ ^[1-9][0-9]*$ ]] || { echo "error: $1=${!1}: must be a number of at least 1" >&2; return 2; }
+    asked=${asked%%,*}  # the numbers behind it are of nested regions
+    [[ $asked =~ ^[1-9][0-9]{0,5}$ ]] || asked=1
+    cores=$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+    share=$((cores / ${!1}))
+    ((share >= 1)) || share=1
+    echo $((asked < share ? asked : share))
 }
 
 # shellcheck disable=SC2086

@@ -26,8 +26,8 @@ if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
 else
     echo "No GPU is visible: using the embedded model 'organism' on 'procedures' charts unless MODEL and DATASET say otherwise."
     MODEL=${MODEL:-organism} DATASET=${DATASET:-procedures}
-    # DeepSpeed decodes more slowly on two threads than on one
-    THREADS=(env OMP_NUM_THREADS="$(threads_each "$NUM_PROCESSES")")
+    threads=$(threads_each NUM_PROCESSES) || exit 2
+    THREADS=(env OMP_NUM_THREADS="$threads")  # DeepSpeed decodes more slowly on two threads than on one
 fi
 SUBSET=${SUBSET:-100} SEED=${SEED:-2025} EVALUATE=${EVALUATE:-1}
 PROBLEMS=${PROBLEMS:-48} NUM_SAMPLES=${NUM_SAMPLES:-256} RESULTS=${RESULTS:-poc_results}

@@ -48,11 +48,16 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def threads_each(programs: int) -> str:
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_each(programs: int) -> int:
     """OMP_NUM_THREADS for each of so many programs at a time: as it is set, 1 unless it is, but no more than their
     share of the cores, beyond which the threads wait for one another."""
-    asked, share = os.environ.get("OMP_NUM_THREADS") or "1", max(1, (os.cpu_count() or 1) // programs)
-    return str(min(int(asked), share)) if asked.isdecimal() else asked
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # numbers behind it are of nested regions
+    return min(int(asked) if asked.isdecimal() and int(asked) else 1, max(1, cores() // programs))
 
 
 def processes_here() -> int:

@@ -14,7 +14,7 @@ export RESULTS=${RESULTS:-gain_results}
 JOBS=${JOBS:-2}
 export PER_UPDATE=8  # questions an update: 64 completions, 8 of each question
 
-OMP_NUM_THREADS=$(threads_each "$JOBS")
+OMP_NUM_THREADS=$(threads_each JOBS)
 export OMP_NUM_THREADS
 
 mkdir -p "$RESULTS"

@@ -101,11 +101,11 @@ def long_marked(counts: Path, size: Size) -> dict[str, Arm]:
 
 
 def long_table(found: dict[str, Arm]) -> str | None:
-    """Paired differences to the base, updates, entropy; for each seed when held-out accuracy first passes `PASSED`, and
+    """Paired differences to the base, updates, entropy; for each seed when held-out accuracy passes `PASSED`, and
     the first update of each early warning."""
     rows = []
     for arm in (arm for name, arm in found.items() if name != "base"):
-        updates = f"{arm.kept[0]['training']['update'][-1]:,}"
+        updates = " / ".join(dict.fromkeys(f"{one['training']['update'][-1]:,}" for one in arm.kept))
         passed = " / ".join(_passed(one["held_out"]) for one in arm.kept)
         warned = [
             ", ".join(f"{sign} at {update}" for sign, update in one.get("warnings", {}).items()) for one in arm.kept
@@ -114,15 +114,22 @@ def long_table(found: dict[str, Arm]) -> str | None:
         differences = compared(arm, found["base"], shown_ks(ablations.SAMPLES))
         rows.append([f"{arm.label} − base", str(arm.seeds), updates, *differences, _change(arm), passed, said])
     ks = (f"Pass@{k}" for k in shown_ks(ablations.SAMPLES))
-    passed = f"held out above {100 * PASSED:.0f} after"
+    passed = f"held out first above {100 * PASSED:.0f} after"
     header = ["points", "seeds", "updates", *ks, "entropy; tokens", passed, "early warnings"]
     return markdown(header, rows) if rows else None
 
 
 def _passed(log: dict[str, list]) -> str:
-    """The first update after which held-out accuracy is above `PASSED`."""
-    after = [update for update, value in zip(log["update"], log["accuracy"], strict=True) if value > PASSED]
-    return f"{after[0]:,}" if after else "–"
+    """The first update after which held-out accuracy is above `PASSED`, and, if it falls again, when for good."""
+    above = [value > PASSED for value in log["accuracy"]]
+    if True not in above:
+        return "–"
+    first = log["update"][above.index(True)]
+    below = [place for place, passed in enumerate(above) if not passed]
+    if not below or log["update"][below[-1]] < first:
+        return f"{first:,}"
+    for_good = f"for good after {log['update'][below[-1] + 1]:,}" if above[-1] else "not for good"
+    return f"{first:,}, {for_good}"
 
 
 def long_held_out(found: dict[str, Arm]) -> str | None:

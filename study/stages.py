@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -110,6 +110,7 @@ def perform(study: Study, stages: Iterable[Stage]) -> None:
     models: dict[str, list[Stage]] = {}  # a worker trains one and draws all its samples: none waits for another's model
     for stage in missing:
         models.setdefault(stage.run.name if stage.run else f"{stage.name} of the base", []).append(stage)
+    study = replace(study, jobs=max(1, min(study.jobs, len(models))))  # cores are shared by those that run
     failed = threading.Event()
     with ThreadPoolExecutor(study.jobs) as pool, tqdm(total=len(missing), unit="stage", disable=not missing) as bar:
         try:
@@ -204,10 +205,12 @@ def _train(study: Study, run: Run) -> None:
 
 
 def call(command: list[str], log: Path, jobs: int = 1) -> None:
-    """Runs a command of the project, one of `jobs` at a time, its output appended to `log`. ValueError, naming the log,
-    if it fails."""
+    """Runs a command of the project as one of `jobs` that run together, its output appended to `log`.
+
+    ValueError, naming the log, if it fails.
+    """
     with log.open("a", encoding="utf-8") as file:
-        environment = {"HF_HUB_OFFLINE": "1", **os.environ, "OMP_NUM_THREADS": threads_each(jobs)}
+        environment = {"HF_HUB_OFFLINE": "1", **os.environ, "OMP_NUM_THREADS": str(threads_each(jobs))}
         command = [sys.executable, *command[1:]]
         code = subprocess.run(command, cwd=ROOT, env=environment, stdout=file, stderr=file, check=False).returncode
     if code:

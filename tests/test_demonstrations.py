@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import main
+from common.launcher import cores
 
 ROOT = Path(__file__).parent.parent
 STAND_IN = """#!/bin/bash
-printf '%s\\0' "$(basename "$0")" "$@" $'\\n' >> "$ARGUMENTS"
-echo "$OMP_NUM_THREADS" >> "$ARGUMENTS.threads"
+printf '%s\\0' "$OMP_NUM_THREADS" "$(basename "$0")" "$@" > "$ARGUMENTS/$EPOCHREALTIME-$$"
 [[ "$*" != *"$FAILS"* ]] || { echo "it failed"; exit 1; }
 """
 GUIDE = {
@@ -27,7 +27,10 @@ GUIDE = {
 
 @pytest.fixture
 def calls(tmp_path):
-    """Runs a script with stand-ins for its programs, of which calls that hold `fails` fail; (process, calls)."""
+    """Runs a script with stand-ins for its programs, of which calls that hold `fails` fail; (process, calls).
+
+    A call's threads are in `run.threads`. Each call is noted in a file of its own: two may be made at a time.
+    """
     stand_ins = tmp_path / "bin"
     stand_ins.mkdir()
     for name in ("python", "accelerate"):
@@ -37,7 +40,8 @@ def calls(tmp_path):
     def run(script: str, *arguments: str, fails: str = "no call", **settings: str):
         copy, noted = tmp_path / "copy", tmp_path / "arguments"
         (copy / "runs").mkdir(parents=True, exist_ok=True)
-        noted.unlink(missing_ok=True)
+        shutil.rmtree(noted, ignore_errors=True)
+        noted.mkdir()
         for name in (script, "environment.sh"):
             shutil.copy(ROOT / name, copy / name)
         own = {"PATH": f"{stand_ins}:{os.environ['PATH']}", "VIRTUAL_ENV": "stand-in", "ARGUMENTS": str(noted)}
@@ -48,8 +52,9 @@ def calls(tmp_path):
             text=True,
             timeout=60,
         )
-        lines = noted.read_text().split("\0\n\0")[:-1]
-        return done, [line.split("\0") for line in lines]
+        calls = [file.read_text().split("\0")[:-1] for file in sorted(noted.iterdir())]
+        run.threads = [threads for threads, *_ in calls]
+        return done, [call for _, *call in calls]
 
     return run
 
@@ -106,9 +111,12 @@ def test_the_gain_is_measured_of_every_mode_and_a_failure_names_its_log(calls):
     ("script", "programs"), [("runs/tiny_gain.sh", {"JOBS": "2"}), ("poc_test_nsr.sh", {"NUM_PROCESSES": "2"})]
 )
 def test_programs_beside_one_another_have_no_more_threads_than_there_are_cores(calls, tmp_path, script, programs):
-    share = max(1, os.cpu_count() // 2)
-    for asked, given in (("64", str(share)), ("1", "1"), ("", "1")):
+    share = str(max(1, cores() // 2))
+    for asked, given in ((str(cores() + 1), share), (f"{cores() + 1},2", share), ("1", "1"), ("", "1"), ("0", "1")):
         _, found = calls(script, fails="is_available", OMP_NUM_THREADS=asked, EVALUATE="0", **programs)
-        told = (tmp_path / "arguments.threads").read_text().splitlines()
-        assert {one for one, call in zip(told, found, strict=True) if "main.py" in call} == {given}
-        (tmp_path / "arguments.threads").unlink()
+        assert {one for one, call in zip(calls.threads, found, strict=True) if "main.py" in call} == {given}
+    name, _ = programs.popitem()
+    for value in ("0", "08", "abc", "a[$(touch owned)0]+1"):
+        done, found = calls(script, fails="is_available", OMP_NUM_THREADS="1", **{name: value})
+        assert done.returncode == 2 and done.stderr == f"error: {name}={value}: must be a number of at least 1\n"
+        assert not trained(found) and not list(tmp_path.rglob("owned"))

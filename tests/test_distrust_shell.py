@@ -34,6 +34,7 @@ def test_a_script_hands_every_name_on_as_one_argument(script, tmp_path):
         "PATH": f"{stand_ins}:{os.environ['PATH']}",
         "VIRTUAL_ENV": "stand-in",
         "ARGUMENTS": str(arguments),
+        "JOBS": "1",  # bash writes a line at a time, so two calls at a time would be noted within one another
         **dict.fromkeys(("MODEL", "DATASET", "RESULTS"), NAME),
     }
     flags = ["--folder", NAME] if script == "runs/lambda_sweep.sh" else ["--max-steps", NAME] * (script[0] == "p")

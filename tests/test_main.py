@@ -112,7 +112,7 @@ def test_several_gpus_under_plain_python_means_the_first_and_says_so(monkeypatch
 
 
 def test_more_threads_than_cores_are_told_of(monkeypatch):
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    monkeypatch.setattr(hardware, "cores", lambda: 4)
     for processes, threads, line in (
         ("2", 2, None),
         ("8", 1, None),
@@ -122,6 +122,10 @@ def test_more_threads_than_cores_are_told_of(monkeypatch):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         assert hardware.too_many_threads() == line
+    with monkeypatch.context() as others:  # started so that nothing says how many of them are on this machine
+        others.delenv("LOCAL_WORLD_SIZE")
+        others.setenv("WORLD_SIZE", "8")
+        assert hardware.too_many_threads() is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert hardware.too_many_threads() is None
 

@@ -58,10 +58,11 @@ def test_after_a_stage_that_fails_none_is_begun_and_one_that_runs_ends(tmp_path,
 
 def test_models_are_trained_side_by_side_and_each_once(tmp_path, monkeypatch):
     """Though the stages of a model follow one another: none waits while another one's model is trained."""
-    study, both, begun = Study(tmp_path / "counts", tmp_path / "work"), threading.Barrier(2), []
+    study, both, begun = Study(tmp_path / "counts", tmp_path / "work", jobs=3), threading.Barrier(2), []
     runs = {name: Run(name, "psr", 1, ()) for name in ("one", "two")}
 
     def call(command, log, jobs):
+        assert jobs == 2, "two models, though three may run"
         begun.append(log.name)
         if "main.py" in command:
             both.wait(20)
@@ -80,8 +81,9 @@ def test_models_are_trained_side_by_side_and_each_once(tmp_path, monkeypatch):
 
 def test_programs_beside_one_another_have_no_more_threads_than_there_are_cores(tmp_path, monkeypatch):
     """Whatever OMP_NUM_THREADS says: two threads on each of two cores are several times slower than one."""
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
-    for asked, jobs, given in (("3", 2, 2), ("1", 2, 1), ("3", 1, 3), ("2", 8, 1), ("2,1", 2, "2,1"), ("", 2, 1)):
+    monkeypatch.setattr("common.launcher.cores", lambda: 4)
+    settings = (("3", 2, 2), ("1", 2, 1), ("3", 1, 3), ("2", 8, 1), ("9,1", 2, 2), ("", 2, 1), ("0", 2, 1), ("x", 1, 1))
+    for asked, jobs, given in settings:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
         log = tmp_path / f"{jobs} jobs, {asked}.log"
         stages.call(["python", "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], log, jobs)

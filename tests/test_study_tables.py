@@ -49,23 +49,30 @@ def test_the_ways_of_every_factor_stand_beside_the_bases_a_number_a_seed(tmp_pat
 
 
 def test_longer_runs_are_compared_with_the_base_once_one_is_kept(tmp_path):
-    study, size = Study(tmp_path, tmp_path), QUICK
+    study, size = Study(tmp_path, tmp_path), replace(QUICK, seeds=(1, 2, 3))
     (tmp_path / "problems_p.json").write_text(json.dumps(CHARTS))
     kept_stage(study, plan.base(size), 0, held_out={})
     kept_stage(study, plan.marked(None, size), 0)
     assert ablation_tables.long_arms(tmp_path, size) == {} == ablation_tables.long_marked(tmp_path, size)
-    of_psr, of_nsr = (plan.test(ablations.long(mode, size)[0], size, samples=64) for mode in ("psr", "nsr"))
-    assert {of_psr, of_nsr} < set(ablations.long_stages(size))
+    of_psr, of_nsr = (
+        [plan.test(run, size, samples=64) for run in ablations.long(mode, size)] for mode in ("psr", "nsr")
+    )
+    assert {*of_psr, *of_nsr} < set(ablations.long_stages(size)) and len(of_psr) == 2
     way = {"update": list(range(50, 401, 50)), "accuracy": [n / 10 for n in range(7)] + [0.96]}
+    fell = {"update": [100, 200, 300, 400], "accuracy": [0.96, 0.3, 0.95, 0.97]}
     ended = {name: values[:5] for name, values in way.items()}
-    kept_stage(study, of_psr, 64, held_out=way)
-    kept_stage(study, of_nsr, 0, warnings={"entropy": 400}, held_out=ended)
+    early = {"update": [1], "entropy": [0.3], "length": [60.0]}
+    kept_stage(study, of_psr[0], 64, held_out=way)
+    kept_stage(study, of_psr[1], 0, held_out=fell, warnings={"ratio": 7}, training=early)
+    kept_stage(study, of_nsr[0], 0, warnings={"entropy": 400}, held_out=ended)
     found = ablation_tables.long_arms(tmp_path, size)
     psr, nsr = ablation_tables.long_table(found).splitlines()[2:]
-    assert psr.startswith("| PSR − base | 1 | 2 | +33.3 [") and psr.endswith("| 0.100 → 0.200; 80 | 400 | none |")
+    assert psr.startswith("| PSR − base | 2 | 2 / 1 | +16.7 [")
+    assert psr.endswith("| 0.200 → 0.250; 70 | 400 / 100, for good after 400 | none / ratio at 7 |")
     assert nsr.startswith("| NSR − base | 1 | 2 | +0.0 [") and nsr.endswith("| – | entropy at 400 |")
-    rows = ablation_tables.long_held_out(found).splitlines()[2:]
-    assert rows == ["| PSR, seed 1 | 30.0 | 96.0 |", "| NSR, seed 1 | 30.0 | – |"]
+    header, _, *rows = ablation_tables.long_held_out(found).splitlines()
+    assert header == "| held-out accuracy after update | 200 | 400 |"
+    assert rows == ["| PSR, seed 1 | 30.0 | 96.0 |", "| PSR, seed 2 | 30.0 | 97.0 |", "| NSR, seed 1 | 30.0 | – |"]
     assert set(ablation_tables.long_marked(tmp_path, size)) == {"base"}
 
 

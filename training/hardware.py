@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from common.launcher import launched, processes_here
+from common.launcher import cores, launched, num_processes, processes_here
 from common.terminal import first_line
 
 if TYPE_CHECKING:
@@ -31,11 +31,13 @@ def too_many_threads() -> str | None:
     """A line where, without a GPU, the processes of this run have more threads on this machine than it has cores."""
     import torch
 
-    share = max(1, (os.cpu_count() or 1) // processes_here())
+    if num_processes() > 1 and "LOCAL_WORLD_SIZE" not in os.environ:  # how many of them are here is not known
+        return None
+    share = max(1, cores() // processes_here())
     if torch.cuda.is_available() or torch.get_num_threads() <= share:
         return None
     count = processes_here() * torch.get_num_threads()
-    return f"{count} threads share {os.cpu_count()} cores and wait for one another; OMP_NUM_THREADS={share} is faster"
+    return f"{count} threads share {cores()} cores and wait for one another; OMP_NUM_THREADS={share} is faster"
 
 
 def choose_precision(wanted: str) -> str:
