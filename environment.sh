@@ -7,7 +7,8 @@ needed="accelerate datasets deepspeed jinja2 math_verify matplotlib peft qwen_vl
 has="import sys; from importlib.util import find_spec; sys.exit(None in map(find_spec, sys.argv[1:]))"
 
 # OMP_NUM_THREADS for each of several programs at a time, as many as the variable named $1 says: as it is set, 1 unless it
-# is, but no more than their share of the cores, beyond which the threads wait for one another.
+# is, but no more than their share of the cores, beyond which the threads wait for one another. The same rule is in
+# common/launcher.py, for what Python starts.
 threads_each() {
     local asked=${OMP_NUM_THREADS:-1} cores share
     [[ ${!1} =~ ^[1-9][0-9]*$ ]] || { echo "error: $1=${!1}: must be a number of at least 1" >&2; return 2; }

@@ -115,7 +115,7 @@ def test_programs_beside_one_another_have_no_more_threads_than_there_are_cores(c
     for asked, given in ((str(cores() + 1), share), (f"{cores() + 1},2", share), ("1", "1"), ("", "1"), ("0", "1")):
         _, found = calls(script, fails="is_available", OMP_NUM_THREADS=asked, EVALUATE="0", **programs)
         assert {one for one, call in zip(calls.threads, found, strict=True) if "main.py" in call} == {given}
-    name, _ = programs.popitem()
+    (name,) = programs
     for value in ("0", "08", "abc", "a[$(touch owned)0]+1"):
         done, found = calls(script, fails="is_available", OMP_NUM_THREADS="1", **{name: value})
         assert done.returncode == 2 and done.stderr == f"error: {name}={value}: must be a number of at least 1\n"
