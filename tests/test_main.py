@@ -111,7 +111,7 @@ def test_several_gpus_under_plain_python_means_the_first_and_says_so(monkeypatch
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
 
 
-def test_more_threads_than_cores_are_told_of(monkeypatch):
+def test_more_threads_than_cores_are_told_of_before_a_model_is_loaded(monkeypatch, capsys):
     monkeypatch.setattr(hardware, "cores", lambda: 4)
     for processes, threads, line in (
         ("2", 2, None),
@@ -126,6 +126,9 @@ def test_more_threads_than_cores_are_told_of(monkeypatch):
         others.delenv("LOCAL_WORLD_SIZE")
         others.setenv("WORLD_SIZE", "8")
         assert hardware.too_many_threads() is None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert main.main(["--mode", "nsr", "--subset-size", "8", "--output-root", "/proc/none"]) == 2
+    assert capsys.readouterr().out.startswith("6 threads share 4 cores and wait")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert hardware.too_many_threads() is None
 
